@@ -1,0 +1,41 @@
+"""Argument checks whose messages name the argument and echo the value."""
+
+import math
+import numbers
+from typing import Any
+
+
+def finite_number(argument: str, value: Any) -> float:
+    """Returns `value` as a float, or raises if it is not a finite real number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"Argument `{argument}` must be a number. "
+            f"Received: {argument}={value!r} (of type {type(value).__name__})"
+        )
+    if not math.isfinite(value):
+        raise ValueError(
+            f"Argument `{argument}` must be finite. Received: {argument}={value!r}"
+        )
+    return float(value)
+
+
+def positive_number(argument: str, value: Any) -> float:
+    """Returns `value` as a float, or raises if it is not a finite number above 0."""
+    number = finite_number(argument, value)
+    if number <= 0:
+        raise ValueError(
+            f"Argument `{argument}` must be greater than 0. "
+            f"Received: {argument}={value!r}"
+        )
+    return number
+
+
+def non_negative_number(argument: str, value: Any) -> float:
+    """Returns `value` as a float, or raises if it is not a finite number from 0 up."""
+    number = finite_number(argument, value)
+    if number < 0:
+        raise ValueError(
+            f"Argument `{argument}` must be 0 or greater. "
+            f"Received: {argument}={value!r}"
+        )
+    return number

@@ -1,0 +1,54 @@
+"""Settings shared by all tests."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() == "jax":
+    import jax
+
+    # The gradient tests compare in float64 too, which JAX allows on request only.
+    jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture(autouse=True)
+def _same_seed():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A folder with a prepared 'mnist' of 120 training and 37 test images."""
+    import tensorflow_datasets as tfds
+
+    random = np.random.default_rng(0)
+
+    def examples(count):
+        for label in random.integers(0, 10, count):
+            image = random.integers(0, 100, (28, 28, 1), dtype="uint8")
+            image[2 * label : 2 * label + 3] = (
+                250  # so that there is something to learn
+            )
+            yield {"image": image, "label": label}
+
+    folder = tmp_path_factory.mktemp("tensorflow_datasets")
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="mnist",
+        version="3.0.1",
+        data_dir=folder,
+        features=tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(28, 28, 1)),
+                "label": tfds.features.ClassLabel(num_classes=10),
+            }
+        ),
+        split_datasets={
+            "train": list(enumerate(examples(120))),
+            "test": list(enumerate(examples(37))),
+        },
+    )
+    return str(folder)

@@ -1,0 +1,144 @@
+"""Round trips through configuration, JSON and `.keras` files, comparing gradients."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import gaaf_keras
+from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian, ShiftedSigmoid, gaaf
+from tests.gradients import value_and_gradient
+
+LAYERS = keras.layers
+MODELS = {
+    "function in Dense": lambda: [LAYERS.Dense(3, activation=gaaf_keras.gaaf_tanh)],
+    "gaaf in Dense": lambda: [
+        LAYERS.Dense(3, activation=gaaf("relu", ShiftedSigmoid(4, 0.1), 0.7))
+    ],
+    "layer in Dense": lambda: [LAYERS.Dense(3, activation=GAAFReLU(strength=0.5))],
+    "function in Activation": lambda: [LAYERS.Activation(gaaf_keras.gaaf_relu)],
+    "GAAF": lambda: [GAAF("softsign", shape=Gaussian(1.5), strength=2)],
+    "GAAFTanh": lambda: [GAAFTanh(Gaussian(1.5))],
+    "GAAFReLU": lambda: [GAAFReLU("gaussian", strength=0.3)],
+    "function in LSTM": lambda: [LAYERS.LSTM(3, activation=gaaf_keras.gaaf_tanh)],
+    "layer in LSTM": lambda: [LAYERS.LSTM(3, activation=GAAFTanh())],
+    "TimeDistributed": lambda: [LAYERS.TimeDistributed(GAAFTanh(strength=0.5))],
+    "called on a Keras tensor": lambda: [gaaf_keras.gaaf_tanh, gaaf("relu")],
+}
+
+
+def build(name):
+    x = inputs = keras.Input((4, 2))
+    for layer in MODELS[name]():
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+def behaviour(model, training):
+    x = np.random.default_rng(0).normal(size=(3, 4, 2), scale=2).astype("float32")
+    shape = keras.ops.shape(model(x))
+    upstream = np.random.default_rng(1).normal(size=shape).astype("float32")
+    return value_and_gradient(lambda x: model(x, training=training), x, upstream)
+
+
+def assert_same(first, second):
+    for training in (True, False):
+        for ours, theirs in zip(
+            behaviour(first, training), behaviour(second, training), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_keras_file(name, tmp_path):
+    model = build(name)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert_same(model, loaded)
+    assert (
+        json.loads(loaded.to_json())["config"] == json.loads(model.to_json())["config"]
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_json_and_clone(name):
+    model = build(name)
+    for copy in (
+        keras.models.model_from_json(model.to_json()),
+        keras.models.clone_model(model),
+    ):
+        copy.set_weights(model.get_weights())
+        assert_same(model, copy)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        GAAF("relu", shape=Gaussian(3), strength=0.25, name="one", dtype="float64"),
+        GAAFTanh(shape=Gaussian(3), strength=0.25, name="two"),
+        GAAFReLU(strength=0.25, trainable=False, name="three"),
+    ],
+)
+def test_layer_configuration_is_complete(layer):
+    config = layer.get_config()
+    copy = type(layer).from_config(config)
+    assert copy.get_config() == config
+    assert copy.name == layer.name
+    assert copy.dtype_policy == layer.dtype_policy
+    assert (copy.shape, copy.strength) == (layer.shape, layer.strength)
+    assert keras.saving.get_registered_name(type(layer)) == (
+        f"gaaf_keras>{type(layer).__name__}"
+    )
+
+
+def test_masks_pass_through():
+    layer = GAAFTanh()
+    assert layer.supports_masking
+    embedded = LAYERS.Embedding(5, 4, mask_zero=True)(np.array([[1, 2, 0]]))
+    mask = keras.ops.convert_to_numpy(layer(embedded)._keras_mask)
+    assert mask.tolist() == [[True, True, False]]
+
+
+def test_dtype_policy_is_kept():
+    layer = GAAFTanh(dtype="mixed_bfloat16")
+    assert keras.backend.standardize_dtype(layer(np.ones((2, 2))).dtype) == "bfloat16"
+    assert layer.compute_output_shape((None, 7)) == (None, 7)
+
+
+def test_symbolic_calls_keep_shape_and_dtype():
+    x = keras.KerasTensor((None, 3, 4), dtype="float16")
+    for function in (gaaf_keras.gaaf_tanh, gaaf_keras.gaaf_relu, gaaf("tanh")):
+        y = function(x)
+        assert isinstance(y, keras.KerasTensor)
+        assert (y.shape, y.dtype) == (x.shape, "float16")
+    assert GAAFReLU(dtype="float16")(x).dtype == "float16"
+
+
+def test_keras_file_in_a_fresh_process(tmp_path):
+    model = build("gaaf in Dense")
+    model.save(tmp_path / "model.keras")
+    value, gradient = behaviour(model, training=True)
+    np.savez(tmp_path / "expected.npz", value=value, gradient=gradient)
+    program = """
+import sys
+import gaaf_keras, keras, numpy as np
+from tests.core.test_saving import behaviour
+model = keras.models.load_model(sys.argv[1] + "/model.keras")
+expected = np.load(sys.argv[1] + "/expected.npz")
+value, gradient = behaviour(model, training=True)
+np.testing.assert_allclose(value, expected["value"], rtol=1e-6, atol=1e-6)
+np.testing.assert_allclose(gradient, expected["gradient"], rtol=1e-6, atol=1e-6)
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("make", [lambda: gaaf_keras.gaaf_relu, GAAFReLU])
+def test_fit_trains(make):
+    model = keras.Sequential([LAYERS.Dense(16, activation=make()), LAYERS.Dense(1)])
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    losses = model.fit(x, x.sum(axis=1), epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]

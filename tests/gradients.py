@@ -1,0 +1,89 @@
+"""Values and gradients of a function on whichever backend Keras uses."""
+
+import keras
+import numpy as np
+
+
+def points(dtype="float64", count=2001, limit=30.0):
+    """Net inputs in [-limit, limit]: a grid, both zeros, both sides of the kinks."""
+    tiny = np.finfo(dtype).tiny
+    kinks = [0.0, -0.0, tiny, -tiny, 1e-3, -1e-3, -0.5, 0.5, -1.0, 1.0]
+    grid = np.linspace(-limit, limit, count)
+    return np.concatenate([grid, kinks]).astype(dtype)
+
+
+def upstream_like(x, seed=0):
+    """A different upstream gradient for every element, of both signs."""
+    values = np.random.default_rng(seed).normal(scale=3.0, size=x.shape)
+    return values.astype(x.dtype)
+
+
+def value_and_gradient(function, x, upstream):
+    """Returns function(x) and upstream * d function / dx, as NumPy arrays."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tensor = tf.constant(x)
+        with tf.GradientTape() as tape:
+            tape.watch(tensor)
+            value = function(tensor)
+        return value.numpy(), tape.gradient(
+            value, tensor, tf.constant(upstream)
+        ).numpy()
+    if backend == "jax":
+        import jax
+        import jax.numpy as jnp
+
+        value, pull_back = jax.vjp(function, jnp.asarray(x))
+        upstream = jnp.asarray(upstream, dtype=value.dtype)
+        return np.asarray(value), np.asarray(pull_back(upstream)[0])
+    import torch
+
+    tensor = torch.tensor(x, requires_grad=True)
+    value = function(tensor)
+    (gradient,) = torch.autograd.grad(value, tensor, torch.tensor(upstream))
+    return value.detach().numpy(), gradient.numpy()
+
+
+def second_derivative(function, x):
+    """Returns d^2 (sum of function) / dx^2, elementwise, as a NumPy array."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tensor = tf.constant(x)
+        with tf.GradientTape() as outer:
+            outer.watch(tensor)
+            with tf.GradientTape() as inner:
+                inner.watch(tensor)
+                value = function(tensor)
+            first = inner.gradient(value, tensor)
+        return outer.gradient(first, tensor).numpy()
+    if backend == "jax":
+        import jax
+        import jax.numpy as jnp
+
+        total = lambda x: function(x).sum()  # noqa: E731
+        first = lambda x: jax.grad(total)(x).sum()  # noqa: E731
+        return np.asarray(jax.grad(first)(jnp.asarray(x)))
+    import torch
+
+    tensor = torch.tensor(x, requires_grad=True)
+    (first,) = torch.autograd.grad(function(tensor).sum(), tensor, create_graph=True)
+    return torch.autograd.grad(first.sum(), tensor)[0].numpy()
+
+
+def assert_gradient(gradient, expected, upstream, precision=None):
+    """Holds a gradient against a float64 reference, as tightly as its dtype allows.
+
+    `precision` is the dtype in which the base activation was computed, by default
+    that of the gradient. (Keras computes tanh of float64 in float32 on JAX.)
+    """
+    precision = np.dtype(gradient.dtype if precision is None else precision)
+    if precision == np.float64:
+        np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-12)
+    else:
+        assert precision == np.float32
+        error = np.abs(gradient - expected)
+        assert np.all(error <= 2e-6 * np.maximum(1, np.abs(upstream))), error.max()

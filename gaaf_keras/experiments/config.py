@@ -1,0 +1,100 @@
+"""What can be asked of one training, and the check that it makes sense."""
+
+import dataclasses
+
+MODELS = ("mlp", "cnn")
+ACTIVATIONS = ("tanh", "relu", "gaaf_tanh", "gaaf_relu")
+OPTIMIZERS = ("sgd", "momentum", "adam")
+STRATEGIES = ("auto", "one_device", "mirrored")
+
+
+class UsageError(ValueError):
+    """Something the user asked for cannot be done; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Everything that decides one training.
+
+    Attributes:
+        dataset: `"digits"`, which needs no network, or the name of a
+            tensorflow-datasets image-classification data set.
+        data_dir: Folder of the prepared tensorflow-datasets data. Defaults to that
+            package's own default.
+        download: Whether a data set that is not there may be downloaded.
+        train_examples: How many training examples to use. Defaults to all that are
+            not held out for validation.
+        augment: Whether to flip and shift training images. Defaults to yes for the
+            CIFAR data sets and no for others.
+        model: `"mlp"` or `"cnn"`.
+        hidden_units: Widths of the MLP's hidden layers.
+        width: Channels of the first stage of the CNN.
+        activation: Hidden activation: `"tanh"`, `"relu"`, `"gaaf_tanh"` or
+            `"gaaf_relu"`.
+        dropout: Rate of the dropout layers, from 0 (none) to below 1.
+        batch_norm: Whether to normalise before each hidden activation.
+        optimizer: `"sgd"`, `"momentum"` (SGD with momentum 0.9) or `"adam"`.
+        learning_rate: Step size, greater than 0.
+        batch_size: Global batch: examples a step, over all replicas.
+        epochs: Most epochs to train.
+        patience: Epochs without a better validation accuracy after which training
+            stops.
+        seed: Seed of the weights, the shuffling, dropout and augmentation.
+        strategy: `"one_device"`, `"mirrored"` (all devices of this machine) or
+            `"auto"` (mirrored if there is more than one GPU).
+        output_dir: Folder for what the training writes; it must be new or empty.
+            Defaults to writing nothing.
+        export: Whether to write a SavedModel into `output_dir`.
+
+    Raises:
+        UsageError: If a value is out of range.
+    """
+
+    dataset: str = "digits"
+    data_dir: str | None = None
+    download: bool = False
+    train_examples: int | None = None
+    augment: bool | None = None
+    model: str = "mlp"
+    hidden_units: tuple[int, ...] = (512, 256, 256)
+    width: int = 64
+    activation: str = "gaaf_tanh"
+    dropout: float = 0.0
+    batch_norm: bool = False
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    batch_size: int = 128
+    epochs: int = 100
+    patience: int = 15
+    seed: int = 0
+    strategy: str = "auto"
+    output_dir: str | None = None
+    export: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden_units", tuple(self.hidden_units))
+        self._require_choice("model", MODELS)
+        self._require_choice("activation", ACTIVATIONS)
+        self._require_choice("optimizer", OPTIMIZERS)
+        self._require_choice("strategy", STRATEGIES)
+        for name in ("width", "batch_size", "epochs", "patience"):
+            self._require(name, getattr(self, name) >= 1, "be 1 or greater")
+        if self.train_examples is not None:
+            self._require("train_examples", self.train_examples >= 1, "be at least 1")
+        self._require(
+            "hidden_units",
+            self.hidden_units and min(self.hidden_units) >= 1,
+            "be one or more widths of 1 or greater",
+        )
+        self._require("dropout", 0 <= self.dropout < 1, "be from 0 to below 1")
+        self._require("learning_rate", self.learning_rate > 0, "be greater than 0")
+        self._require("seed", 0 <= self.seed < 2**32, "be from 0 to 2**32 - 1")
+
+    def _require_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        self._require(
+            name, getattr(self, name) in choices, f"be one of {', '.join(choices)}"
+        )
+
+    def _require(self, name: str, condition: object, rule: str) -> None:
+        if not condition:
+            raise UsageError(f"{name} must {rule}. Received: {getattr(self, name)!r}")

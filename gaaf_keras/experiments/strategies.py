@@ -1,0 +1,51 @@
+"""Distribution strategies by name, one object of each in a process."""
+
+import functools
+
+import tensorflow as tf
+
+from gaaf_keras.experiments.config import UsageError
+
+
+@functools.cache
+def get_strategy(name: str) -> tf.distribute.Strategy:
+    """Returns the strategy of that name, always the same object.
+
+    Several strategy objects in one process can collide, so all trainings share one.
+    On one device TensorFlow's default strategy serves: `OneDeviceStrategy` does the
+    same with a costly data iterator for each validation.
+
+    Args:
+        name: `"one_device"` (the first GPU, or the CPU), `"mirrored"` (all GPUs of
+            this machine, or all logical CPU devices) or `"auto"` (mirrored if there
+            is more than one GPU, else one device).
+
+    Returns:
+        A `tf.distribute.Strategy`.
+
+    Raises:
+        UsageError: If there is no strategy of that name.
+    """
+    devices = _devices()
+    if name == "auto":
+        several_gpus = len(devices) > 1 and devices[0].device_type == "GPU"
+        return get_strategy("mirrored" if several_gpus else "one_device")
+    if name == "one_device":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    raise UsageError(
+        f"strategy must be one of auto, one_device, mirrored. Received: {name!r}"
+    )
+
+
+def device_names(strategy: tf.distribute.Strategy) -> list[str]:
+    """Returns the names of the devices that a strategy computes on."""
+    if isinstance(strategy, tf.distribute.MirroredStrategy):
+        return list(strategy.extended.worker_devices)
+    return [_devices()[0].name]
+
+
+def _devices() -> list[tf.config.LogicalDevice]:
+    gpus = tf.config.list_logical_devices("GPU")
+    return gpus or tf.config.list_logical_devices("CPU")

@@ -1,0 +1,282 @@
+"""Tables of variants side by side, each trained with several seeds."""
+
+import dataclasses
+import shlex
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from rich.table import Table
+
+from gaaf_keras.experiments import files
+from gaaf_keras.experiments.config import TrainingConfig, UsageError
+from gaaf_keras.experiments.progress import ProgressView
+from gaaf_keras.experiments.training import (
+    TrainingResult,
+    prepare,
+    train_and_evaluate,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """A named table: settings shared by all its variants, and those of each.
+
+    Attributes:
+        title: What the table shows.
+        common: Fields of `TrainingConfig` for all variants.
+        variants: Fields of `TrainingConfig` by the name of the variant.
+    """
+
+    title: str
+    common: Mapping[str, Any]
+    variants: Mapping[str, Mapping[str, Any]]
+
+    def fields_set_by_variants(self) -> set[str]:
+        """Returns the fields that tell variants apart and so cannot be overridden."""
+        return {field for variant in self.variants.values() for field in variant}
+
+
+def _mnist_like(title: str, **common: Any) -> Suite:
+    return Suite(
+        title=title,
+        common={"model": "mlp", "optimizer": "sgd", "learning_rate": 0.1, **common},
+        variants={
+            "base": {"activation": "tanh", "dropout": 0.0},
+            "dropout": {"activation": "tanh", "dropout": 0.2},
+            "GAAF": {"activation": "gaaf_tanh", "dropout": 0.0},
+        },
+    )
+
+
+def _convolutional(dataset: str, title: str) -> Suite:
+    return Suite(
+        title=title,
+        common={
+            "dataset": dataset,
+            "model": "cnn",
+            "optimizer": "momentum",
+            "learning_rate": 0.01,
+        },
+        variants={
+            "base": {"activation": "relu", "batch_norm": False},
+            "batch norm": {"activation": "relu", "batch_norm": True},
+            "GAAF": {"activation": "gaaf_relu", "batch_norm": False},
+            "batch norm + GAAF": {"activation": "gaaf_relu", "batch_norm": True},
+        },
+    )
+
+
+SUITES: Mapping[str, Suite] = {
+    "digits": _mnist_like(
+        "UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60
+    ),
+    "mnist": _mnist_like("MNIST, tanh MLP", dataset="mnist", epochs=200),
+    "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
+    "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),
+    "svhn": _convolutional("svhn_cropped", "SVHN, ReLU CNN"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to train: a configuration a variant, each with the same seeds.
+
+    Attributes:
+        title: What the table shows.
+        variants: A configuration by the name of the variant. Its `seed` is the first
+            seed, its `output_dir` is not used.
+        runs: How many seeds each variant is trained with: seed, seed + 1, ...
+    """
+
+    title: str
+    variants: Mapping[str, TrainingConfig]
+    runs: int = 1
+
+    def trainings(self, output_dir: Path) -> list[tuple[str, TrainingConfig]]:
+        """Returns the variant's name and the configuration of every training.
+
+        A training that is alone writes into `output_dir` itself, others into
+        `VARIANT/seed_N` below it, without the variant if there is only one.
+        """
+        trainings = []
+        for run in range(self.runs):  # the first complete table comes early
+            for name, config in self.variants.items():
+                folder = output_dir
+                if len(self.variants) > 1:
+                    folder /= name.replace(" + ", "_").replace(" ", "_")
+                if self.runs > 1 or len(self.variants) > 1:
+                    folder /= f"seed_{config.seed + run}"
+                seeded = dataclasses.replace(
+                    config, seed=config.seed + run, output_dir=str(folder)
+                )
+                trainings.append((name, seeded))
+        return trainings
+
+
+def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
+    """Returns what to train for a suite, or for one configuration without a suite.
+
+    Args:
+        suite: Name of a suite, or None.
+        given: Fields of `TrainingConfig` that the user has set. They override the
+            suite's common settings.
+        runs: How many seeds to train each variant with.
+
+    Raises:
+        UsageError: If there is no such suite, a value is out of range, or a given
+            field is one that tells the suite's variants apart.
+    """
+    if runs < 1:
+        raise UsageError(f"runs must be 1 or greater. Received: {runs}")
+    if suite is None:
+        config = TrainingConfig(**given)
+        return Plan(
+            f"{config.dataset}, {config.model}", {config.activation: config}, runs
+        )
+    if suite not in SUITES:
+        raise UsageError(
+            f"suite must be one of {', '.join(SUITES)}. Received: {suite!r}"
+        )
+    definition = SUITES[suite]
+    fixed = {"dataset", "model", *definition.fields_set_by_variants()}
+    clash = sorted(fixed.intersection(given))
+    if clash:
+        raise UsageError(
+            f"The suite '{suite}' sets {' and '.join(clash)} itself. Leave "
+            f"{'them' if len(clash) > 1 else 'it'} out, or train without a suite."
+        )
+    return Plan(
+        definition.title,
+        {
+            name: TrainingConfig(**{**definition.common, **given, **variant})
+            for name, variant in definition.variants.items()
+        },
+        runs,
+    )
+
+
+def run(plan: Plan, output_dir: Path) -> Path:
+    """Trains everything in a plan and writes and prints what came out.
+
+    Args:
+        plan: What to train.
+        output_dir: A new or empty folder. It gets the trainings' own folders and, if
+            there is more than one training, `summary.json` and `summary.md`.
+
+    Returns:
+        The folder of the last training of the last variant.
+
+    Raises:
+        UsageError: If something in the plan cannot be done; before any training and
+            before anything is written.
+    """
+    trainings = plan.trainings(output_dir)
+    for config in plan.variants.values():
+        prepare(config)
+    files.new_folder(output_dir)
+    results: dict[str, list[TrainingResult]] = {name: [] for name in plan.variants}
+    several = len(trainings) > 1
+    epochs = max(config.epochs for config in plan.variants.values())
+    with ProgressView(len(trainings), epochs) as view:
+        for number, (name, config) in enumerate(trainings, start=1):
+            label = f"[{number}/{len(trainings)}] {name}, seed {config.seed}"
+            result = train_and_evaluate(config, [view.callback(label)])
+            results[name].append(dataclasses.replace(result, model=None))
+            view.print(
+                f"{label}: test accuracy {result.test_accuracy:.2%} "
+                f"(best epoch {result.best_epoch} of {result.epochs_run}, "
+                f"{result.seconds:.1f} s)"
+            )
+            keras.backend.clear_session()
+    summary = summarise(plan, results)
+    if several:
+        files.write_json(output_dir / "summary.json", summary)
+        files.write_text(output_dir / "summary.md", markdown(summary))
+    view.console.print(table(summary))
+    return Path(trainings[-1][1].output_dir or output_dir)
+
+
+def summarise(
+    plan: Plan, results: Mapping[str, Sequence[TrainingResult]]
+) -> dict[str, Any]:
+    """Returns a table as plain data: a variant a row, mean and standard deviation.
+
+    Standard deviations are those of a sample (n - 1), and None for a single run.
+    """
+
+    def spread(values: Sequence[float]) -> dict[str, Any]:
+        return {
+            "mean": statistics.fmean(values),
+            "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
+            "values": list(values),
+        }
+
+    return {
+        "title": plan.title,
+        "command": shlex.join(["python", *sys.argv]),
+        "variants": [
+            {
+                "name": name,
+                "seeds": [plan.variants[name].seed + run for run in range(plan.runs)],
+                **{
+                    field: spread([getattr(result, field) for result in rows])
+                    for field in (
+                        "test_accuracy",
+                        "validation_accuracy",
+                        "best_epoch",
+                        "epochs_run",
+                        "seconds",
+                    )
+                },
+                "parameters": rows[0].parameters,
+                "test_examples": rows[0].test_examples,
+            }
+            for name, rows in results.items()
+        ],
+    }
+
+
+_COLUMNS = ("Variant", "Runs", "Test accuracy %", "Best epoch", "Seconds")
+
+
+def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    def cell(spread: Mapping[str, Any], decimals: int, factor: float = 1) -> str:
+        text = f"{spread['mean'] * factor:.{decimals}f}"
+        if spread["standard_deviation"] is not None:
+            text += f" ({spread['standard_deviation'] * factor:.{decimals}f})"
+        return text
+
+    return [
+        (
+            variant["name"],
+            str(len(variant["seeds"])),
+            cell(variant["test_accuracy"], 2, factor=100),
+            cell(variant["best_epoch"], 1),
+            cell(variant["seconds"], 1),
+        )
+        for variant in summary["variants"]
+    ]
+
+
+def table(summary: Mapping[str, Any]) -> Table:
+    """Returns a summary as a table for the terminal: mean (standard deviation)."""
+    view = Table(*_COLUMNS, title=summary["title"])
+    for row in _rows(summary):
+        view.add_row(*row)
+    return view
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """Returns a summary as a Markdown page: mean (standard deviation)."""
+    lines = [_COLUMNS, ["---"] * len(_COLUMNS), *_rows(summary)]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"# {summary['title']}\n\n{rows}\n\n"
+        "Mean (standard deviation) over the runs. The best epoch is the one with the "
+        "highest validation accuracy; the test data was scored at that epoch only.\n\n"
+        f"    {summary['command']}\n"
+    )

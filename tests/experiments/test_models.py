@@ -1,0 +1,97 @@
+"""The paper's networks: their layers, their sizes, what they compute."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from gaaf_keras import GAAFReLU, GAAFTanh
+from gaaf_keras.experiments import TrainingConfig, UsageError, datasets, models
+
+
+def kinds(model):
+    return [type(layer).__name__ for layer in model.layers]
+
+
+def test_paper_mlp():
+    model = models.mlp((28, 28, 1), 10)
+    assert [layer.units for layer in model.layers if hasattr(layer, "units")] == [
+        *(512, 256, 256),
+        10,
+    ]
+    sizes = [784, 512, 256, 256, 10]
+    weights = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    assert model.count_params() == weights
+    limit = np.sqrt(6 / (784 + 512))  # the edge of the paper's first histogram: 0.068
+    kernel = keras.ops.convert_to_numpy(model.get_layer("dense_1").kernel)
+    assert np.abs(kernel).max() == pytest.approx(limit, rel=1e-3)
+
+
+def test_mlp_with_everything():
+    model = models.mlp(
+        (8, 8, 1), 10, (5, 4), activation="gaaf_tanh", dropout=0.3, batch_norm=True
+    )
+    hidden = ["Dense", "BatchNormalization", "GAAFTanh", "Dropout"]
+    assert kinds(model) == ["InputLayer", "Rescaling", "Flatten", *hidden * 2, "Dense"]
+    assert {layer.rate for layer in model.layers if hasattr(layer, "rate")} == {0.3}
+
+
+def test_cnn():
+    model = models.cnn((32, 32, 3), 7, width=8, activation="gaaf_relu", dropout=0.2)
+    convolution = ["Conv2D", "GAAFReLU"]
+    stage = [*convolution * 2, "MaxPooling2D", "Dropout"]
+    dense = ["Flatten", "Dense", "GAAFReLU", "Dropout", "Dense"]
+    assert kinds(model) == ["InputLayer", "Rescaling", *stage * 3, *dense]
+    filters = [layer.filters for layer in model.layers if hasattr(layer, "filters")]
+    assert filters == [8, 8, 16, 16, 32, 32]
+    assert model.output_shape == (None, 7)
+    assert model.get_layer("flatten").output.shape == (None, 4 * 4 * 32)
+
+
+def test_cnn_normalises_before_each_hidden_activation():
+    layers = kinds(models.cnn((32, 32, 3), 10, width=4, batch_norm=True))
+    before = [layers[i - 1] for i, layer in enumerate(layers) if layer == "Activation"]
+    assert before == ["BatchNormalization"] * 7
+    assert "Dropout" not in layers
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind"),
+    [
+        ("gaaf_tanh", GAAFTanh),
+        ("gaaf_relu", GAAFReLU),
+        ("tanh", keras.layers.Activation),
+        ("elu", keras.layers.Activation),
+    ],
+)
+def test_any_activation(activation, kind):
+    model = models.mlp((2, 2, 1), 3, (4,), activation=activation)
+    assert type(model.get_layer("activation_1")) is kind
+
+
+def test_gaaf_and_plain_networks_compute_the_same():
+    x = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype("float32")
+    for make in (models.mlp, models.cnn):
+        outputs = []
+        for activation in ("tanh", "gaaf_tanh"):
+            keras.utils.set_random_seed(1)
+            model = make((8, 8, 3), 10, activation=activation, batch_norm=True)
+            outputs.append(model.predict(x, verbose=0))
+        np.testing.assert_array_equal(*outputs)
+
+
+def test_pixels_are_standardised_in_the_model():
+    model = models.mlp((2, 1, 2), 3, mean=(10, 200), standard_deviation=(2, 50))
+    standardise = keras.Model(model.input, model.get_layer("standardise").output)
+    x = np.array([[[[10, 200]], [[14, 150]]]], "float32")
+    expected = [[[[0, 0]], [[2, -1]]]]
+    np.testing.assert_allclose(standardise.predict(x, verbose=0), expected, atol=1e-5)
+
+
+def test_images_too_small_for_the_cnn_are_refused():
+    split = datasets.Split(np.zeros((3, 4, 9, 1)), np.zeros(3))
+    data = datasets.ImageData("tiny", 2, split, split, split)
+    with pytest.raises(UsageError, match=r"8x8.*'tiny' has 4x9"):
+        models.require_fit(TrainingConfig(model="cnn"), data)
+    models.require_fit(TrainingConfig(model="mlp"), data)

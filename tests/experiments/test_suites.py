@@ -1,0 +1,120 @@
+"""Plans and tables: which trainings a suite means, and what its summary says."""
+
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from gaaf_keras.experiments import UsageError, suites
+
+TINY = {"hidden_units": (8,), "epochs": 2, "train_examples": 200}
+
+
+def test_paper_tables():
+    mnist = suites.SUITES["mnist"].variants
+    assert [(v["activation"], v["dropout"] > 0) for v in mnist.values()] == [
+        ("tanh", False),
+        ("tanh", True),
+        ("gaaf_tanh", False),
+    ]
+    for name in ("cifar10", "cifar100", "svhn"):
+        variants = suites.SUITES[name].variants
+        assert [(v["activation"], v["batch_norm"]) for v in variants.values()] == [
+            ("relu", False),
+            ("relu", True),
+            ("gaaf_relu", False),
+            ("gaaf_relu", True),
+        ]
+
+
+def test_given_fields_override_the_suite():
+    plan = suites.plan("digits", {"epochs": 7, "seed": 3}, runs=2)
+    assert {config.epochs for config in plan.variants.values()} == {7}
+    trainings = plan.trainings(Path("out"))
+    assert [(name, c.seed) for name, c in trainings] == [
+        (name, seed) for seed in (3, 4) for name in ("base", "dropout", "GAAF")
+    ]
+    assert trainings[-1][1].output_dir == "out/GAAF/seed_4"
+
+
+def test_folders():
+    def folders(suite, given, runs):
+        plan = suites.plan(suite, given, runs)
+        return [config.output_dir for _, config in plan.trainings(Path("out"))]
+
+    assert folders(None, {}, 1) == ["out"]
+    assert folders(None, {"seed": 5}, 2) == ["out/seed_5", "out/seed_6"]
+    assert "out/batch_norm_GAAF/seed_0" in folders("svhn", {}, 1)
+
+
+@pytest.mark.parametrize(
+    ("suite", "given", "runs", "message"),
+    [
+        ("minst", {}, 1, "suite must be one of digits.*'minst'"),
+        ("digits", {"activation": "relu"}, 1, "'digits' sets activation itself"),
+        (
+            "digits",
+            {"model": "cnn", "dropout": 0.1},
+            1,
+            "sets dropout and model itself",
+        ),
+        ("digits", {}, 0, "runs must be 1 or greater. Received: 0"),
+        (None, {"epochs": 0}, 1, "epochs must"),
+    ],
+)
+def test_wrong_plans_are_refused(suite, given, runs, message):
+    with pytest.raises(UsageError, match=message):
+        suites.plan(suite, given, runs)
+
+
+def test_run_writes_every_training_and_the_summary(tmp_path, capsys):
+    plan = suites.plan("digits", {**TINY, "export": False}, runs=2)
+    last = suites.run(plan, tmp_path)
+    assert last == tmp_path / "GAAF" / "seed_1"
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [v["name"] for v in summary["variants"]] == ["base", "dropout", "GAAF"]
+    for variant in summary["variants"]:
+        results = [
+            json.loads(
+                (
+                    tmp_path / variant["name"] / f"seed_{seed}" / "result.json"
+                ).read_text()
+            )
+            for seed in variant["seeds"]
+        ]
+        values = [result["test_accuracy"] for result in results]
+        assert variant["test_accuracy"] == {
+            "mean": statistics.fmean(values),
+            "standard_deviation": statistics.stdev(values),
+            "values": values,
+        }
+        config = tmp_path / variant["name"] / "seed_1" / "config.json"
+        assert json.loads(config.read_text())["seed"] == 1
+        assert not (config.parent / "saved_model").exists()
+    page = (tmp_path / "summary.md").read_text()
+    printed = capsys.readouterr().out
+    for name in ("base", "dropout", "GAAF"):
+        assert f"| {name} | 2 |" in page
+        assert f"{name}, seed 1: test accuracy" in printed
+    assert page.endswith(f"    {summary['command']}\n")
+
+
+def test_one_run_has_no_standard_deviation():
+    config = suites.plan(None, {}, 1)
+    result = _Result(0.9812, 0.97, 3, 4, 1.5, 10, 360)
+    summary = suites.summarise(config, {"gaaf_tanh": [result]})
+    assert summary["variants"][0]["test_accuracy"]["standard_deviation"] is None
+    assert "| gaaf_tanh | 1 | 98.12 | 3.0 | 1.5 |" in suites.markdown(summary)
+
+
+@dataclasses.dataclass
+class _Result:
+    test_accuracy: float
+    validation_accuracy: float
+    best_epoch: int
+    epochs_run: int
+    seconds: float
+    parameters: int
+    test_examples: int

@@ -1,0 +1,205 @@
+"""One training: what it computes, what it writes, what it refuses."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from gaaf_keras.experiments import (
+    TrainingConfig,
+    UsageError,
+    datasets,
+    train_and_evaluate,
+)
+
+SMALL = {"hidden_units": (16,), "epochs": 4, "batch_size": 63, "activation": "tanh"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training") / "new"
+    return train_and_evaluate(TrainingConfig(**SMALL, output_dir=str(folder)))
+
+
+def test_result_is_consistent(trained):
+    accuracies = [row["val_accuracy"] for row in trained.history]
+    assert trained.epochs_run == len(accuracies) == 4
+    assert trained.validation_accuracy == max(accuracies)
+    assert trained.best_epoch == accuracies.index(max(accuracies)) + 1
+    assert trained.parameters == 65 * 16 + 17 * 10
+    assert trained.test_examples == 360
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+
+
+def test_scores_belong_to_the_returned_model(trained):
+    data = datasets.load("digits")
+
+    def accuracy(split):
+        logits = trained.model.predict(split.images.astype("float32"), verbose=0)
+        return np.mean(logits.argmax(axis=1) == split.labels)
+
+    assert trained.test_accuracy == accuracy(data.test)
+    assert trained.validation_accuracy == pytest.approx(accuracy(data.validation))
+
+
+def test_files(trained):
+    folder = trained.output_dir
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.json", "history.csv", "result.json"),
+        *("model.keras", "saved_model", "tensorboard"),
+    }
+    assert json.loads((folder / "result.json").read_text()) == trained.to_json()
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["hidden_units"], config["epochs"], config["seed"]) == ([16], 4, 0)
+    assert config["augment"] is False
+    assert config["replicas"] == len(config["devices"]) == 1
+    assert config["versions"]["keras"] == keras.__version__
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
+    assert list(rows[0]) == columns
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
+    assert [float(row["loss"]) for row in rows] == [
+        row["loss"] for row in trained.history
+    ]
+
+
+def test_saved_model_is_the_returned_model(trained):
+    x = datasets.load("digits").test.images.astype("float32")
+    loaded = keras.models.load_model(trained.output_dir / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(x, verbose=0), trained.model.predict(x, verbose=0)
+    )
+
+
+def test_same_seed_same_training():
+    config = TrainingConfig(**{**SMALL, "dropout": 0.3, "epochs": 2})
+    first, second = train_and_evaluate(config), train_and_evaluate(config)
+    for ours, theirs in zip(
+        first.model.get_weights(), second.model.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert first.output_dir is None
+
+
+def test_early_stopping_and_patience():
+    result = train_and_evaluate(
+        TrainingConfig(**{**SMALL, "epochs": 50, "patience": 2, "learning_rate": 0.5})
+    )
+    assert result.epochs_run == result.best_epoch + 2 < 50
+
+
+def test_gaaf_changes_the_training_and_not_the_start():
+    losses = [
+        train_and_evaluate(
+            TrainingConfig(**{**SMALL, "epochs": 1, "activation": activation})
+        ).history[0]["loss"]
+        for activation in ("tanh", "gaaf_tanh")
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_a_training_that_diverges_stops_and_reports():
+    result = train_and_evaluate(
+        TrainingConfig(
+            **{**SMALL, "activation": "relu", "learning_rate": 1e30, "epochs": 20}
+        )
+    )
+    assert result.epochs_run < 20
+    assert 0 <= result.test_accuracy < 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"model": "rnn"}, "model must be one of mlp, cnn. Received: 'rnn'"),
+        ({"activation": "gaaf"}, "activation must be one of tanh.*'gaaf'"),
+        ({"dropout": 1.0}, "dropout must be from 0 to below 1. Received: 1.0"),
+        ({"learning_rate": 0}, "learning_rate must be greater than 0"),
+        ({"hidden_units": ()}, "hidden_units must be one or more"),
+        ({"hidden_units": (4, 0)}, r"hidden_units must.*\(4, 0\)"),
+        ({"epochs": 0}, "epochs must be 1 or greater. Received: 0"),
+        ({"seed": -1}, "seed must be from 0"),
+        ({"train_examples": 0}, "train_examples must be at least 1"),
+        ({"strategy": "tpu"}, "strategy must be one of"),
+    ],
+)
+def test_bad_configurations_are_refused(wrong, message):
+    with pytest.raises(UsageError, match=message):
+        TrainingConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch_size": 2000}, "batch_size must be at most 1197.*2000"),
+        ({"train_examples": 9000}, "train_examples must be at most 1197"),
+        ({"dataset": "digitz"}, "no data set 'digitz'.*digits"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    wrong, message, tmp_path
+):
+    with pytest.raises(UsageError, match=message):
+        train_and_evaluate(TrainingConfig(**wrong, output_dir=str(tmp_path / "new")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_contents_is_left_alone(tmp_path):
+    (tmp_path / "result.json").write_text("precious")
+    with pytest.raises(UsageError, match="is not empty"):
+        train_and_evaluate(TrainingConfig(**SMALL, output_dir=str(tmp_path)))
+    assert (tmp_path / "result.json").read_text() == "precious"
+
+
+# Trains on as many logical CPU devices as told and prints the history and the scores.
+REPLICAS = """
+import json, sys
+import tensorflow as tf
+count = int(sys.argv[1])
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * count,
+)
+from gaaf_keras.experiments import TrainingConfig, train_and_evaluate
+config = dict(batch_size=60, epochs=3, hidden_units=(16, 16), activation="gaaf_tanh")
+config["data_dir"] = sys.argv[2]
+config["train_examples"] = 60
+mirrored = TrainingConfig(dataset="mnist", strategy="mirrored", **config)
+result = train_and_evaluate(mirrored)
+print(json.dumps({"history": result.history, **result.to_json()}))
+try:
+    train_and_evaluate(TrainingConfig(strategy="mirrored", batch_size=61))
+except ValueError as error:
+    print(error, file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def one_replica(data_dir):
+    return replicas(1, data_dir)[0]
+
+
+def replicas(count, data_dir):
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS, str(count), data_dir],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.mark.parametrize("count", [2, 5])  # neither divides 12 and 37 examples evenly
+def test_replicas_train_like_one_device(count, one_replica, data_dir):
+    result, errors = replicas(count, data_dir)
+    for ours, theirs in zip(result["history"], one_replica["history"], strict=True):
+        for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            assert ours[column] == pytest.approx(theirs[column], rel=1e-5), column
+    assert result["test_accuracy"] == one_replica["test_accuracy"]
+    assert result["test_examples"] == 37
+    assert f"batch_size must be a multiple of the {count} replicas" in errors

@@ -1,0 +1,96 @@
+"""SavedModels: what is in them, and whether they need this package."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import gaaf_keras
+from gaaf_keras.experiments import models
+
+# Loads a SavedModel where neither Keras nor this package can be imported.
+SERVE = """
+import sys
+import numpy as np
+sys.modules["gaaf_keras"] = None
+sys.modules["keras"] = None
+import tensorflow as tf
+folder = sys.argv[1]
+served = tf.saved_model.load(folder + "/saved_model")
+data = np.load(folder + "/data.npz")
+np.testing.assert_allclose(served.serve(data["x"]), data["y"], rtol=1e-6, atol=1e-6)
+(output,) = served.signatures["serving_default"](image=tf.constant(data["x"])).values()
+np.testing.assert_allclose(output, data["y"], rtol=1e-6, atol=1e-6)
+"""
+
+
+def gaaf_model():
+    return models.cnn((8, 8, 1), 10, width=4, activation="gaaf_relu", batch_norm=True)
+
+
+def kinds_of_operations(folder):
+    served = tf.saved_model.load(folder).signatures["serving_default"]
+    return sorted(
+        {op.type for op in served.graph.get_operations()}
+        | {
+            node.op
+            for function in served.graph.as_graph_def().library.function
+            for node in function.node_def
+        }
+    )
+
+
+def test_served_without_keras_and_without_this_package(tmp_path):
+    model = gaaf_model()
+    x = np.random.default_rng(0).uniform(0, 16, (5, 8, 8, 1)).astype("float32")
+    assert (
+        gaaf_keras.export(model, tmp_path / "saved_model") == tmp_path / "saved_model"
+    )
+    np.savez(tmp_path / "data.npz", x=x, y=model.predict(x, verbose=0))
+    subprocess.run([sys.executable, "-c", SERVE, str(tmp_path)], check=True)
+
+
+def test_same_operations_as_the_plain_model(tmp_path):
+    gaaf_keras.export(gaaf_model(), tmp_path / "gaaf")
+    plain = models.cnn((8, 8, 1), 10, width=4, activation="relu", batch_norm=True)
+    gaaf_keras.export(plain, tmp_path / "plain")
+    kinds = kinds_of_operations(str(tmp_path / "gaaf"))
+    assert kinds == kinds_of_operations(str(tmp_path / "plain"))
+    assert "IdentityN" not in kinds
+
+
+def test_several_inputs(tmp_path):
+    first, second = keras.Input((2,), name="first"), keras.Input((2,), name="second")
+    total = gaaf_keras.GAAFTanh()(keras.layers.Add()([first, second]))
+    model = keras.Model([first, second], total)
+    gaaf_keras.export(model, tmp_path / "saved_model")
+    x = np.ones((1, 2), "float32")
+    served = tf.saved_model.load(str(tmp_path / "saved_model"))
+    np.testing.assert_allclose(served.serve([x, x]), np.tanh(2 * x), atol=1e-6)
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    path = tmp_path / "saved_model"
+    path.mkdir()
+    (path / "keep").touch()
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        gaaf_keras.export(gaaf_model(), path)
+    assert [file.name for file in path.iterdir()] == ["keep"]
+    gaaf_keras.export(gaaf_model(), path, overwrite=True)
+    assert not (path / "keep").exists()
+    assert [file.name for file in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_failure_leaves_nothing_behind(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises((OSError, tf.errors.OpError)):
+        gaaf_keras.export(gaaf_model(), tmp_path / "file" / "saved_model")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_model_without_inputs_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`model`"):
+        gaaf_keras.export(keras.Sequential([gaaf_keras.GAAFTanh()]), tmp_path / "m")

@@ -1,0 +1,72 @@
+"""What the layers leave in TensorFlow graphs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import gaaf_keras
+from gaaf_keras import GAAF, GAAFReLU, GAAFTanh
+from tests import reference
+from tests.gradients import assert_gradient, points, upstream_like
+
+LAYERS = [
+    (GAAFTanh, "tanh"),
+    (GAAFReLU, "relu"),
+    (lambda: GAAF("tanh"), "tanh"),
+    (lambda: GAAF("softsign", shape="gaussian"), "softsign"),
+]
+
+
+def operations(function):
+    graph = tf.function(function).get_concrete_function(tf.TensorSpec((None, 3))).graph
+    return [(op.type, dict(op.node_def.attr)) for op in graph.get_operations()]
+
+
+@pytest.mark.parametrize(("make", "base"), LAYERS)
+def test_inference_graph_is_that_of_the_base_activation(make, base):
+    layer = make()
+    plain = tf.keras.layers.Activation(base)
+    ours = operations(lambda x: layer(x, training=False))
+    assert ours == operations(lambda x: plain(x, training=False))
+    assert "IdentityN" not in {kind for kind, _ in ours}
+
+
+@pytest.mark.parametrize(("make", "base"), LAYERS)
+def test_training_graph_holds_a_custom_gradient(make, base):
+    layer = make()
+    assert "IdentityN" in {kind for kind, _ in operations(layer)}
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (gaaf_keras.gaaf_tanh, reference.gaaf_tanh),
+        (gaaf_keras.gaaf_relu, reference.gaaf_relu),
+        (GAAFTanh(), reference.gaaf_tanh),
+        (GAAFReLU(), reference.gaaf_relu),
+    ],
+)
+def test_compiled_gradient(function, expected, jit_compile):
+    @tf.function(jit_compile=jit_compile)
+    def compiled(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        return tape.gradient(value, x, upstream)
+
+    x = points("float32")
+    upstream = upstream_like(x)
+    gradient = compiled(tf.constant(x), tf.constant(upstream)).numpy()
+    assert_gradient(gradient, expected(x.astype("float64"), upstream), upstream)
+
+
+def test_gradient_in_a_graph_with_unknown_shapes():
+    @tf.function(input_signature=[tf.TensorSpec(None)])
+    def compiled(x):
+        return tf.gradients(gaaf_keras.gaaf_tanh(x), x)[0]
+
+    x = np.array([[0.0, 1.0]], "float32")
+    np.testing.assert_allclose(
+        compiled(x), reference.gaaf_tanh(x.astype("float64"), 1.0), atol=1e-6
+    )

@@ -1,0 +1,138 @@
+"""train.py as its user runs it: one process a command."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "train.py"
+
+
+def train(*flags, folder):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, flags)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
+
+
+def test_help_is_quick_and_complete(tmp_path):
+    # TensorFlow is not even found, so it cannot have been loaded.
+    program = (
+        "import runpy, sys; sys.modules['tensorflow'] = sys.modules['keras'] = None;"
+        "sys.argv = ['train.py', '--help'];"
+        f"runpy.run_path({str(SCRIPT)!r}, None, '__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr
+    for flag in (
+        "--dataset",
+        "--suite",
+        "--[no]batch_norm",
+        "--learning_rate",
+        "--runs",
+    ):
+        assert flag in done.stdout
+
+
+def test_flags_are_those_of_the_configuration():
+    import train as script
+    from gaaf_keras.experiments import TrainingConfig, config, suites
+
+    fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
+    flags = {flag.name: flag for flag in script.TRAINING_FLAGS}
+    assert set(flags) == set(fields) - {"output_dir"}
+    for name, flag in flags.items():
+        default = flag.default
+        if name == "hidden_units":
+            default = tuple(int(units) for units in default)
+        assert default == fields[name].default, name
+
+    def choices(flag):
+        return tuple(script.FLAGS[flag.name].parser.enum_values)
+
+    assert choices(flags["model"]) == config.MODELS
+    assert choices(flags["activation"]) == config.ACTIVATIONS
+    assert choices(flags["optimizer"]) == config.OPTIMIZERS
+    assert choices(flags["strategy"]) == config.STRATEGIES
+    assert choices(script._SUITE) == tuple(suites.SUITES)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model=rnn"], "--model=rnn"),
+        (["--batch_size=0"], "--batch_size=0"),
+        (["--dropout=1"], "train.py: dropout must be from 0 to below 1"),
+        (["--hidden_units=5,x"], "train.py: --hidden_units must be whole numbers"),
+        (["--learning_rat=1"], "learning_rat"),
+        (["digits"], "train.py: unexpected argument 'digits'"),
+        (["--dataset=mnits"], "train.py: There is no data set 'mnits'"),
+        (["--dataset=mnist", "--data_dir=nowhere"], "train.py: data_dir 'nowhere'"),
+        (["--dataset=mnist", "--data_dir=."], "train.py: Data set 'mnist' is not in"),
+        (["--output_dir=file/below"], "train.py: output_dir 'file/below' cannot be"),
+        (["--output_dir=full"], "train.py: output_dir 'full' is not empty"),
+        (["--suite=digits", "--activation=relu"], "train.py: The suite 'digits' sets"),
+        (["--suite=cifar100", "--data_dir=."], "train.py: Data set 'cifar100' is not"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").touch()
+    done = train(*flags, folder=tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "epoch" not in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "full"}
+
+
+def test_suite_from_the_command_line(tmp_path):
+    done = train(
+        *("--suite=digits", "--epochs=2", "--runs=1", "--hidden_units=8,8"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "UCI digits" in done.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert f"Results: runs/{folder.name}" in done.stdout
+    assert f"SavedModel: runs/{folder.name}/GAAF/seed_0/saved_model" in done.stdout
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["command"].endswith("--epochs=2 --runs=1 --hidden_units=8,8")
+
+    import tensorflow as tf
+
+    from gaaf_keras.experiments import datasets
+
+    served = tf.saved_model.load(str(folder / "GAAF" / "seed_0" / "saved_model"))
+    test = datasets.load("digits").test
+    logits = served.serve(test.images.astype("float32")).numpy()
+    accuracy = np.mean(logits.argmax(axis=1) == test.labels)
+    assert summary["variants"][2]["test_accuracy"]["values"] == [accuracy]
+
+
+def test_cnn_with_batch_norm_on_tfds_data(tmp_path, data_dir):
+    done = train(
+        *("--dataset=mnist", f"--data_dir={data_dir}", "--model=cnn", "--width=2"),
+        *("--batch_norm", "--activation=gaaf_relu", "--dropout=0.1", "--augment"),
+        *("--optimizer=adam", "--learning_rate=0.01", "--batch_size=36"),
+        *("--epochs=1", "--noexport", "--output_dir=new", "--strategy=mirrored"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    files = {path.name for path in (tmp_path / "new").iterdir()}
+    assert "result.json" in files
+    assert "saved_model" not in files
+    assert (
+        json.loads((tmp_path / "new" / "result.json").read_text())["test_examples"]
+        == 37
+    )

@@ -1,0 +1,172 @@
+"""Trains a network with accelerated or plain activations, or a whole table of them.
+
+    python train.py --suite=digits
+    python train.py --dataset=mnist --download --activation=gaaf_tanh --runs=5
+    python train.py --dataset=cifar10 --model=cnn --batch_norm --activation=gaaf_relu
+
+Prints progress and a table, and writes models, histories and results to
+--output_dir. Test data is scored once, at the epoch with the best validation
+accuracy.
+"""
+
+import datetime
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
+
+FLAGS = flags.FLAGS
+
+# Names and defaults are those of gaaf_keras.experiments.TrainingConfig. They are
+# repeated here so that --help and mistakes are answered without loading TensorFlow.
+TRAINING_FLAGS = [
+    flags.DEFINE_string(
+        "dataset",
+        "digits",
+        "digits (bundled, needs no network), or a tensorflow-datasets "
+        "image-classification data set: mnist, cifar10, cifar100, svhn_cropped, ...",
+    ),
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Folder of the prepared tensorflow-datasets data. "
+        "By default ~/tensorflow_datasets or $TFDS_DATA_DIR.",
+    ),
+    flags.DEFINE_bool("download", False, "Download the data set if it is not there."),
+    flags.DEFINE_integer(
+        "train_examples",
+        None,
+        "Train on so many examples only. By default on all that are not held out "
+        "for validation.",
+        lower_bound=1,
+    ),
+    flags.DEFINE_bool(
+        "augment",
+        None,
+        "Flip and shift the training images. By default for CIFAR only.",
+    ),
+    flags.DEFINE_enum("model", "mlp", ["mlp", "cnn"], "The network."),
+    flags.DEFINE_list(
+        "hidden_units", "512,256,256", "Widths of the hidden layers of the mlp."
+    ),
+    flags.DEFINE_integer(
+        "width", 64, "Channels of the first stage of the cnn.", lower_bound=1
+    ),
+    flags.DEFINE_enum(
+        "activation",
+        "gaaf_tanh",
+        ["tanh", "relu", "gaaf_tanh", "gaaf_relu"],
+        "The hidden activation.",
+    ),
+    flags.DEFINE_float(
+        "dropout",
+        0.0,
+        "Dropout rate, from 0 (none) to below 1.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    ),
+    flags.DEFINE_bool(
+        "batch_norm", False, "Batch normalisation before each hidden activation."
+    ),
+    flags.DEFINE_enum(
+        "optimizer",
+        "sgd",
+        ["sgd", "momentum", "adam"],
+        "The optimizer; momentum is sgd with momentum 0.9.",
+    ),
+    flags.DEFINE_float("learning_rate", 0.1, "The step size.", lower_bound=0.0),
+    flags.DEFINE_integer(
+        "batch_size",
+        128,
+        "Global batch: examples a step, over all replicas.",
+        lower_bound=1,
+    ),
+    flags.DEFINE_integer("epochs", 100, "Most epochs to train.", lower_bound=1),
+    flags.DEFINE_integer(
+        "patience",
+        15,
+        "Stop after so many epochs without a better validation accuracy.",
+        lower_bound=1,
+    ),
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Seed of weights, shuffling, dropout and augmentation.",
+        lower_bound=0,
+    ),
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ["auto", "one_device", "mirrored"],
+        "Devices: one, or all of this machine; auto takes all if there are several "
+        "GPUs.",
+    ),
+    flags.DEFINE_bool("export", True, "Also write a SavedModel for serving."),
+]
+_SUITE = flags.DEFINE_enum(
+    "suite",
+    None,
+    ["digits", "mnist", "cifar10", "cifar100", "svhn"],
+    "Train a whole table instead of one network: digits and mnist compare tanh, "
+    "dropout and GAAF in the mlp; cifar10, cifar100 and svhn compare ReLU, batch norm "
+    "and GAAF in the cnn. Other flags override the suite's settings.",
+)
+_RUNS = flags.DEFINE_integer(
+    "runs",
+    None,
+    "Repeat with the seeds seed, seed + 1, ... and report mean and standard deviation. "
+    "By default 3 for a suite, else 1.",
+    lower_bound=1,
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "New folder for what is written. By default one under runs/."
+)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trains what the flags say; ends with a sentence if that cannot be done."""
+    if len(arguments) > 1:
+        sys.exit(f"train.py: unexpected argument {arguments[1]!r}; see --help")
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)  # TensorFlow reports every export
+    from gaaf_keras.experiments import UsageError, suites
+
+    output_dir = _OUTPUT_DIR.value or _fresh_folder(_SUITE.value or "training")
+    runs = _RUNS.value or (3 if _SUITE.value else 1)
+    try:
+        plan = suites.plan(_SUITE.value, _given_fields(), runs)
+        folder = suites.run(plan, Path(output_dir))
+    except UsageError as error:
+        sys.exit(f"train.py: {error}")
+    print(f"Results: {output_dir}")
+    if FLAGS.export:
+        print(f"SavedModel: {folder / 'saved_model'}")
+
+
+def _given_fields() -> dict[str, Any]:
+    """Returns the training flags given on the command line, as config fields."""
+    given = {flag.name: flag.value for flag in TRAINING_FLAGS if flag.present}
+    if "hidden_units" in given:
+        try:
+            given["hidden_units"] = tuple(int(units) for units in given["hidden_units"])
+        except ValueError:
+            widths = ",".join(given["hidden_units"])
+            sys.exit(
+                "train.py: --hidden_units must be whole numbers separated by commas, "
+                f"such as 512,256,256. Received: {widths}"
+            )
+    return given
+
+
+def _fresh_folder(name: str) -> str:
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return str(Path("runs") / f"{now}-{name}-{os.getpid()}")
+
+
+if __name__ == "__main__":
+    app.run(main)

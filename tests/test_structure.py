@@ -1,0 +1,62 @@
+"""The package's own rules: imports point one way, the public names are there."""
+
+import ast
+from pathlib import Path
+
+import gaaf_keras
+
+PACKAGE = Path(gaaf_keras.__file__).parent
+LAYERS_OF_CODE = [  # each may import those before it
+    ["_checks"],
+    ["shapes"],
+    ["activations"],
+    ["layers"],
+    ["exporting"],
+    ["__init__"],
+    ["experiments"],
+]
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_part(name):
+    parts = name.split(".")
+    if parts[0] != "gaaf_keras":
+        return None
+    known = {part for parts in LAYERS_OF_CODE for part in parts}
+    return parts[1] if len(parts) > 1 and parts[1] in known else "__init__"
+
+
+def test_imports_point_one_way():
+    rank = {part: i for i, parts in enumerate(LAYERS_OF_CODE) for part in parts}
+    files = sorted(PACKAGE.rglob("*.py"))
+    assert len(files) > 10
+    for path in files:
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for name in imported_modules(path):
+            imported = own_part(name)
+            if imported is not None and imported != part:
+                assert rank[imported] < rank[part], f"{path.name} imports {name}"
+
+
+def test_layers_do_not_import_tensorflow_on_their_own():
+    for name in ("_checks", "shapes", "activations", "layers", "__init__"):
+        modules = imported_modules(PACKAGE / f"{name}.py")
+        assert not [
+            m for m in modules if m.split(".")[0] in ("tensorflow", "jax", "torch")
+        ]
+
+
+def test_public_names():
+    for name in gaaf_keras.__all__:
+        assert getattr(gaaf_keras, name).__doc__, name
+    assert set(gaaf_keras.__all__) >= {
+        *("GAAF", "GAAFReLU", "GAAFTanh", "Gaussian", "ShiftedSigmoid"),
+        *("gaaf", "gaaf_relu", "gaaf_tanh"),
+    }

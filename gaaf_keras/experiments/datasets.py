@@ -168,7 +168,7 @@ def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
     if data_dir is not None and not Path(data_dir).expanduser().is_dir():
         raise UsageError(
             f"data_dir '{data_dir}' is not a folder. Give the folder that holds the "
-            f"prepared data set '{name}', or make it and pass download."
+            f"prepared data set '{name}', or make it and add --download."
         )
     try:
         builder = tfds.builder(name, data_dir=data_dir)
@@ -185,8 +185,8 @@ def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
     folder = builder.data_path
     if not download:
         raise UsageError(
-            f"Data set '{name}' is not in {folder}. Pass download to fetch it there, "
-            "or give the folder that holds it as data_dir."
+            f"Data set '{name}' is not in {folder}. Add --download to fetch it there, "
+            "or give the folder that holds it with --data_dir."
         )
     try:
         builder.download_and_prepare()
@@ -194,7 +194,7 @@ def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
         raise UsageError(
             f"Data set '{name}' is not in {folder} and could not be downloaded "
             f"({_one_line(error)}). Prepare it on a connected machine with "
-            f"tfds.load('{name}') and give that folder as data_dir."
+            f"tfds.load('{name}') and give that folder with --data_dir."
         ) from error
     return builder
 

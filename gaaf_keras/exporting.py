@@ -11,10 +11,11 @@ import keras
 def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     """Writes a model's inference graph as a TensorFlow SavedModel.
 
-    The graph is traced with `training=False`, so accelerated activations appear in
-    it as their base activations, op for op, and whoever loads it needs TensorFlow
-    and nothing else. (Keras's own `model.export` says nothing about training and
-    keeps the accelerated gradient in the graph.)
+    The graph is traced with `training=False`, so GAAF layers appear in it as their
+    base activations, op for op, and whoever loads it needs TensorFlow and nothing
+    else. (Keras's own `model.export` says nothing about training and keeps the
+    accelerated gradient in the graph. So does this function for `gaaf_tanh` and the
+    other function forms, which always accelerate; their outputs are the same.)
 
     The folder is written under a temporary name and renamed when complete: a crash
     never leaves half an export behind.
@@ -49,20 +50,13 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False) ->
         )
     import tensorflow as tf
 
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.exists() and not overwrite:
         raise FileExistsError(
             "Argument `path` must name a folder that does not exist yet, unless "
             f"`overwrite=True`. Received: path={str(path)!r}"
         )
-    try:
-        inputs = model.input
-    except (AttributeError, ValueError) as error:
-        raise ValueError(
-            "Argument `model` must be a built Functional or Sequential model, whose "
-            f"inputs are known. Received: model={model}"
-        ) from error
-
+    inputs = _inputs(model)
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(
@@ -78,9 +72,22 @@ def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False) ->
     unfinished = path.with_name(f"{path.name}.unfinished-{os.getpid()}")
     try:
         archive.write_out(str(unfinished), verbose=False)
-        if path.exists():
+        if path.is_dir():
             shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
         unfinished.rename(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return path
+
+
+def _inputs(model: Any) -> Any:
+    """Returns a model's symbolic inputs, in the structure in which it takes them."""
+    try:
+        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            "Argument `model` must be a built Functional or Sequential model, whose "
+            f"inputs are known. Received: model={model}"
+        ) from error

@@ -72,6 +72,38 @@ def test_several_inputs(tmp_path):
     np.testing.assert_allclose(served.serve([x, x]), np.tanh(2 * x), atol=1e-6)
 
 
+@pytest.mark.parametrize("built_by", ["input", "call", "fit"])
+def test_sequential(built_by, tmp_path):
+    inputs = [keras.Input((4,))] if built_by == "input" else []
+    layers = [keras.layers.Dense(3, activation=gaaf_keras.GAAFTanh())]
+    model = keras.Sequential([*inputs, *layers, keras.layers.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    if built_by == "call":
+        model(x)
+    elif built_by == "fit":
+        model.compile("sgd", "mse")
+        model.fit(x, x[:, :2], verbose=0)
+    gaaf_keras.export(model, tmp_path / "saved_model")
+    served = tf.saved_model.load(str(tmp_path / "saved_model"))
+    np.testing.assert_allclose(
+        served.serve(x), model.predict(x, verbose=0), rtol=1e-6, atol=1e-6
+    )
+    assert "IdentityN" not in kinds_of_operations(str(tmp_path / "saved_model"))
+
+
+def test_function_forms_keep_their_gradient(tmp_path):
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dense(3, activation=gaaf_keras.gaaf_tanh)(inputs)
+    gaaf_keras.export(keras.Model(inputs, outputs), tmp_path / "saved_model")
+    assert "IdentityN" in kinds_of_operations(str(tmp_path / "saved_model"))
+
+
+def test_a_file_is_replaced_when_asked(tmp_path):
+    (tmp_path / "saved_model").touch()
+    gaaf_keras.export(gaaf_model(), tmp_path / "saved_model", overwrite=True)
+    assert (tmp_path / "saved_model" / "saved_model.pb").exists()
+
+
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     path = tmp_path / "saved_model"
     path.mkdir()

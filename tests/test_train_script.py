@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,14 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "train.py"
 
 
-def train(*flags, folder):
+def train(*flags, folder, **environment):
     return subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, flags)],
         check=False,
         capture_output=True,
         text=True,
         cwd=folder,
+        env={**os.environ, **environment},
     )
 
 
@@ -94,6 +96,14 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
     assert "Traceback" not in done.stderr
     assert "epoch" not in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"file", "full"}
+
+
+def test_other_backends_are_refused(tmp_path):
+    done = train("--epochs=1", folder=tmp_path, KERAS_BACKEND="jax")
+    assert done.returncode != 0
+    assert "train.py: Training needs Keras on TensorFlow" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_suite_from_the_command_line(tmp_path):

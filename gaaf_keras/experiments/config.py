@@ -1,6 +1,7 @@
 """What can be asked of one training, and the check that it makes sense."""
 
 import dataclasses
+import math
 
 MODELS = ("mlp", "cnn")
 ACTIVATIONS = ("tanh", "relu", "gaaf_tanh", "gaaf_relu")
@@ -87,7 +88,11 @@ class TrainingConfig:
             "be one or more widths of 1 or greater",
         )
         self._require("dropout", 0 <= self.dropout < 1, "be from 0 to below 1")
-        self._require("learning_rate", self.learning_rate > 0, "be greater than 0")
+        self._require(
+            "learning_rate",
+            0 < self.learning_rate < math.inf,
+            "be finite and greater than 0",
+        )
         self._require("seed", 0 <= self.seed < 2**32, "be from 0 to 2**32 - 1")
 
     def _require_choice(self, name: str, choices: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,15 @@ def _load_tfds(
     train = _train_size(name, total - validation, train_examples)
 
     def read(split: str) -> Split:
-        images, labels = builder.as_dataset(
-            split=split, as_supervised=True, batch_size=-1, shuffle_files=False
-        )
+        try:
+            images, labels = builder.as_dataset(
+                split=split, as_supervised=True, batch_size=-1, shuffle_files=False
+            )
+        except Exception as error:
+            raise UsageError(
+                f"Data set '{name}' in {builder.data_path} cannot be read "
+                f"({_one_line(error)}). Delete that folder and prepare it again."
+            ) from error
         return Split(images.numpy(), labels.numpy().astype("int32"))
 
     return ImageData(
@@ -165,20 +172,28 @@ def _train_size(name: str, available: int, train_examples: int | None) -> int:
 def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
     import tensorflow_datasets as tfds
 
-    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
-        raise UsageError(
-            f"data_dir '{data_dir}' is not a folder. Give the folder that holds the "
-            f"prepared data set '{name}', or make it and add --download."
-        )
+    if data_dir is not None:
+        folder = Path(data_dir).expanduser()
+        if not data_dir or not folder.is_dir():
+            raise UsageError(
+                f"data_dir '{data_dir}' is not a folder. Give the folder that holds "
+                f"the prepared data set '{name}', or make it and add --download."
+            )
+        data_dir = str(folder.resolve())
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    except tfds.core.DatasetNotFoundError as error:
         known = ["digits", *tfds.list_builders()]
         close = difflib.get_close_matches(name, known, n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise UsageError(
             f"There is no data set '{name}'. Give 'digits' or the name of a "
             f"tensorflow-datasets image-classification data set.{hint}"
+        ) from error
+    except Exception as error:  # a damaged folder, a version or a source unknown to it
+        raise UsageError(
+            f"Data set '{name}' cannot be opened in "
+            f"{data_dir or tfds.core.constants.DATA_DIR} ({_one_line(error)})."
         ) from error
     if builder.is_prepared():
         return builder
@@ -218,7 +233,7 @@ def _require_labelled_images(name: str, info: Any) -> None:
 
 
 def _one_line(message: object) -> str:
-    return " ".join(str(message).split())[:300]
+    return textwrap.shorten(str(message), width=200, placeholder=" ...")
 
 
 def training_pipeline(

@@ -134,6 +134,7 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
         raise UsageError(f"runs must be 1 or greater. Received: {runs}")
     if suite is None:
         config = TrainingConfig(**given)
+        _require_use(given, config.model)
         return Plan(
             f"{config.dataset}, {config.model}", {config.activation: config}, runs
         )
@@ -149,6 +150,7 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
             f"The suite '{suite}' sets {' and '.join(clash)} itself. Leave "
             f"{'them' if len(clash) > 1 else 'it'} out, or train without a suite."
         )
+    _require_use(given, definition.common["model"])
     return Plan(
         definition.title,
         {
@@ -157,6 +159,13 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
         },
         runs,
     )
+
+
+def _require_use(given: Mapping[str, Any], model: str) -> None:
+    """Raises if a field is given that the model does not have."""
+    unused = "hidden_units" if model == "cnn" else "width"
+    if unused in given:
+        raise UsageError(f"{unused} has no effect on the {model}. Leave it out.")
 
 
 def run(plan: Plan, output_dir: Path) -> Path:
@@ -190,6 +199,7 @@ def run(plan: Plan, output_dir: Path) -> Path:
                 f"{label}: test accuracy {result.test_accuracy:.2%} "
                 f"(best epoch {result.best_epoch} of {result.epochs_run}, "
                 f"{result.seconds:.1f} s)"
+                + (", DIVERGED: the loss became not a number" * result.diverged)
             )
             keras.backend.clear_session()
     summary = summarise(plan, results)
@@ -232,6 +242,7 @@ def summarise(
                         "seconds",
                     )
                 },
+                "diverged": sum(result.diverged for result in rows),
                 "parameters": rows[0].parameters,
                 "test_examples": rows[0].test_examples,
             }
@@ -250,9 +261,13 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
             text += f" ({spread['standard_deviation'] * factor:.{decimals}f})"
         return text
 
+    def name(variant: Mapping[str, Any]) -> str:
+        count = variant["diverged"]
+        return f"{variant['name']} ({count} diverged)" if count else variant["name"]
+
     return [
         (
-            variant["name"],
+            name(variant),
             str(len(variant["seeds"])),
             cell(variant["test_accuracy"], 2, factor=100),
             cell(variant["best_epoch"], 1),

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 import platform
 import sys
 import time
@@ -34,6 +35,8 @@ class TrainingResult:
         seconds: Wall time of the training in seconds, validation included.
         parameters: Trainable parameters of the model.
         test_examples: How many test examples were scored: all of them.
+        diverged: Whether the loss became infinite or not a number, at which training
+            stopped. The scores are then those of the best epoch before, if any.
         history: A row an epoch: `epoch` (from 1), `loss`, `accuracy`, `val_loss`,
             `val_accuracy`, `seconds`.
         model: The trained model, with the best epoch's weights.
@@ -47,6 +50,7 @@ class TrainingResult:
     seconds: float
     parameters: int
     test_examples: int
+    diverged: bool
     history: list[dict[str, float]] = dataclasses.field(repr=False)
     model: keras.Model = dataclasses.field(repr=False)
     output_dir: Path | None
@@ -104,7 +108,10 @@ def train_and_evaluate(
             optimizer=_optimizer(config),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-            steps_per_execution=_largest_divisor(steps, _MOST_STEPS_AN_EXECUTION),
+            # Several steps at once crash Keras on several replicas.
+            steps_per_execution=(
+                1 if replicas > 1 else _largest_divisor(steps, _MOST_STEPS_AN_EXECUTION)
+            ),
             jit_compile=False,
         )
     history = _History(folder)
@@ -134,6 +141,7 @@ def train_and_evaluate(
         seconds=round(seconds, 3),
         parameters=sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         test_examples=len(data.test),
+        diverged=not all(math.isfinite(row["loss"]) for row in history.rows),
         history=history.rows,
         model=model,
         output_dir=folder,
@@ -153,6 +161,11 @@ def prepare(
         UsageError: If the data set is not there, or model, batch and devices do not
             fit it.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            "Training needs Keras on TensorFlow. Set KERAS_BACKEND=tensorflow. "
+            f"Received: backend '{keras.backend.backend()}'"
+        )
     strategy = get_strategy(config.strategy)
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:

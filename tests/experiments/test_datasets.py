@@ -1,6 +1,7 @@
 """Data sets: fixed splits, pipelines that repeat themselves, clear refusals."""
 
 import itertools
+import shutil
 
 import keras
 import numpy as np
@@ -87,13 +88,14 @@ def test_tfds(data_dir):
     ("arguments", "message"),
     [
         ({"name": "mnits"}, "no data set 'mnits'.*mnist"),
-        ({"name": "../etc"}, "no data set '../etc'"),
+        ({"name": "../etc"}, "'../etc' cannot be opened"),
         (
             {"name": "fashion_mnist"},
             "'fashion_mnist' is not in .*fashion_mnist.*download",
         ),
         ({"name": "mnist", "train_examples": 109}, "at most 108.*'mnist'.*109"),
-        ({"name": "coco"}, "'coco' (is not in|cannot be used)"),
+        ({"name": "coco"}, "'coco' is not in"),
+        ({"name": "mnist:9.9.9"}, "'mnist:9.9.9' cannot be opened in .*9.9.9"),
     ],
 )
 def test_refusals_say_what_to_do(arguments, message, data_dir):
@@ -105,6 +107,27 @@ def test_refusals_say_what_to_do(arguments, message, data_dir):
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"'.*nowhere' is not a folder.*'mnist'"):
         datasets.load("mnist", str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("folder", ["", "nowhere", "file"])
+def test_what_is_no_folder_is_refused(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"data_dir '{folder}' is not a folder"):
+        datasets.load("mnist", folder)
+
+
+def test_damaged_data_is_named(data_dir, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(data_dir, copy)
+    (record,) = copy.rglob("*test.tfrecord*")
+    record.unlink()
+    with pytest.raises(UsageError, match=r"'mnist' in .*copy.* cannot be read"):
+        datasets.load("mnist", str(copy))
+    (info,) = copy.rglob("dataset_info.json")
+    info.write_text("{")
+    with pytest.raises(UsageError, match=r"'mnist' cannot be opened in .*copy"):
+        datasets.load("mnist", str(copy), train_examples=5)
 
 
 def test_training_epochs_are_new_orders_without_repetition():

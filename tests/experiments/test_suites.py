@@ -62,6 +62,8 @@ def test_folders():
         ),
         ("digits", {}, 0, "runs must be 1 or greater. Received: 0"),
         (None, {"epochs": 0}, 1, "epochs must"),
+        (None, {"width": 8}, 1, "width has no effect on the mlp"),
+        ("cifar10", {"hidden_units": (4,)}, 1, "hidden_units has no effect on the cnn"),
     ],
 )
 def test_wrong_plans_are_refused(suite, given, runs, message):
@@ -103,10 +105,20 @@ def test_run_writes_every_training_and_the_summary(tmp_path, capsys):
 
 def test_one_run_has_no_standard_deviation():
     config = suites.plan(None, {}, 1)
-    result = _Result(0.9812, 0.97, 3, 4, 1.5, 10, 360)
+    result = _Result(0.9812, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
     summary = suites.summarise(config, {"gaaf_tanh": [result]})
     assert summary["variants"][0]["test_accuracy"]["standard_deviation"] is None
     assert "| gaaf_tanh | 1 | 98.12 | 3.0 | 1.5 |" in suites.markdown(summary)
+
+
+def test_diverged_trainings_are_marked():
+    plan = suites.plan(None, {}, 2)
+    results = [
+        _Result(0.98, 0.97, 3, 4, 1.5, 10, 360, diverged=diverged)
+        for diverged in (False, True)
+    ]
+    summary = suites.summarise(plan, {"gaaf_tanh": results})
+    assert "| gaaf_tanh (1 diverged) | 2 |" in suites.markdown(summary)
 
 
 @dataclasses.dataclass
@@ -118,3 +130,4 @@ class _Result:
     seconds: float
     parameters: int
     test_examples: int
+    diverged: bool

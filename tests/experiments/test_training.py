@@ -14,6 +14,7 @@ from gaaf_keras.experiments import (
     UsageError,
     datasets,
     train_and_evaluate,
+    training,
 )
 
 SMALL = {"hidden_units": (16,), "epochs": 4, "batch_size": 63, "activation": "tanh"}
@@ -32,6 +33,7 @@ def test_result_is_consistent(trained):
     assert trained.best_epoch == accuracies.index(max(accuracies)) + 1
     assert trained.parameters == 65 * 16 + 17 * 10
     assert trained.test_examples == 360
+    assert not trained.diverged
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
 
 
@@ -109,6 +111,7 @@ def test_a_training_that_diverges_stops_and_reports():
             **{**SMALL, "activation": "relu", "learning_rate": 1e30, "epochs": 20}
         )
     )
+    assert result.diverged
     assert result.epochs_run < 20
     assert 0 <= result.test_accuracy < 1
 
@@ -119,7 +122,8 @@ def test_a_training_that_diverges_stops_and_reports():
         ({"model": "rnn"}, "model must be one of mlp, cnn. Received: 'rnn'"),
         ({"activation": "gaaf"}, "activation must be one of tanh.*'gaaf'"),
         ({"dropout": 1.0}, "dropout must be from 0 to below 1. Received: 1.0"),
-        ({"learning_rate": 0}, "learning_rate must be greater than 0"),
+        ({"learning_rate": 0}, "learning_rate must be finite and greater than 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be finite.*inf"),
         ({"hidden_units": ()}, "hidden_units must be one or more"),
         ({"hidden_units": (4, 0)}, r"hidden_units must.*\(4, 0\)"),
         ({"epochs": 0}, "epochs must be 1 or greater. Received: 0"),
@@ -166,12 +170,15 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * count,
 )
 from gaaf_keras.experiments import TrainingConfig, train_and_evaluate
-config = dict(batch_size=60, epochs=3, hidden_units=(16, 16), activation="gaaf_tanh")
-config["data_dir"] = sys.argv[2]
-config["train_examples"] = 60
-mirrored = TrainingConfig(dataset="mnist", strategy="mirrored", **config)
-result = train_and_evaluate(mirrored)
-print(json.dumps({"history": result.history, **result.to_json()}))
+config = dict(epochs=3, hidden_units=(16, 16), activation="gaaf_tanh")
+config["strategy"] = "mirrored"
+tfds = dict(dataset="mnist", data_dir=sys.argv[2], train_examples=60, batch_size=20)
+digits = dict(dataset="digits", batch_size=60, output_dir=sys.argv[3])  # 2 test batches
+results = [
+    train_and_evaluate(TrainingConfig(**config, **tfds)),
+    train_and_evaluate(TrainingConfig(**config, **digits)),
+]
+print(json.dumps([{"history": r.history, **r.to_json()} for r in results]))
 try:
     train_and_evaluate(TrainingConfig(strategy="mirrored", batch_size=61))
 except ValueError as error:
@@ -180,13 +187,13 @@ except ValueError as error:
 
 
 @pytest.fixture(scope="module")
-def one_replica(data_dir):
-    return replicas(1, data_dir)[0]
+def one_replica(data_dir, tmp_path_factory):
+    return replicas(1, data_dir, tmp_path_factory.mktemp("one_replica"))[0]
 
 
-def replicas(count, data_dir):
+def replicas(count, data_dir, output_dir):
     done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, str(count), data_dir],
+        [sys.executable, "-c", REPLICAS, str(count), data_dir, str(output_dir)],
         check=True,
         capture_output=True,
         text=True,
@@ -195,11 +202,93 @@ def replicas(count, data_dir):
 
 
 @pytest.mark.parametrize("count", [2, 5])  # neither divides 12 and 37 examples evenly
-def test_replicas_train_like_one_device(count, one_replica, data_dir):
-    result, errors = replicas(count, data_dir)
-    for ours, theirs in zip(result["history"], one_replica["history"], strict=True):
-        for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            assert ours[column] == pytest.approx(theirs[column], rel=1e-5), column
-    assert result["test_accuracy"] == one_replica["test_accuracy"]
-    assert result["test_examples"] == 37
+def test_replicas_train_like_one_device(count, one_replica, data_dir, tmp_path):
+    results, errors = replicas(count, data_dir, tmp_path)
+    for result, expected in zip(results, one_replica, strict=True):
+        for ours, theirs in zip(result["history"], expected["history"], strict=True):
+            for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
+                assert ours[column] == pytest.approx(theirs[column], rel=1e-5), column
+        assert result["test_accuracy"] == expected["test_accuracy"]
+    assert [result["test_examples"] for result in results] == [37, 360]
+    assert (tmp_path / "saved_model" / "saved_model.pb").exists()
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    score = training.accuracy(loaded, datasets.load("digits").test)
+    assert score == results[1]["test_accuracy"]
     assert f"batch_size must be a multiple of the {count} replicas" in errors
+
+
+def test_the_best_epoch_is_scored_even_if_it_is_not_the_last():
+    result = train_and_evaluate(
+        TrainingConfig(**{**SMALL, "learning_rate": 1.5, "epochs": 12, "seed": 2})
+    )
+    last = result.history[-1]["val_accuracy"]
+    assert last < result.validation_accuracy  # or the test would show nothing
+    validation = datasets.load("digits").validation
+    score = training.accuracy(result.model, validation)
+    assert score == pytest.approx(result.validation_accuracy)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "momentum"),
+    [
+        ("sgd", keras.optimizers.SGD, 0.0),
+        ("momentum", keras.optimizers.SGD, 0.9),
+        ("adam", keras.optimizers.Adam, None),
+    ],
+)
+def test_optimizers(name, kind, momentum):
+    result = train_and_evaluate(
+        TrainingConfig(
+            **{**SMALL, "epochs": 1, "optimizer": name, "learning_rate": 0.015}
+        )
+    )
+    optimizer = result.model.optimizer
+    assert type(optimizer) is kind
+    assert float(optimizer.learning_rate) == pytest.approx(0.015)
+    assert getattr(optimizer, "momentum", None) == momentum
+
+
+def test_seed_and_augmentation_reach_the_pipeline(monkeypatch):
+    calls = []
+    pipeline = datasets.training_pipeline
+
+    def spy(split, batch_size, seed, augment):
+        calls.append((seed, augment))
+        return pipeline(split, batch_size, seed, augment)
+
+    monkeypatch.setattr(datasets, "training_pipeline", spy)
+    for seed, augment in [(0, None), (1, None), (0, True)]:
+        train_and_evaluate(
+            TrainingConfig(**{**SMALL, "epochs": 1, "seed": seed, "augment": augment})
+        )
+    assert calls == [(0, False), (1, False), (0, True)]
+
+
+def test_seeds_start_from_other_weights():
+    starts = []
+
+    class Start(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            starts.append(self.model.get_weights()[0])
+
+    for seed in (0, 0, 1):
+        train_and_evaluate(
+            TrainingConfig(**{**SMALL, "epochs": 1, "seed": seed}), [Start()]
+        )
+    np.testing.assert_array_equal(starts[0], starts[1])
+    assert np.abs(starts[0] - starts[2]).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("dataset", "given", "augments"),
+    [
+        ("cifar10", None, True),
+        ("cifar100", None, True),
+        ("cifar10", False, False),
+        ("svhn_cropped", None, False),
+        ("svhn_cropped", True, True),
+    ],
+)
+def test_augmentation_by_default_for_cifar(dataset, given, augments):
+    config = TrainingConfig(dataset=dataset, augment=given)
+    assert training._augments(config) is augments

@@ -1,24 +1,32 @@
 """Activations for Keras with their gradient accelerated and their value kept."""
 
-from gaaf_keras import activations, layers, shapes
+from gaaf_keras import activations, callbacks, derivatives, layers, shapes
 from gaaf_keras.activations import gaaf, gaaf_relu, gaaf_tanh
+from gaaf_keras.calibration import calibrate
+from gaaf_keras.callbacks import AccelerationSchedule
 from gaaf_keras.exporting import export
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
+from gaaf_keras.sawtooth import gradient_acceleration
 from gaaf_keras.shapes import Gaussian, ShiftedSigmoid
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GAAF",
+    "AccelerationSchedule",
     "GAAFReLU",
     "GAAFTanh",
     "Gaussian",
     "ShiftedSigmoid",
     "activations",
+    "calibrate",
+    "callbacks",
+    "derivatives",
     "export",
     "gaaf",
     "gaaf_relu",
     "gaaf_tanh",
+    "gradient_acceleration",
     "layers",
     "shapes",
 ]

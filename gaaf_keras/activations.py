@@ -1,34 +1,16 @@
 """Activation functions whose value is kept and whose gradient is accelerated."""
 
-import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
 from gaaf_keras import shapes
-from gaaf_keras._checks import non_negative_number
-
-
-@dataclasses.dataclass(frozen=True)
-class _Known:
-    """What is known of a base activation: its derivative and its default shape."""
-
-    derivative: Callable[[Any], Any]
-    default_shape: shapes.Shape
-
-
-_KNOWN = {
-    keras.activations.tanh: _Known(
-        derivative=lambda x: 1.0 - ops.square(ops.tanh(x)),
-        default_shape=shapes.Gaussian(),
-    ),
-    keras.activations.relu: _Known(
-        derivative=lambda x: ops.cast(x > 0, x.dtype),
-        default_shape=shapes.ShiftedSigmoid(),
-    ),
-}
+from gaaf_keras._checks import non_negative_number, positive_number
+from gaaf_keras.derivatives import derivative_of, known_activations
+from gaaf_keras.gain import UnitGain
+from gaaf_keras.sawtooth import gradient_acceleration, require_floating_point
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -45,44 +27,64 @@ class AcceleratedActivation(keras.Operation):
         activation: Any,
         shape: Any = None,
         strength: float = 1.0,
+        *,
+        frequency: float | None = None,
+        unit_gain: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         self.activation = keras.activations.get(activation)
-        if shape is None:
-            shape = _default_shape(self.activation)
-        self.shape = shapes.get(shape)
+        shape = shapes.default_for(activation) if shape is None else shapes.get(shape)
+        if isinstance(shape, shapes.Shape):
+            shape = shape.bound_to(self.activation)
+        self.shape = shape
         self.strength = non_negative_number("strength", strength)
+        self.frequency = (
+            None if frequency is None else positive_number("frequency", frequency)
+        )
+        self.unit_gain = unit_gain
+        self._derivative = derivative_of(self.activation)
+        self._gain = self._make_gain() if unit_gain else None
 
     def call(self, x: Any) -> Any:
-        x = ops.convert_to_tensor(x)
-        dtype = keras.backend.standardize_dtype(x.dtype)
-        if not keras.backend.is_float_dtype(dtype):
-            raise TypeError(
-                "An accelerated activation needs a floating-point tensor, because "
-                "others have no gradient. Cast it first, for example with "
-                f"`keras.ops.cast(x, 'float32')`. Received: x of dtype {dtype}"
-            )
-        known = _known(self.activation)
-        return self._appended(x) if known is None else self._fused(x, known.derivative)
+        return self.accelerate(x, self.strength)
 
-    def _fused(self, x: Any, derivative: Callable[[Any], Any]) -> Any:
+    def accelerate(self, x: Any, strength: Any) -> Any:
+        """Returns phi(x) with its gradient accelerated by a strength of its own.
+
+        Args:
+            x: Floating-point tensor of any shape.
+            strength: A float, or a scalar tensor, which may change in training.
+        """
+        x = require_floating_point(ops.convert_to_tensor(x))
+        if not isinstance(strength, float):
+            strength = ops.cast(strength, x.dtype)
+        if self.frequency is not None:
+            return self._literal(x, strength, self.frequency)
+        if self._derivative is None:
+            return self._appended(x, strength)
+        return self._fused(x, strength, self._derivative)
+
+    def _fused(self, x: Any, strength: Any, derivative: Callable[[Any], Any]) -> Any:
         """The activation with one closed-form expression for its backward pass."""
 
         @ops.custom_gradient
         def accelerated(x: Any) -> Any:
             def gradient(*args: Any, upstream: Any = None) -> Any:
                 upstream = args[-1] if upstream is None else upstream
-                return upstream * (derivative(x) + self.strength * self.shape(x))
+                slope = derivative(x) + strength * self._shape_of(x)
+                if self._gain is not None:
+                    slope = self._gain(strength) * slope
+                return upstream * slope
 
             return self.activation(x), gradient
 
         return accelerated(x)
 
-    def _appended(self, x: Any) -> Any:
+    def _appended(self, x: Any, strength: Any) -> Any:
         """The activation as the backend differentiates it, plus the shape's part."""
         value = self.activation(x)
-        if tuple(value.shape) != tuple(x.shape):
+        if not _may_be_equal(value.shape, x.shape):
             raise ValueError(
                 "Argument `activation` must be an elementwise function, whose output "
                 f"has the shape of its input. Received: activation={self.activation}, "
@@ -93,13 +95,47 @@ class AcceleratedActivation(keras.Operation):
         def accelerated(value: Any, x: Any) -> Any:
             def gradient(*args: Any, upstream: Any = None) -> Any:
                 upstream = args[-1] if upstream is None else upstream
-                return upstream, upstream * (self.strength * self.shape(x))
+                return upstream, upstream * (strength * self._shape_of(x))
 
             return value, gradient
 
         return accelerated(value, x)
 
+    def _literal(self, x: Any, strength: Any, frequency: float) -> Any:
+        """The paper's formula phi(x) + g(x) s(x), differentiated by the backend."""
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        if dtype in ("float16", "bfloat16"):
+            raise ValueError(
+                "Argument `frequency` cannot be used in half precision, where the "
+                "sawtooth is smaller than the rounding of the activation. Leave it out "
+                "(the exact limit works in every precision), or compute this layer in "
+                f"float32. Received: frequency={frequency!r}, x of dtype {dtype}"
+            )
+        added = gradient_acceleration(x, frequency) * (strength * self._shape_of(x))
+        return self.activation(x) + added
+
+    def _shape_of(self, x: Any) -> Any:
+        """s(x), but 0 for not-a-number, where the base alone decides the gradient."""
+        value = self.shape(x)
+        return ops.where(ops.isnan(x), ops.zeros_like(value), value)
+
+    def _make_gain(self) -> UnitGain:
+        if self._derivative is None:
+            raise ValueError(
+                "Argument `unit_gain` needs an activation whose derivative is known: "
+                f"{', '.join(known_activations())}. "
+                f"Received: activation={self.activation!r}, unit_gain=True"
+            )
+        if self.frequency is not None:
+            raise ValueError(
+                "Arguments `frequency` and `unit_gain` exclude each other: the literal "
+                "formula has no room for a factor on phi'. "
+                f"Received: frequency={self.frequency!r}, unit_gain=True"
+            )
+        return UnitGain(self._derivative, self.shape)
+
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        require_floating_point(x)
         return keras.KerasTensor(x.shape, dtype=x.dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -108,31 +144,34 @@ class AcceleratedActivation(keras.Operation):
             "activation": keras.activations.serialize(self.activation),
             "shape": keras.saving.serialize_keras_object(self.shape),
             "strength": self.strength,
+            "frequency": self.frequency,
+            "unit_gain": self.unit_gain,
         }
 
     def __repr__(self) -> str:
         base = getattr(self.activation, "__name__", self.activation)
-        return f"gaaf({base!r}, shape={self.shape!r}, strength={self.strength})"
-
-
-def _known(activation: Any) -> _Known | None:
-    return _KNOWN.get(activation) if isinstance(activation, Hashable) else None
-
-
-def _default_shape(activation: Any) -> shapes.Shape:
-    known = _known(activation)
-    if known is None:
-        names = ", ".join(repr(function.__name__) for function in _KNOWN)
-        raise ValueError(
-            "Argument `shape` must be given for an activation without a default "
-            f"shape (those with one: {names}). "
-            f"Received: activation={activation!r}, shape=None"
+        return (
+            f"gaaf({base!r}, shape={self.shape!r}, strength={self.strength}, "
+            f"frequency={self.frequency}, unit_gain={self.unit_gain})"
         )
-    return known.default_shape
+
+
+def _may_be_equal(first: Any, second: Any) -> bool:
+    """Whether two static shapes, whose sizes or rank may be unknown, can be equal."""
+    try:
+        sizes = list(zip(first, second, strict=True))
+    except ValueError:  # of TensorFlow for an unknown rank, or of zip
+        return getattr(first, "rank", 0) is None or getattr(second, "rank", 0) is None
+    return all(None in pair or pair[0] == pair[1] for pair in sizes)
 
 
 def gaaf(
-    activation: Any, shape: Any = None, strength: float = 1.0
+    activation: Any,
+    shape: Any = None,
+    strength: float = 1.0,
+    *,
+    frequency: float | None = None,
+    unit_gain: bool = False,
 ) -> AcceleratedActivation:
     """Returns an activation function with its gradient accelerated.
 
@@ -142,18 +181,34 @@ def gaaf(
     The function always accelerates. To have the plain gradients at inference, use
     the layer form, `gaaf_keras.GAAF`.
 
-    For `"tanh"` and `"relu"` the whole backward pass is one closed expression. For
-    any other activation the backend's own differentiation gives `phi'`.
+    For the activations of `gaaf_keras.derivatives.known_activations` the whole
+    backward pass is one closed expression. For any other the backend's own
+    differentiation gives `phi'`, and the shape's part is added.
+
+    Forward-mode differentiation does not follow custom gradients: TensorFlow's
+    `tf.autodiff.ForwardAccumulator` silently returns the derivative of the base
+    activation, JAX's `jax.jvp` refuses.
 
     Args:
         activation: The base activation phi: the name of a Keras activation, or a
             callable that maps a tensor elementwise.
         shape: The shape function s: an object such as `gaaf_keras.Gaussian(2.0)`,
-            a name, or a callable of one tensor. Defaults to the paper's shape:
-            `Gaussian()` for tanh, `ShiftedSigmoid()` for ReLU; must be given for
-            other activations.
+            a name, or a callable of one tensor. Defaults to
+            `gaaf_keras.shapes.default_for(activation)`, for tanh and ReLU the
+            paper's; must be given for callables of your own.
         strength: Factor on the shape, 0 or greater; at 0 the gradient is that of
             the base activation. Defaults to 1, as in the paper.
+        frequency: None for the exact limit above, or K for the paper's literal
+            formula, whose forward is `phi(x) + strength * g(x) * s(x)` with the
+            sawtooth g of `gaaf_keras.gradient_acceleration`. Its value differs from
+            phi by at most `strength * max(s) / (2 K)`, its derivative from the exact
+            one by at most `strength * max|s'| / (2 K)`. Not in half precision.
+        unit_gain: Whether to multiply the total derivative by
+            `sup phi' / sup(phi' + strength * s)` where that is below 1, so that no
+            unit passes more than the base activation could. The paper's ReLU shape
+            makes the derivative of every active unit 2, which over n layers is a
+            factor of 2^n; with unit gain only the shape of the gradient remains.
+            Defaults to False, as in the paper.
 
     Returns:
         A callable that takes a floating-point tensor of any shape (or a symbolic
@@ -161,10 +216,11 @@ def gaaf(
         as `activation=` to a Keras layer and is saved with the model.
 
     Raises:
-        ValueError: If there is no such activation, if `shape` is missing or is no
-            shape function, or if `strength` is negative or not finite.
-        TypeError: If `strength` is not a number, or the function is called on a
-            tensor that is not floating-point.
+        ValueError: If there is no such activation, if `shape` is missing, is no
+            shape function or is one for another activation, if `strength` is
+            negative or not finite, or if `frequency` or `unit_gain` cannot be used.
+        TypeError: If a number is none, or the function is called on a tensor that is
+            not floating-point.
 
     Example:
     >>> import keras
@@ -176,9 +232,12 @@ def gaaf(
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), section 3, in the limit of an infinite frequency.
+        (arXiv 1806.09783), section 3; without a frequency, its limit for K to
+        infinity.
     """
-    return AcceleratedActivation(activation, shape, strength)
+    return AcceleratedActivation(
+        activation, shape, strength, frequency=frequency, unit_gain=unit_gain
+    )
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -246,3 +305,40 @@ def gaaf_relu(x: Any) -> Any:
         (arXiv 1806.09783), section 3.
     """
     return gaaf("relu")(x)
+
+
+def get(identifier: Any) -> Callable[[Any], Any]:
+    """Returns an activation function from a name, a configuration or a callable.
+
+    Args:
+        identifier: `"gaaf_NAME"` for the accelerated form of the Keras activation
+            NAME, with its default shape (`"gaaf_tanh"`, `"gaaf_relu"`,
+            `"gaaf_elu"`, ...); the name of a Keras activation; a configuration; or a
+            callable, which is returned as it is.
+
+    Returns:
+        A callable of one tensor.
+
+    Raises:
+        ValueError: If there is no such activation; the message lists what exists.
+
+    Example:
+    >>> from gaaf_keras import activations
+    >>> activations.get("gaaf_tanh").__name__
+    'gaaf_tanh'
+    """
+    if isinstance(identifier, str) and identifier.startswith("gaaf_"):
+        base = identifier.removeprefix("gaaf_")
+        if identifier in ("gaaf_tanh", "gaaf_relu"):
+            return {"tanh": gaaf_tanh, "relu": gaaf_relu}[base]
+        if base in known_activations():
+            return gaaf(base)
+    try:
+        return keras.activations.get(identifier)
+    except ValueError as error:
+        names = ", ".join(f"gaaf_{name}" for name in known_activations())
+        raise ValueError(
+            "Argument `identifier` must be the name of a Keras activation, one of "
+            f"{names}, a configuration or a callable. "
+            f"Received: identifier={identifier!r}"
+        ) from error

@@ -3,8 +3,11 @@
 from typing import Any
 
 import keras
+from keras import ops
 
-from gaaf_keras.activations import gaaf
+from gaaf_keras._checks import non_negative_number
+from gaaf_keras.activations import AcceleratedActivation
+from gaaf_keras.sawtooth import require_floating_point
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -17,17 +20,29 @@ class GAAF(keras.layers.Layer):
       gradient and nothing else in the graph.
 
     So `fit`, and calls that say nothing about training, accelerate; `predict`,
-    `evaluate` and calls with `training=False` do not.
+    `evaluate` and calls with `training=False` do not. (As the activation of an `LSTM`,
+    `GRU` or `SimpleRNN` it follows those: called without a word about training they
+    run their parts with `training=False`.)
+
+    The layer computes in the dtype of its input, so that given as `activation=` to
+    another layer it keeps that layer's precision. With a `dtype` of its own it casts
+    its input to that, like any Keras layer.
 
     Args:
         activation: The base activation phi: the name of a Keras activation, or a
             callable that maps a tensor elementwise.
         shape: The shape function s: an object such as `gaaf_keras.Gaussian(2.0)`,
-            a name, or a callable of one tensor. Defaults to the paper's shape:
-            `Gaussian()` for tanh, `ShiftedSigmoid()` for ReLU; must be given for
-            other activations.
+            a name, or a callable of one tensor. Defaults to
+            `gaaf_keras.shapes.default_for(activation)`, for tanh and ReLU the
+            paper's; must be given for callables of your own.
         strength: Factor on the shape, 0 or greater; at 0 the gradient is that of
-            the base activation. Defaults to 1, as in the paper.
+            the base activation. Defaults to 1, as in the paper. To change it during
+            training use `gaaf_keras.AccelerationSchedule`.
+        frequency: None for the exact limit above, or K for the paper's literal
+            formula with a sawtooth of K teeth a unit. See `gaaf_keras.gaaf`.
+        unit_gain: Whether to scale the total derivative down so that it nowhere
+            exceeds the base activation's largest. See `gaaf_keras.gaaf`. Defaults to
+            False, as in the paper.
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
 
     Call arguments:
@@ -39,13 +54,13 @@ class GAAF(keras.layers.Layer):
         Arbitrary. Masks are passed on.
 
     Output shape:
-        Same as the input, in the layer's compute dtype.
+        Same as the input, in the input's dtype, or that of the layer's own `dtype`.
 
     Raises:
-        ValueError: If there is no such activation, if `shape` is missing or is no
-            shape function, or if `strength` is negative or not finite.
-        TypeError: If `strength` is not a number, or the input is not
-            floating-point.
+        ValueError: If there is no such activation, if `shape` is missing, is no
+            shape function or is one for another activation, if `strength` is
+            negative or not finite, or if `frequency` or `unit_gain` cannot be used.
+        TypeError: If a number is none, or the input is not floating-point.
 
     Example:
     >>> import keras
@@ -65,26 +80,102 @@ class GAAF(keras.layers.Layer):
     """
 
     def __init__(
-        self, activation: Any, shape: Any = None, strength: float = 1.0, **kwargs: Any
+        self,
+        activation: Any,
+        shape: Any = None,
+        strength: float = 1.0,
+        *,
+        frequency: float | None = None,
+        unit_gain: bool = False,
+        **kwargs: Any,
     ) -> None:
+        # As part of another layer, it must leave that layer's dtype alone.
+        kwargs.setdefault("autocast", kwargs.get("dtype") is not None)
         super().__init__(**kwargs)
         self.supports_masking = True
-        self._accelerated = gaaf(activation, shape, strength)
-        self.activation = self._accelerated.activation
-        self.shape = self._accelerated.shape
-        self.strength = self._accelerated.strength
-        self.built = True
+        self._accelerated = AcceleratedActivation(
+            activation, shape, strength, frequency=frequency, unit_gain=unit_gain
+        )
+        self._base = self._accelerated.activation  # tracked, should it be a layer
+        self._strength_variable: keras.Variable | None = None
+        self.built = not isinstance(self._base, keras.layers.Layer)
+
+    @property
+    def activation(self) -> Any:
+        """The base activation."""
+        return self._base
+
+    @property
+    def shape(self) -> Any:
+        """The shape function. Compiled training steps keep the one they began with."""
+        return self._accelerated.shape
+
+    @shape.setter
+    def shape(self, value: Any) -> None:
+        config = {**self._accelerated.get_config(), "shape": value}
+        self._accelerated = AcceleratedActivation(**config)
+
+    @property
+    def strength(self) -> float:
+        """The factor on the shape, as it is now."""
+        if self._strength_variable is None:
+            return self._accelerated.strength
+        return float(ops.convert_to_numpy(self._strength_variable))
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        value = non_negative_number("strength", value)
+        if self._strength_variable is None:
+            self._accelerated.strength = value
+        else:
+            self._strength_variable.assign(value)
+
+    def make_strength_variable(self) -> None:
+        """Makes the strength something that a compiled training step reads anew.
+
+        Until then it is a constant of that step, which is cheaper. The variable is no
+        weight: `get_weights` and weight files stay those of the plain model.
+        """
+        if self._strength_variable is None:
+            variable = keras.Variable(
+                self.strength, dtype="float32", trainable=False, name="strength"
+            )
+            # Past Keras's tracking, which would make it a weight of the layer.
+            object.__setattr__(self, "_strength_variable", variable)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Weights and other state; of the latter the strength, if it is a variable."""
+        own = [] if self._strength_variable is None else [self._strength_variable]
+        return [*super().variables, *own]
+
+    def build(self, input_shape: Any) -> None:
+        if isinstance(self._base, keras.layers.Layer) and not self._base.built:
+            self._base.build(input_shape)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        if training is None or training:
+        require_floating_point(inputs)
+        if not (training is None or training):
+            return self.activation(inputs)
+        if self._strength_variable is None:
             return self._accelerated(inputs)
-        return self.activation(inputs)
+        return self._accelerated.accelerate(inputs, self._strength_variable)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
+        require_floating_point(inputs)
+        dtype = self.compute_dtype if self.autocast else inputs.dtype
+        return keras.KerasTensor(inputs.shape, dtype=dtype)
+
     def get_config(self) -> dict[str, Any]:
-        return {**self._accelerated.get_config(), **super().get_config()}
+        return {
+            **self._accelerated.get_config(),
+            "strength": self.strength,
+            "autocast": self.autocast,
+            **super().get_config(),
+        }
 
 
 class _PaperGAAF(GAAF):
@@ -113,7 +204,8 @@ class GAAFTanh(_PaperGAAF):
     Args:
         shape: The shape function s. Defaults to `gaaf_keras.Gaussian(width=2.0)`.
         strength: Factor on the shape, 0 or greater. Defaults to 1.
-        **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
+        **kwargs: `frequency`, `unit_gain` and the base layer keyword arguments, such
+            as `name` and `dtype`.
 
     Call arguments, shapes, dtypes and errors are those of `gaaf_keras.GAAF`.
 
@@ -147,7 +239,8 @@ class GAAFReLU(_PaperGAAF):
         shape: The shape function s. Defaults to
             `gaaf_keras.ShiftedSigmoid(slope=5.0, shift=0.5)`.
         strength: Factor on the shape, 0 or greater. Defaults to 1.
-        **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
+        **kwargs: `frequency`, `unit_gain` and the base layer keyword arguments, such
+            as `name` and `dtype`.
 
     Call arguments, shapes, dtypes and errors are those of `gaaf_keras.GAAF`.
 
@@ -162,3 +255,16 @@ class GAAFReLU(_PaperGAAF):
     """
 
     base_activation = "relu"
+
+
+def accelerated_layers(model: Any) -> list[GAAF]:
+    """Returns all GAAF layers of a model, those inside of other layers included.
+
+    Args:
+        model: A Keras model or layer.
+
+    Returns:
+        The layers, each once, in the order in which Keras lists them.
+    """
+    layers = model._flatten_layers(include_self=True, recursive=True)
+    return [layer for layer in layers if isinstance(layer, GAAF)]

@@ -32,7 +32,12 @@ def run(backend, *arguments):
         check=False,
         capture_output=True,
         text=True,
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            # JAX compiles every operation anew; that need not take twice as long.
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        },
     )
 
 

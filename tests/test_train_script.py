@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
 SCRIPT = Path(__file__).parent.parent / "train.py"
 
@@ -73,29 +75,46 @@ def test_flags_are_those_of_the_configuration():
     [
         (["--model=rnn"], "--model=rnn"),
         (["--batch_size=0"], "--batch_size=0"),
-        (["--dropout=1"], "train.py: dropout must be from 0 to below 1"),
-        (["--hidden_units=5,x"], "train.py: --hidden_units must be whole numbers"),
         (["--learning_rat=1"], "learning_rat"),
         (["digits"], "train.py: unexpected argument 'digits'"),
         (["--dataset=mnits"], "train.py: There is no data set 'mnits'"),
-        (["--dataset=mnist", "--data_dir=nowhere"], "train.py: data_dir 'nowhere'"),
-        (["--dataset=mnist", "--data_dir=."], "train.py: Data set 'mnist' is not in"),
         (["--output_dir=file/below"], "train.py: output_dir 'file/below' cannot be"),
-        (["--output_dir=full"], "train.py: output_dir 'full' is not empty"),
-        (["--suite=digits", "--activation=relu"], "train.py: The suite 'digits' sets"),
-        (["--suite=cifar100", "--data_dir=."], "train.py: Data set 'cifar100' is not"),
     ],
 )
 def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
     (tmp_path / "file").touch()
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "something").touch()
     done = train(*flags, folder=tmp_path)
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert "epoch" not in done.stdout
-    assert {path.name for path in tmp_path.iterdir()} == {"file", "full"}
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dropout=1"], "dropout must be from 0 to below 1"),
+        (["--hidden_units=5,x"], "--hidden_units must be whole numbers"),
+        (["--dataset=mnist", "--data_dir=nowhere"], "data_dir 'nowhere' is not"),
+        (["--dataset=mnist", "--data_dir=."], "Data set 'mnist' is not in"),
+        (["--output_dir=full"], "output_dir 'full' is not empty"),
+        (["--suite=digits", "--activation=relu"], "The suite 'digits' sets activation"),
+        (["--suite=cifar100", "--data_dir=."], "Data set 'cifar100' is not"),
+    ],
+)
+def test_more_mistakes(flags, message, tmp_path, monkeypatch):
+    """As above, without a process each: `sys.exit(message)` ends one so."""
+    import train as script
+
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").touch()
+    monkeypatch.chdir(tmp_path)
+    with flagsaver.flagsaver():
+        arguments = script.FLAGS(["train.py", *flags])
+        with pytest.raises(SystemExit, match=f"^train.py: {re.escape(message)}"):
+            script.main(arguments)
+    assert {path.name for path in tmp_path.iterdir()} == {"full"}
 
 
 def test_other_backends_are_refused(tmp_path):

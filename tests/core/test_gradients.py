@@ -234,7 +234,7 @@ def test_activation_that_is_not_elementwise_is_refused():
     ("arguments", "error", "message"),
     [
         ({"activation": "tnah"}, ValueError, "tnah"),
-        ({"activation": "softplus"}, ValueError, "`shape` must be given.*softplus"),
+        ({"activation": "mish"}, ValueError, "`shape` must be given.*tanh.*mish"),
         ({"activation": "tanh", "shape": "gaus"}, ValueError, "`shape`.*'gaus'"),
         ({"activation": "tanh", "strength": -1}, ValueError, "`strength`.*-1"),
         ({"activation": "tanh", "strength": "1"}, TypeError, "`strength`.*'1'"),

@@ -63,7 +63,7 @@ def test_keras_file(name, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["gaaf in Dense", "layer in Dense", "GAAF"])
 def test_json_and_clone(name):
     model = build(name)
     for copy in (
@@ -102,10 +102,96 @@ def test_masks_pass_through():
     assert mask.tolist() == [[True, True, False]]
 
 
-def test_dtype_policy_is_kept():
+def dtype_of(tensor):
+    return keras.backend.standardize_dtype(tensor.dtype)
+
+
+def test_own_dtype_policy_is_kept():
     layer = GAAFTanh(dtype="mixed_bfloat16")
-    assert keras.backend.standardize_dtype(layer(np.ones((2, 2))).dtype) == "bfloat16"
+    for again in (layer, GAAFTanh.from_config(layer.get_config())):
+        assert dtype_of(again(np.ones((2, 2), "float32"))) == "bfloat16"
+        assert dtype_of(again(keras.Input((2,)))) == "bfloat16"
     assert layer.compute_output_shape((None, 7)) == (None, 7)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_without_one_it_computes_in_the_dtype_of_its_input(dtype):
+    layer = GAAFTanh()
+    for again in (layer, GAAFTanh.from_config(layer.get_config())):
+        assert dtype_of(again(keras.ops.ones((2, 2), dtype))) == dtype
+        assert dtype_of(again(keras.KerasTensor((2, 2), dtype))) == dtype
+
+
+@pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16"])
+@pytest.mark.parametrize("default", ["float32", "mixed_float16"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        lambda **kwargs: LAYERS.Dense(3, **kwargs),
+        lambda **kwargs: LAYERS.LSTM(3, **kwargs),
+    ],
+    ids=["Dense", "LSTM"],
+)
+def test_inside_another_layer_the_precision_is_that_layers(host, policy, default):
+    x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(default)
+    try:
+        plain = host(activation="tanh", dtype=policy)
+        ours = host(activation=GAAFTanh(), dtype=policy)
+        expected = plain(x)
+        ours.build(x.shape)
+        ours.set_weights(plain.get_weights())
+        assert dtype_of(ours(x)) == dtype_of(expected)
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(keras.ops.cast(ours(x), "float32")),
+            keras.ops.convert_to_numpy(keras.ops.cast(expected, "float32")),
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_a_base_activation_with_weights_is_built_with_the_model(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, GAAF(LAYERS.PReLU(), shape=Gaussian())(inputs))
+    assert model.count_params() == 3
+    model.set_weights([np.full(3, 0.25, "float32")])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
+def test_training_rule_inside_recurrent_layers():
+    """Keras's recurrent layers take an unsaid `training` for False."""
+    inputs = keras.Input((4, 2))
+    model = keras.Model(inputs, LAYERS.LSTM(3, activation=GAAFTanh())(inputs))
+    false, true = (behaviour(model, training)[1] for training in (False, True))
+    np.testing.assert_array_equal(behaviour(model, None)[1], false)
+    assert np.abs(true - false).max() > 1e-3
+
+
+@pytest.mark.parametrize("training", [None, True, False])
+def test_integers_are_refused_always(training):
+    for call in (
+        lambda: GAAFReLU()(np.arange(3), training=training),
+        lambda: GAAFReLU()(keras.Input((3,), dtype="int32"), training=training),
+        lambda: gaaf_keras.gaaf_relu(keras.Input((3,), dtype="int32")),
+    ):
+        with pytest.raises(TypeError, match="floating-point"):
+            call()
+
+
+def test_what_the_layer_is_made_of_is_not_silently_replaced():
+    layer = GAAFTanh()
+    with pytest.raises(AttributeError):
+        layer.activation = keras.activations.relu
+    layer.shape = "constant"
+    layer.strength = 3.0
+    x = np.linspace(-2, 2, 5, dtype="float32")
+    _, gradient = value_and_gradient(layer, x, np.ones_like(x))
+    np.testing.assert_allclose(gradient, 1 - np.tanh(x) ** 2 + 0.3, atol=1e-6)
+    copy = GAAFTanh.from_config(layer.get_config())
+    assert (copy.shape, copy.strength) == (layer.shape, 3.0)
 
 
 def test_symbolic_calls_keep_shape_and_dtype():

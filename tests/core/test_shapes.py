@@ -1,11 +1,14 @@
 """Shape functions: values, configuration, lookup and errors."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
-from gaaf_keras import shapes
+from gaaf_keras import GAAF, gaaf, shapes
 from tests import reference
+from tests.gradients import points, upstream_like, value_and_gradient
 
 X = np.linspace(-30, 30, 601)
 
@@ -19,6 +22,21 @@ X = np.linspace(-30, 30, 601)
         (
             shapes.ShiftedSigmoid(slope=1.5, shift=-2),
             reference.shifted_sigmoid(X, 1.5, -2),
+        ),
+        (shapes.Constant(0.3), np.full_like(X, 0.3)),
+        (
+            2 * shapes.Gaussian() - shapes.Constant(0.5) * 3,
+            2 * reference.gaussian(X) - 1.5,
+        ),
+        (
+            -shapes.Gaussian() + shapes.Gaussian(5),
+            reference.gaussian(X, 5) - reference.gaussian(X),
+        ),
+        (shapes.Gaussian().clip(0.1, 0.6), np.clip(reference.gaussian(X), 0.1, 0.6)),
+        (shapes.Gaussian().one_sided(), reference.gaussian(X) * (X <= 0)),
+        (
+            shapes.Gaussian().one_sided("positive", at=1),
+            reference.gaussian(X) * (X > 1),
         ),
     ],
     ids=repr,
@@ -41,7 +59,20 @@ def test_dtype_is_kept_and_values_stay_finite(shape, dtype):
 
 
 @pytest.mark.parametrize(
-    "shape", [shapes.Gaussian(width=3), shapes.ShiftedSigmoid(slope=2, shift=-1)]
+    "shape",
+    [
+        shapes.Gaussian(width=3),
+        shapes.ShiftedSigmoid(slope=2, shift=-1),
+        shapes.Constant(0.4),
+        shapes.DropoutMatched("tanh", 0.7),
+        0.5 * shapes.Gaussian() - shapes.Constant().clip(0, 1).one_sided("positive", 2),
+        shapes.b_silu(1.5).bound_to("relu"),
+        shapes.nelu(),
+        shapes.helu(),
+        shapes.leaky(),
+        shapes.linear(),
+    ],
+    ids=repr,
 )
 def test_round_trip_through_configuration(shape):
     config = keras.saving.serialize_keras_object(shape)
@@ -68,7 +99,9 @@ def test_get():
 
 @pytest.mark.parametrize("identifier", ["gausian", 3, None, shapes.Gaussian])
 def test_get_refuses_and_lists_what_exists(identifier):
-    with pytest.raises(ValueError, match="'gaussian', 'shifted_sigmoid'") as error:
+    with pytest.raises(
+        ValueError, match=r"'gaussian', 'shifted_sigmoid', .*'b_silu'"
+    ) as error:
         shapes.get(identifier)
     assert repr(identifier) in str(error.value)
 
@@ -88,3 +121,94 @@ def test_get_refuses_and_lists_what_exists(identifier):
 def test_bad_parameters_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+SURROGATES = {
+    "b_silu": lambda x: (
+        reference.shifted_sigmoid(x, 1, 0)
+        + (x + 1.67) * reference.tanh_derivative(x / 2) / 4
+    ),
+    "nelu": lambda x: np.where(x > 0, 1.0, 0.2 * x / (1 + x * x) ** 2),
+    "helu": lambda x: np.where(x > -0.5, 1.0, 0.0),
+    "leaky": lambda x: np.where(x > 0, 1.0, 0.3),
+    "linear": np.ones_like,
+}
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_surrogates_are_the_total_derivative(name, activation):
+    x = points("float32")
+    upstream = upstream_like(x)
+    value, gradient = value_and_gradient(GAAF(activation, shape=name), x, upstream)
+    plain, _ = value_and_gradient(keras.activations.get(activation), x, upstream)
+    np.testing.assert_array_equal(value, plain)
+    expected = upstream * SURROGATES[name](x.astype("float64"))
+    np.testing.assert_allclose(
+        gradient, expected, atol=2e-6 * np.maximum(1, np.abs(upstream).max())
+    )
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_surrogates_at_the_ends(name):
+    x = np.array([np.inf, -np.inf, 3e38, -3e38], "float32")
+    _, gradient = value_and_gradient(gaaf("relu", name), x, np.ones_like(x))
+    limits = SURROGATES[name](np.array([50.0, -1e6, 50.0, -1e6]))
+    np.testing.assert_allclose(gradient, limits, atol=1e-6)
+
+
+def test_strength_interpolates_towards_the_wanted_derivative():
+    x = points("float64")
+    shape = shapes.FromDerivative(shapes.Gaussian(3.0))
+    _, gradient = value_and_gradient(gaaf("relu", shape, 0.25), x, np.ones_like(x))
+    expected = 0.75 * reference.relu_derivative(x) + 0.25 * reference.gaussian(x, 3)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-12)
+
+
+def test_a_shape_of_ones_own():
+    @keras.saving.register_keras_serializable("tests")
+    @dataclasses.dataclass(frozen=True)
+    class Lorentzian(shapes.Shape):
+        width: float = 1.0
+
+        def __call__(self, x):
+            return 1 / (1 + keras.ops.square(x / self.width))
+
+    layer = GAAF("tanh", shape=Lorentzian(2.0) + shapes.Constant(0.1))
+    copy = GAAF.from_config(layer.get_config())
+    assert copy.shape == layer.shape
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(copy.shape(X)), 1 / (1 + X * X / 4) + 0.1, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: shapes.Gaussian() + 1, TypeError, "unsupported operand"),
+        (lambda: shapes.Gaussian() * "a", TypeError, "`factor`.*'a'"),
+        (lambda: shapes.Gaussian().clip(2, 1), ValueError, "minimum=2.0, maximum=1.0"),
+        (lambda: shapes.Gaussian().one_sided("left"), ValueError, "`side`.*'left'"),
+        (lambda: shapes.Gaussian().one_sided(at="x"), TypeError, "`at`.*'x'"),
+        (lambda: shapes.OneSided("gaussian"), TypeError, "`shape`.*'gaussian'"),
+        (lambda: shapes.Constant(-0.1), ValueError, "`value`.*-0.1"),
+        (lambda: shapes.FromDerivative(1.0), TypeError, "`derivative`.*1.0"),
+        (lambda: shapes.b_silu()(X), ValueError, "depends on the activation"),
+        (lambda: shapes.helu(-1), ValueError, "`alpha`.*-1"),
+        (lambda: shapes.nelu(float("nan")), ValueError, "`alpha`.*nan"),
+        (lambda: shapes.FromDerivative(shapes.Constant(1), "mish"), ValueError, "mish"),
+        (lambda: gaaf("tanh", shapes.b_silu().bound_to("relu")), ValueError, "'tanh'"),
+        (lambda: gaaf(lambda x: x, shapes.linear()), ValueError, "derivative is known"),
+        (
+            lambda: gaaf("relu", 2 * shapes.DropoutMatched("tanh", 1)),
+            ValueError,
+            "matched to activation 'tanh'.*'relu'",
+        ),
+        (lambda: shapes.DropoutMatched("elu", 1), ValueError, "tanh, sigmoid.*'elu'"),
+        (lambda: shapes.DropoutMatched("relu", 0), ValueError, "`net_std`.*0"),
+        (lambda: shapes.default_for("mish"), ValueError, "`shape`.*tanh.*mish"),
+    ],
+)
+def test_misuse_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -61,12 +61,26 @@ def test_compiled_gradient(function, expected, jit_compile):
     assert_gradient(gradient, expected(x.astype("float64"), upstream), upstream)
 
 
-def test_gradient_in_a_graph_with_unknown_shapes():
-    @tf.function(input_signature=[tf.TensorSpec(None)])
+@pytest.mark.parametrize(
+    "function",
+    [gaaf_keras.gaaf_tanh, gaaf_keras.gaaf(tf.tanh, "gaussian")],
+)
+@pytest.mark.parametrize("shape", [None, (None, 2), (1, None)])
+def test_gradient_in_a_graph_with_unknown_shapes(function, shape):
+    @tf.function(input_signature=[tf.TensorSpec(shape)])
     def compiled(x):
-        return tf.gradients(gaaf_keras.gaaf_tanh(x), x)[0]
+        return tf.gradients(function(x), x)[0]
 
     x = np.array([[0.0, 1.0]], "float32")
     np.testing.assert_allclose(
         compiled(x), reference.gaaf_tanh(x.astype("float64"), 1.0), atol=1e-6
     )
+
+
+def test_forward_mode_ignores_the_acceleration():
+    """TensorFlow's forward mode does not follow custom gradients, and says nothing."""
+    x = tf.constant([0.5, 1.0])
+    with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as forward:
+        value = gaaf_keras.gaaf_tanh(x)
+    plain = reference.tanh_derivative(x.numpy().astype("float64"))
+    np.testing.assert_allclose(forward.jvp(value), plain, rtol=1e-6)

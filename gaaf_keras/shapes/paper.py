@@ -1,58 +1,13 @@
-"""Shape functions s(x): where gradient is added to an activation, and how much.
-
-An accelerated activation keeps its value and has the derivative
-`phi'(x) + strength * s(x)`. The shape function `s` decides the second term.
-
-A shape is any callable of one tensor. To make one that can be saved with a
-model, write a frozen dataclass:
-
-```python
-@keras.saving.register_keras_serializable("my_package")
-@dataclasses.dataclass(frozen=True)
-class Lorentzian(gaaf_keras.shapes.Shape):
-    width: float = 1.0
-
-    def __call__(self, x):
-        return 1 / (1 + keras.ops.square(x / self.width))
-```
-"""
+"""The paper's two shape functions."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import keras
 from keras import ops
 
 from gaaf_keras._checks import finite_number, positive_number
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """Base class of the shape functions: a small immutable, serialisable object.
-
-    Subclasses are frozen dataclasses whose fields are numbers, and define
-    `__call__`. Configuration, equality, hashing and printing follow from the
-    fields.
-    """
-
-    def __call__(self, x: Any) -> Any:
-        """Returns s(x), elementwise, in the shape and dtype of `x`."""
-        raise NotImplementedError(f"{type(self).__name__} must define `__call__`.")
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make an equal shape function."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Returns the shape function that `get_config` described."""
-        return cls(**config)
-
-    def _set(self, **values: float) -> None:
-        """Stores checked field values; for `__post_init__` of frozen subclasses."""
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+from gaaf_keras.shapes.base import Shape
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -151,43 +106,3 @@ class ShiftedSigmoid(Shape):
 
     def __call__(self, x: Any) -> Any:
         return ops.sigmoid(self.slope * (x + self.shift))
-
-
-_BY_NAME: dict[str, type[Shape]] = {
-    "gaussian": Gaussian,
-    "shifted_sigmoid": ShiftedSigmoid,
-}
-
-
-def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[..., Any]:
-    """Returns a shape function from a name, a configuration or a callable.
-
-    Args:
-        identifier: `"gaussian"` or `"shifted_sigmoid"` (with its default
-            parameters), a configuration made by
-            `keras.saving.serialize_keras_object`, or any callable of one tensor,
-            which is returned as it is.
-
-    Returns:
-        A callable of one tensor.
-
-    Raises:
-        ValueError: If the name is unknown or the value cannot be a shape
-            function.
-
-    Example:
-    >>> from gaaf_keras import shapes
-    >>> shapes.get("gaussian")
-    Gaussian(width=2.0)
-    """
-    if isinstance(identifier, str) and identifier in _BY_NAME:
-        return _BY_NAME[identifier]()
-    if isinstance(identifier, dict):
-        identifier = keras.saving.deserialize_keras_object(identifier)
-    if callable(identifier) and not isinstance(identifier, type):
-        return identifier
-    raise ValueError(
-        "Argument `shape` must be a shape function: one of the names "
-        f"{', '.join(map(repr, _BY_NAME))}, an object such as `Gaussian(width=2.0)`, "
-        f"or a callable of one tensor. Received: shape={identifier!r}"
-    )

@@ -1,0 +1,85 @@
+"""Callbacks that change the acceleration while a model trains."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from gaaf_keras.layers import GAAF, accelerated_layers
+
+Schedule = Callable[[int], Any]
+
+
+class AccelerationSchedule(keras.callbacks.Callback):
+    """Changes the strength of GAAF layers from epoch to epoch.
+
+    At the beginning of each epoch, counted from 0, the layers' `strength` is set to
+    `schedule(epoch)`. The compiled training step is built once and not again. The
+    strength is a function of the epoch alone, so that a training that is resumed with
+    `initial_epoch` goes on as if it had not stopped; a model saved meanwhile has the
+    strength of that moment in its configuration. Weights and weight files do not
+    change.
+
+    Args:
+        schedule: What maps an epoch to a strength, 0 or greater: any function of the
+            epoch, among them the schedules in `keras.optimizers.schedules`, which
+            offer linear (`PolynomialDecay`) and cosine decay and warm-up with the
+            number of epochs as `decay_steps`. Or a mapping from names of layers to
+            such functions; the layers not named keep their strength.
+
+    Raises:
+        TypeError: If a schedule is not callable.
+        ValueError: When training begins, if the model has no GAAF layer, or none of a
+            name in the mapping; when an epoch begins, if a strength is negative.
+
+    Example:
+    >>> import keras
+    >>> from gaaf_keras import AccelerationSchedule
+    >>> cosine = keras.optimizers.schedules.CosineDecay(1.0, decay_steps=10)
+    >>> callback = AccelerationSchedule(cosine)
+    >>> warm_up = AccelerationSchedule(lambda epoch: min(1.0, (epoch + 1) / 5))
+    """
+
+    def __init__(self, schedule: Schedule | Mapping[str, Schedule]) -> None:
+        super().__init__()
+        functions = schedule.values() if isinstance(schedule, Mapping) else [schedule]
+        for function in functions:
+            if not callable(function):
+                raise TypeError(
+                    "Argument `schedule` must be a function of the epoch, or a mapping "
+                    f"from names of layers to such functions. Received: {function!r}"
+                )
+        self.schedule = schedule
+        self._by_layer: list[tuple[GAAF, Schedule]] = []
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self._by_layer = self._assign(accelerated_layers(model))
+        strategy = getattr(model, "distribute_strategy", None)
+        for layer, _ in self._by_layer:
+            if strategy is None:
+                layer.make_strength_variable()
+            else:
+                with strategy.scope():
+                    layer.make_strength_variable()
+        model.train_function = None  # one built before reads the strengths as constants
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for layer, schedule in self._by_layer:
+            layer.strength = float(schedule(epoch))
+
+    def _assign(self, layers: list[GAAF]) -> list[tuple[GAAF, Schedule]]:
+        if not layers:
+            raise ValueError(
+                "AccelerationSchedule needs a model with GAAF layers; this has none."
+            )
+        if not isinstance(self.schedule, Mapping):
+            return [(layer, self.schedule) for layer in layers]
+        names = {layer.name: layer for layer in layers}
+        unknown = sorted(set(self.schedule) - set(names))
+        if unknown:
+            raise ValueError(
+                "Argument `schedule` names what is no GAAF layer of the model: "
+                f"{', '.join(unknown)}. There are: {', '.join(names)}"
+            )
+        return [(names[name], function) for name, function in self.schedule.items()]

@@ -1,0 +1,113 @@
+"""Closed-form derivatives phi'(x) of the Keras activations.
+
+At a kink the derivative is that of the flatter side: 0 for ReLU at 0 and for hard tanh
+at -1 and 1. (The backends do not agree with each other there.)
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import keras
+from keras import ops
+
+_SELU_SCALE = 1.0507009873554805
+_SELU_ALPHA = 1.6732632423543772
+_SQRT_HALF = 0.7071067811865476
+_NORMAL_DENSITY_AT_0 = 0.3989422804014327
+
+
+def _tanh(x: Any) -> Any:
+    return 1.0 - ops.square(ops.tanh(x))
+
+
+def _sigmoid(x: Any) -> Any:
+    value = ops.sigmoid(x)
+    return value * (1.0 - value)
+
+
+def _hard_tanh(x: Any) -> Any:
+    return ops.cast(ops.abs(x) < 1, x.dtype)
+
+
+def _hard_sigmoid(x: Any) -> Any:
+    return ops.cast(ops.abs(x) < 3, x.dtype) / 6.0  # noqa: PLR2004
+
+
+def _softsign(x: Any) -> Any:
+    return 1.0 / ops.square(1.0 + ops.abs(x))
+
+
+def _relu(x: Any) -> Any:
+    return ops.cast(x > 0, x.dtype)
+
+
+def _relu6(x: Any) -> Any:
+    return ops.cast(ops.logical_and(x > 0, x < 6), x.dtype)  # noqa: PLR2004
+
+
+def _leaky_relu(x: Any) -> Any:
+    return 0.2 + 0.8 * _relu(x)
+
+
+def _decay(x: Any) -> Any:
+    """exp(x) below 0, and above nothing that could overflow."""
+    return ops.exp(-ops.relu(-x))
+
+
+def _elu(x: Any) -> Any:
+    return ops.where(x < 0, _decay(x), 1.0)
+
+
+def _selu(x: Any) -> Any:
+    return _SELU_SCALE * ops.where(x < 0, _SELU_ALPHA * _decay(x), 1.0)
+
+
+def _silu(x: Any) -> Any:
+    gate = ops.sigmoid(x)
+    return gate * (1.0 + x * (1.0 - gate))
+
+
+def _hard_silu(x: Any) -> Any:
+    middle = ops.where(x > -3, x / 3.0 + 0.5, 0.0)  # noqa: PLR2004
+    return ops.where(x < 3, middle, 1.0)  # noqa: PLR2004
+
+
+def _gelu(x: Any) -> Any:
+    probability = 0.5 * (1.0 + ops.erf(_SQRT_HALF * x))
+    return probability + x * (_NORMAL_DENSITY_AT_0 * ops.exp(-0.5 * x * x))
+
+
+_DERIVATIVES: dict[Any, Callable[[Any], Any]] = {
+    keras.activations.tanh: _tanh,
+    keras.activations.sigmoid: _sigmoid,
+    keras.activations.hard_tanh: _hard_tanh,
+    keras.activations.hard_sigmoid: _hard_sigmoid,
+    keras.activations.softsign: _softsign,
+    keras.activations.relu: _relu,
+    keras.activations.relu6: _relu6,
+    keras.activations.leaky_relu: _leaky_relu,
+    keras.activations.elu: _elu,
+    keras.activations.selu: _selu,
+    keras.activations.softplus: ops.sigmoid,
+    keras.activations.silu: _silu,
+    keras.activations.hard_silu: _hard_silu,
+    keras.activations.gelu: _gelu,
+    keras.activations.linear: ops.ones_like,
+}
+
+
+def known_activations() -> list[str]:
+    """Returns the names of the Keras activations with a closed-form derivative."""
+    return [function.__name__ for function in _DERIVATIVES]
+
+
+def derivative_of(activation: Any) -> Callable[[Any], Any] | None:
+    """Returns phi' of a Keras activation as a function of x, or None if unknown.
+
+    Args:
+        activation: Name of a Keras activation, or a callable.
+    """
+    function = keras.activations.get(activation)
+    if not isinstance(function, Hashable):
+        return None
+    return _DERIVATIVES.get(function)

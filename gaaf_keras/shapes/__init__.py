@@ -1,0 +1,165 @@
+"""Shape functions s(x): where gradient is added to an activation, and how much.
+
+An accelerated activation keeps its value and has the derivative
+`phi'(x) + strength * s(x)`. The shape function `s` decides the second term.
+
+A shape is any callable of one tensor. To make one that can be saved with a model and
+combined with others, write a frozen dataclass:
+
+```python
+@keras.saving.register_keras_serializable("my_package")
+@dataclasses.dataclass(frozen=True)
+class Lorentzian(gaaf_keras.shapes.Shape):
+    width: float = 1.0
+
+    def __call__(self, x):
+        return 1 / (1 + keras.ops.square(x / self.width))
+```
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from gaaf_keras.shapes.base import Clipped, Constant, OneSided, Scaled, Shape, Sum
+from gaaf_keras.shapes.dropout import DropoutMatched
+from gaaf_keras.shapes.paper import Gaussian, ShiftedSigmoid
+from gaaf_keras.shapes.surrogates import (
+    BSiLUDerivative,
+    FromDerivative,
+    NeLUDerivative,
+    b_silu,
+    helu,
+    leaky,
+    linear,
+    nelu,
+)
+
+__all__ = [
+    "BSiLUDerivative",
+    "Clipped",
+    "Constant",
+    "DropoutMatched",
+    "FromDerivative",
+    "Gaussian",
+    "NeLUDerivative",
+    "OneSided",
+    "Scaled",
+    "Shape",
+    "ShiftedSigmoid",
+    "Sum",
+    "b_silu",
+    "default_for",
+    "get",
+    "helu",
+    "leaky",
+    "linear",
+    "nelu",
+]
+
+_BY_NAME: dict[str, Callable[[], Shape]] = {
+    "gaussian": Gaussian,
+    "shifted_sigmoid": ShiftedSigmoid,
+    "constant": Constant,
+    "b_silu": b_silu,
+    "nelu": nelu,
+    "helu": helu,
+    "leaky": leaky,
+    "linear": linear,
+}
+
+# `default_for` says why.
+_DEFAULTS: dict[Any, Shape] = {
+    keras.activations.tanh: Gaussian(2.0),
+    keras.activations.hard_tanh: Gaussian(2.0),  # stands in for tanh
+    keras.activations.softsign: Gaussian(2.75),  # derivative below 0.07 from 2.75 on
+    keras.activations.sigmoid: 0.25 * Gaussian(4.0),
+    keras.activations.hard_sigmoid: (1 / 6) * Gaussian(6.0),  # hard tanh of x / 3
+    keras.activations.relu: ShiftedSigmoid(5.0, 0.5),
+    keras.activations.leaky_relu: ShiftedSigmoid(5.0, 0.5),  # as ReLU, less needed
+    keras.activations.relu6: ShiftedSigmoid(5.0, 0.5) - ShiftedSigmoid(5.0, -6.5),
+    keras.activations.elu: ShiftedSigmoid(5.0, 3.2),
+    keras.activations.selu: ShiftedSigmoid(5.0, 3.7),
+    keras.activations.softplus: ShiftedSigmoid(5.0, 3.1),
+    keras.activations.silu: ShiftedSigmoid(5.0, 1.5),
+    keras.activations.hard_silu: ShiftedSigmoid(5.0, 1.8),
+    keras.activations.gelu: ShiftedSigmoid(5.0, 1.1),
+    keras.activations.linear: Constant(0.0),  # is nowhere flat
+}
+
+
+def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[..., Any]:
+    """Returns a shape function from a name, a configuration or a callable.
+
+    Args:
+        identifier: A name, such as `"gaussian"` or `"b_silu"` (with its default
+            parameters), a configuration made by
+            `keras.saving.serialize_keras_object`, or any callable of one tensor,
+            which is returned as it is.
+
+    Returns:
+        A callable of one tensor.
+
+    Raises:
+        ValueError: If the name is unknown or the value cannot be a shape
+            function.
+
+    Example:
+    >>> from gaaf_keras import shapes
+    >>> shapes.get("gaussian")
+    Gaussian(width=2.0)
+    """
+    if isinstance(identifier, str) and identifier in _BY_NAME:
+        return _BY_NAME[identifier]()
+    if isinstance(identifier, dict):
+        identifier = keras.saving.deserialize_keras_object(identifier)
+    if callable(identifier) and not isinstance(identifier, type):
+        return identifier
+    raise ValueError(
+        "Argument `shape` must be a shape function: one of the names "
+        f"{', '.join(map(repr, _BY_NAME))}, an object such as `Gaussian(width=2.0)`, "
+        f"or a callable of one tensor. Received: shape={identifier!r}"
+    )
+
+
+def default_for(activation: Any) -> Shape:
+    """Returns the default shape of a Keras activation.
+
+    The paper gives two. The others follow from them: a sigmoid is a tanh of half the
+    height and twice the width, and a one-sided activation gets ReLU's step half a unit
+    beyond the net input where its derivative first falls below 0.07, which is what
+    tanh's derivative is at 2. Below that it counts as flat here.
+
+    | activation | default shape | why |
+    |---|---|---|
+    | tanh | `Gaussian(2)` | the paper's |
+    | hard_tanh | `Gaussian(2)` | stands in for tanh |
+    | softsign | `Gaussian(2.75)` | its derivative at 2.75 is tanh's at 2 |
+    | sigmoid | `0.25 * Gaussian(4)` | it is (1 + tanh(x / 2)) / 2 |
+    | hard_sigmoid | `1/6 * Gaussian(6)` | it is (1 + hard_tanh(x / 3)) / 2 |
+    | relu, leaky_relu | `ShiftedSigmoid(5, 0.5)` | the paper's |
+    | relu6 | `ShiftedSigmoid(5, 0.5) - ShiftedSigmoid(5, -6.5)` | flat on both sides |
+    | elu | `ShiftedSigmoid(5, 3.2)` | flat below -2.7 |
+    | selu | `ShiftedSigmoid(5, 3.7)` | flat below -3.2 |
+    | softplus | `ShiftedSigmoid(5, 3.1)` | flat below -2.6 |
+    | silu | `ShiftedSigmoid(5, 1.5)` | flat below -1.0 |
+    | hard_silu | `ShiftedSigmoid(5, 1.8)` | flat below -1.3 |
+    | gelu | `ShiftedSigmoid(5, 1.1)` | flat below -0.6 |
+    | linear | `Constant(0)` | nowhere flat |
+
+    Args:
+        activation: Name of a Keras activation, or the Keras function.
+
+    Raises:
+        ValueError: If the activation has no default shape.
+    """
+    function = keras.activations.get(activation)
+    for known, shape in _DEFAULTS.items():
+        if function is known:
+            return shape
+    raise ValueError(
+        "Argument `shape` must be given for an activation without a default shape "
+        f"(those with one: {', '.join(known.__name__ for known in _DEFAULTS)}). "
+        f"Received: activation={activation!r}, shape=None"
+    )

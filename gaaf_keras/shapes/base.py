@@ -1,0 +1,246 @@
+"""The base class of the shape functions, and shapes made of other shapes."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Self
+
+import keras
+from keras import ops
+
+from gaaf_keras._checks import finite_number, non_negative_number
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Base class of the shape functions: a small immutable, serialisable object.
+
+    A subclass is a frozen dataclass whose fields are numbers, names or shapes, and
+    defines `__call__`. Configuration, equality, hashing and printing follow from the
+    fields. Shapes are combined with `a + b`, `a - b`, `2 * a`, `a.clip(...)` and
+    `a.one_sided(...)`.
+    """
+
+    def __call__(self, x: Any) -> Any:
+        """Returns s(x), elementwise, in the shape and dtype of `x`."""
+        raise NotImplementedError(f"{type(self).__name__} must define `__call__`.")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal shape function."""
+        return {
+            field.name: _to_config(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Returns the shape function that `get_config` described."""
+        return cls(**{name: _from_config(value) for name, value in config.items()})
+
+    def bound_to(self, activation: Any) -> "Shape":
+        """Returns the shape as it is for a base activation.
+
+        Most shapes are the same for all. Those defined by the total derivative need
+        to know the activation, and those made for one activation refuse others.
+
+        Raises:
+            ValueError: If the shape is not for this activation.
+        """
+        parts = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+        }
+        bound = {
+            name: part.bound_to(activation)
+            for name, part in parts.items()
+            if isinstance(part, Shape)
+        }
+        return dataclasses.replace(self, **bound) if bound else self
+
+    def clip(self, minimum: float, maximum: float) -> "Shape":
+        """Returns the shape with its values limited to minimum ... maximum."""
+        return Clipped(self, minimum, maximum)
+
+    def one_sided(self, side: str = "negative", at: float = 0.0) -> "Shape":
+        """Returns the shape on one side of a net input, and 0 on the other.
+
+        Args:
+            side: `"negative"` keeps x <= at, `"positive"` keeps x > at.
+            at: The net input that divides the sides.
+        """
+        return OneSided(self, side, at)
+
+    def __add__(self, other: Any) -> "Shape":
+        return Sum(self, other) if callable(other) else NotImplemented
+
+    def __sub__(self, other: Any) -> "Shape":
+        return Sum(self, Scaled(other, -1.0)) if callable(other) else NotImplemented
+
+    def __mul__(self, factor: float) -> "Shape":
+        return Scaled(self, factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Shape":
+        return Scaled(self, -1.0)
+
+    def _set(self, **values: Any) -> None:
+        """Stores checked field values; for `__post_init__` of frozen subclasses."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def _to_config(value: Any) -> Any:
+    return keras.saving.serialize_keras_object(value) if callable(value) else value
+
+
+def _from_config(value: Any) -> Any:
+    if isinstance(value, dict):
+        return keras.saving.deserialize_keras_object(value)
+    return value
+
+
+def require_shape(argument: str, value: Any) -> Callable[[Any], Any]:
+    """Returns `value`, or raises if it is not a shape function."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(
+            f"Argument `{argument}` must be a shape function: an object such as "
+            f"`Gaussian(width=2.0)` or a callable of one tensor. "
+            f"Received: {argument}={value!r} (of type {type(value).__name__})"
+        )
+    return value
+
+
+@keras.saving.register_keras_serializable("gaaf_keras")
+@dataclasses.dataclass(frozen=True)
+class Sum(Shape):
+    """The sum of two shapes: `s(x) = first(x) + second(x)`. Also `first + second`."""
+
+    first: Any
+    second: Any
+
+    def __post_init__(self) -> None:
+        require_shape("first", self.first)
+        require_shape("second", self.second)
+
+    def __call__(self, x: Any) -> Any:
+        return self.first(x) + self.second(x)
+
+
+@keras.saving.register_keras_serializable("gaaf_keras")
+@dataclasses.dataclass(frozen=True)
+class Scaled(Shape):
+    """A multiple of a shape: `s(x) = factor * shape(x)`. Also `factor * shape`."""
+
+    shape: Any
+    factor: float
+
+    def __post_init__(self) -> None:
+        require_shape("shape", self.shape)
+        self._set(factor=finite_number("factor", self.factor))
+
+    def __call__(self, x: Any) -> Any:
+        return self.factor * self.shape(x)
+
+
+@keras.saving.register_keras_serializable("gaaf_keras")
+@dataclasses.dataclass(frozen=True)
+class Clipped(Shape):
+    """A shape with limited values: `s(x) = min(max(shape(x), minimum), maximum)`.
+
+    Also `shape.clip(minimum, maximum)`.
+    """
+
+    shape: Any
+    minimum: float
+    maximum: float
+
+    def __post_init__(self) -> None:
+        require_shape("shape", self.shape)
+        self._set(minimum=finite_number("minimum", self.minimum))
+        self._set(maximum=finite_number("maximum", self.maximum))
+        if self.minimum > self.maximum:
+            raise ValueError(
+                "Argument `minimum` must not be greater than `maximum`. "
+                f"Received: minimum={self.minimum}, maximum={self.maximum}"
+            )
+
+    def __call__(self, x: Any) -> Any:
+        # Keras's clip would round the limits to float32 on PyTorch.
+        value = self.shape(x)
+        one = ops.ones_like(value)
+        value = ops.where(value < self.minimum, self.minimum * one, value)
+        return ops.where(value > self.maximum, self.maximum * one, value)
+
+
+@keras.saving.register_keras_serializable("gaaf_keras")
+@dataclasses.dataclass(frozen=True)
+class OneSided(Shape):
+    """A shape on one side of a net input, and 0 on the other.
+
+    - `side="negative"`: `s(x) = shape(x) if x <= at else 0`
+    - `side="positive"`: `s(x) = shape(x) if x > at else 0`
+
+    With `at` where the base activation turns flat, the derivative is changed only
+    there: `ShiftedSigmoid().one_sided()` leaves ReLU's derivative of 1 in active units
+    as it is. Also `shape.one_sided(side, at)`.
+
+    Args:
+        shape: The shape function.
+        side: `"negative"` or `"positive"`. Defaults to `"negative"`.
+        at: The net input that divides the sides. Defaults to 0.
+
+    Raises:
+        TypeError: If `shape` is no shape function or `at` is no number.
+        ValueError: If `side` is something else or `at` is not finite.
+    """
+
+    shape: Any
+    side: str = "negative"
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_shape("shape", self.shape)
+        self._set(at=finite_number("at", self.at))
+        if self.side not in ("negative", "positive"):
+            raise ValueError(
+                "Argument `side` must be 'negative' or 'positive'. "
+                f"Received: side={self.side!r}"
+            )
+
+    def __call__(self, x: Any) -> Any:
+        value = self.shape(x)
+        kept = x <= self.at if self.side == "negative" else x > self.at
+        return ops.where(kept, value, ops.zeros_like(value))
+
+
+@keras.saving.register_keras_serializable("gaaf_keras")
+@dataclasses.dataclass(frozen=True)
+class Constant(Shape):
+    """The same everywhere: `s(x) = value`.
+
+    With a value of 0.1 it is Fahlman's remedy for the flat spots of the sigmoid; with
+    1 it is the paper's sawtooth g alone, without a shape function.
+
+    Args:
+        value: What is added to the derivative, 0 or greater. Defaults to 0.1.
+
+    Raises:
+        TypeError: If `value` is not a number.
+        ValueError: If `value` is negative or not finite.
+
+    Example:
+    >>> from gaaf_keras import gaaf
+    >>> from gaaf_keras.shapes import Constant
+    >>> sigmoid_prime_plus_a_tenth = gaaf("sigmoid", shape=Constant(0.1))
+
+    Reference:
+        Fahlman, "An empirical study of learning speed in back-propagation networks"
+        (CMU-CS-88-162, 1988), section 3.1.
+    """
+
+    value: float = 0.1
+
+    def __post_init__(self) -> None:
+        self._set(value=non_negative_number("value", self.value))
+
+    def __call__(self, x: Any) -> Any:
+        return self.value * ops.ones_like(x)

@@ -1,0 +1,164 @@
+"""The dropout-matched shape against Monte-Carlo noise, and its calibration."""
+
+import keras
+import numpy as np
+import pytest
+
+import gaaf_keras
+from gaaf_keras import GAAF, GAAFReLU, GAAFTanh
+from gaaf_keras.shapes import DropoutMatched
+from tests import reference
+from tests.gradients import value_and_gradient
+
+X = np.array([-6.0, -3.0, -1.5, -0.5, -0.05, 0.0, 0.05, 0.3, 1.0, 2.0, 4.0])
+STATED_ERROR = {"tanh": 7e-7, "sigmoid": 2e-7, "relu": 0.0}
+
+
+def total_derivative(activation, net_std, x):
+    shape = DropoutMatched(activation, net_std)
+    added = keras.ops.convert_to_numpy(shape(keras.ops.convert_to_tensor(x)))
+    return reference.DERIVATIVES[activation](x) + added
+
+
+@pytest.mark.parametrize("net_std", [0.1, 0.7, 2.0, 5.0])
+@pytest.mark.parametrize("activation", STATED_ERROR)
+def test_against_a_million_samples(activation, net_std):
+    noise = np.random.default_rng(7).normal(size=1_000_000) * net_std
+    expected = total_derivative(activation, net_std, X)
+    for x, ours in zip(X, expected, strict=True):
+        samples = reference.DERIVATIVES[activation](x + noise)
+        # At least that of one sample in a million falling elsewhere.
+        standard_error = np.sqrt(samples.var() + 1e-6) / 1000
+        # Keras computes tanh in float32 on JAX.
+        tolerance = 3.5 * standard_error + STATED_ERROR[activation] + 4e-7
+        assert abs(samples.mean() - ours) <= tolerance, (x, samples.mean(), ours)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+def test_stated_error_without_noise(activation):
+    x = np.linspace(-15, 15, 20_001)
+    error = total_derivative(activation, 1e-9, x) - reference.DERIVATIVES[activation](x)
+    single = 4e-7 if keras.backend.backend() == "jax" else 0  # tanh in float32
+    assert np.abs(error).max() <= STATED_ERROR[activation] + single
+
+
+def test_gradient_of_the_layer():
+    x = X.astype("float32")
+    layer = GAAFReLU(shape=DropoutMatched("relu", 0.8))
+    _, gradient = value_and_gradient(layer, x, np.ones_like(x))
+    expected = total_derivative("relu", 0.8, X)
+    np.testing.assert_allclose(gradient, expected, atol=2e-6)
+
+
+def inputs(count=200, width=30):
+    return np.random.default_rng(0).normal(size=(count, width)).astype("float32")
+
+
+def measured_net_std(linear, activities, rate, draws=400):
+    """The standard deviation under real dropout masks, drawn one by one."""
+    random = np.random.default_rng(3)
+    nets = []
+    for _ in range(draws):
+        mask = random.random(activities.shape) >= rate
+        nets.append(
+            keras.ops.convert_to_numpy(
+                linear((activities * mask / (1 - rate)).astype("float32"))
+            )
+        )
+    return float(np.sqrt(np.var(nets, axis=0).mean()))
+
+
+def test_calibration_measures_real_dropout():
+    hidden = keras.layers.Dense(20)
+    model = keras.Sequential(
+        [
+            keras.Input((30,)),
+            hidden,
+            GAAFTanh(name="first"),
+            keras.layers.Dense(15, use_bias=False, name="below"),
+            keras.layers.BatchNormalization(name="norm"),
+            GAAF("relu", name="second"),
+            keras.layers.Dense(5, activation=GAAFTanh(name="third"), name="last"),
+        ]
+    )
+    norm = model.get_layer("norm")
+    norm.moving_variance.assign(np.linspace(0.5, 3, 15))
+    norm.gamma.assign(np.linspace(-1, 2, 15))
+    x = inputs()
+    net_stds = gaaf_keras.calibrate(model, x, rate=0.4)
+    assert list(net_stds) == ["first", "second", "third"]
+    assert net_stds["first"] == pytest.approx(
+        measured_net_std(hidden, x, 0.4), rel=0.05
+    )
+
+    def output(name):
+        return keras.Model(model.inputs, model.get_layer(name).output)
+
+    first = output("first").predict(x, verbose=0)
+    below = keras.Sequential([model.get_layer("below"), norm])
+    assert net_stds["second"] == pytest.approx(
+        measured_net_std(lambda a: below(a, training=False), first, 0.4), rel=0.05
+    )
+    second = output("second").predict(x, verbose=0)
+    kernel, bias = model.get_layer("last").get_weights()
+    assert net_stds["third"] == pytest.approx(
+        measured_net_std(lambda a: a @ kernel + bias, second, 0.4), rel=0.05
+    )
+    for name, activation in [("first", "tanh"), ("second", "relu")]:
+        assert model.get_layer(name).shape == DropoutMatched(activation, net_stds[name])
+
+
+def test_calibration_of_a_convolution_and_of_chosen_layers():
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            keras.layers.Conv2D(4, 3, padding="same", strides=2, name="conv"),
+            GAAFReLU(name="relu"),
+            keras.layers.Flatten(),
+            GAAFTanh(name="elsewhere"),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(50, 6, 6, 2)).astype("float32")
+    net_stds = gaaf_keras.calibrate(model, x, rate={"relu": 0.5})
+    conv = model.get_layer("conv")
+    expected = measured_net_std(conv, x, 0.5)
+    assert net_stds == {"relu": pytest.approx(expected, rel=0.05)}
+    with pytest.raises(ValueError, match="'elsewhere' cannot be calibrated"):
+        gaaf_keras.calibrate(model, x, rate=0.5)
+
+
+def test_real_dropout_of_a_finite_layer_is_near():
+    """The expected derivative under real masks, beside the Gaussian one."""
+    random = np.random.default_rng(0)
+    activities = np.tanh(random.normal(size=(1, 100)))
+    weights = random.normal(size=(100, 40)) / 10
+    net = activities @ weights
+    masks = random.random((4000, 100)) >= 0.5
+    noisy = (activities * masks / 0.5) @ weights
+    real = reference.tanh_derivative(noisy).mean(axis=0)
+    net_std = float(np.sqrt(np.mean(activities**2 @ weights**2)))
+    ours = total_derivative("tanh", net_std, net[0])
+    assert np.abs(real - ours).max() < 0.14
+    without = np.abs(real - reference.tanh_derivative(net[0])).mean()
+    assert np.abs(real - ours).mean() < without / 3
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [
+        (0.0, "`rate` must be above 0 and below 1. Received: 0.0"),
+        (1.0, "`rate` must be above 0 and below 1. Received: 1.0"),
+        ({"nowhere": 0.5}, "names 'nowhere'.*There are: gaaf_tanh"),
+    ],
+)
+def test_bad_rates(rate, message):
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2), GAAFTanh(name="gaaf_tanh")]
+    )
+    with pytest.raises(ValueError, match=message):
+        gaaf_keras.calibrate(model, inputs(5, 3), rate)
+
+
+def test_a_model_without_gaaf_layers_is_refused():
+    with pytest.raises(ValueError, match="has none"):
+        gaaf_keras.calibrate(keras.Sequential([keras.layers.Dense(2)]), inputs(), 0.5)

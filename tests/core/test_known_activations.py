@@ -1,0 +1,126 @@
+"""Every known activation: value, derivative, default shape, extremes."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gaaf_keras import GAAF, derivatives, gaaf, shapes
+from tests import reference
+from tests.gradients import (
+    assert_gradient,
+    points,
+    upstream_like,
+    value_and_gradient,
+)
+
+NAMES = list(reference.DERIVATIVES)
+KINKS = np.array([-6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0])
+
+
+def near_kinks(dtype):
+    kinks = KINKS.astype(dtype)
+    infinity = np.array(np.inf, dtype)
+    sides = [np.nextafter(kinks, -infinity), kinks, np.nextafter(kinks, infinity)]
+    # The neighbours of 0 are subnormal, which TensorFlow takes for 0.
+    normal = [side[kinks != 0] for side in sides]
+    return np.concatenate([points(dtype), *normal])
+
+
+def test_all_known_activations_are_tested():
+    assert sorted(derivatives.known_activations()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_default_acceleration(name, dtype):
+    x = near_kinks(dtype)
+    upstream = upstream_like(x)
+    value, gradient = value_and_gradient(GAAF(name, dtype=dtype), x, upstream)
+    base = keras.activations.get(name)
+    plain, _ = value_and_gradient(base, x, upstream)
+    np.testing.assert_array_equal(value, plain)
+    wide = x.astype("float64")
+    slope = reference.DERIVATIVES[name](wide) + reference.DEFAULT_SHAPES[name](wide)
+    assert_gradient(gradient, upstream * slope, upstream, precision=value.dtype)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_derivative_is_the_backends_own_away_from_kinks(name):
+    x = np.linspace(-9.97, 9.98, 401, dtype="float32")
+    upstream = upstream_like(x)
+    _, ours = value_and_gradient(gaaf(name, strength=0), x, upstream)
+    _, theirs = value_and_gradient(keras.activations.get(name), x, upstream)
+    np.testing.assert_allclose(ours, theirs, atol=5e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision(name, dtype):
+    import ml_dtypes
+
+    numpy_dtype = np.float16 if dtype == "float16" else ml_dtypes.bfloat16
+    x = np.concatenate([np.linspace(-8, 8, 401), [-6e4, -300, 300, 6e4]])
+    x = x.astype(numpy_dtype).astype("float32")
+
+    def in_half(function):
+        return lambda x: keras.ops.cast(function(keras.ops.cast(x, dtype)), "float32")
+
+    value, gradient = value_and_gradient(in_half(gaaf(name)), x, np.ones_like(x))
+    plain, _ = value_and_gradient(
+        in_half(keras.activations.get(name)), x, np.ones_like(x)
+    )
+    np.testing.assert_array_equal(value, plain)
+    wide = x.astype("float64")
+    expected = reference.DERIVATIVES[name](wide) + reference.DEFAULT_SHAPES[name](wide)
+    # A step of slope 5 turns the rounding of its argument, up to 8, into 10 roundings.
+    error = 12 * float(ml_dtypes.finfo(numpy_dtype).eps)
+    np.testing.assert_allclose(gradient, expected, atol=error)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extreme_data_behaves_as_in_the_base_activation(name):
+    x = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40], "float32")
+    value, gradient = value_and_gradient(gaaf(name), x, np.ones_like(x))
+    base_value, base = value_and_gradient(
+        keras.activations.get(name), x, np.ones_like(x)
+    )
+    np.testing.assert_array_equal(value, base_value)
+    assert not np.any(np.isnan(gradient) & ~np.isnan(base)), (gradient, base)
+
+
+SHAPES = st.one_of(
+    st.builds(shapes.Gaussian, st.floats(0.1, 20)),
+    st.builds(shapes.ShiftedSigmoid, st.floats(0.1, 20), st.floats(-5, 5)),
+    st.builds(shapes.Constant, st.floats(0, 3)),
+)
+
+
+def shape_in_numpy(shape, x):
+    if isinstance(shape, shapes.Gaussian):
+        return reference.gaussian(x, shape.width)
+    if isinstance(shape, shapes.ShiftedSigmoid):
+        return reference.shifted_sigmoid(x, shape.slope, shape.shift)
+    return np.full_like(x, shape.value)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    name=st.sampled_from(NAMES),
+    shape=SHAPES,
+    strength=st.floats(0, 4),
+    x=st.lists(st.floats(-30, 30), min_size=1, max_size=8),
+    data=st.data(),
+)
+def test_any_combination(name, shape, strength, x, data):
+    x = np.array(x)
+    upstream = np.array(
+        data.draw(st.lists(st.floats(-9, 9), min_size=len(x)))[: len(x)]
+    )
+    value, gradient = value_and_gradient(gaaf(name, shape, strength), x, upstream)
+    np.testing.assert_array_equal(
+        value, keras.ops.convert_to_numpy(keras.activations.get(name)(x))
+    )
+    slope = reference.DERIVATIVES[name](x) + strength * shape_in_numpy(shape, x)
+    assert_gradient(gradient, upstream * slope, upstream, precision=value.dtype)

@@ -1,0 +1,40 @@
+"""Activations by name, configuration and object."""
+
+import keras
+import numpy as np
+import pytest
+
+import gaaf_keras
+from gaaf_keras import activations, gaaf
+from tests import reference
+from tests.gradients import points, value_and_gradient
+
+
+@pytest.mark.parametrize("name", list(reference.DERIVATIVES))
+def test_every_accelerated_name(name):
+    x = points("float32", limit=5)
+    _, gradient = value_and_gradient(
+        activations.get(f"gaaf_{name}"), x, np.ones_like(x)
+    )
+    wide = x.astype("float64")
+    expected = reference.DERIVATIVES[name](wide) + reference.DEFAULT_SHAPES[name](wide)
+    np.testing.assert_allclose(gradient, expected, atol=2e-6)
+
+
+def test_other_identifiers():
+    assert activations.get("gaaf_tanh") is gaaf_keras.gaaf_tanh
+    assert activations.get("gaaf_relu") is gaaf_keras.gaaf_relu
+    assert activations.get("tanh") is keras.activations.tanh
+    assert activations.get(abs) is abs
+    function = gaaf("elu", "gaussian", 0.5, unit_gain=True)
+    copy = activations.get(keras.activations.serialize(function))
+    assert copy.get_config() == function.get_config()
+    config = keras.activations.serialize(gaaf_keras.gaaf_tanh)
+    assert activations.get(config) is gaaf_keras.gaaf_tanh
+
+
+@pytest.mark.parametrize("identifier", ["gaaf_tnah", "tnah", "gaaf_mish", 3])
+def test_unknown_names_list_what_exists(identifier):
+    with pytest.raises(ValueError, match=r"gaaf_tanh.*gaaf_gelu") as error:
+        activations.get(identifier)
+    assert f"identifier={identifier!r}" in str(error.value)

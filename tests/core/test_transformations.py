@@ -1,0 +1,93 @@
+"""The backends' own transformations: compilation, vectorisation, derivatives."""
+
+import keras
+import numpy as np
+import pytest
+
+import gaaf_keras
+from gaaf_keras import GAAFReLU, GAAFTanh, gaaf
+from tests import reference
+from tests.gradients import points, second_derivative, upstream_like
+
+BACKEND = keras.backend.backend()
+FUNCTIONS = {
+    "gaaf_tanh": (gaaf_keras.gaaf_tanh, reference.gaaf_tanh),
+    "gaaf_relu": (gaaf_keras.gaaf_relu, reference.gaaf_relu),
+    "GAAFTanh": (GAAFTanh(), reference.gaaf_tanh),
+    "GAAFReLU": (GAAFReLU(), reference.gaaf_relu),
+    "user's": (gaaf(keras.ops.tanh, "gaussian"), reference.gaaf_tanh),
+}
+BY_FUNCTION = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def compiled_gradients(function):
+    """Yields functions of (x, upstream) that compile the gradient in each way."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        for jit_compile in (False, True):
+
+            @tf.function(jit_compile=jit_compile)
+            def gradient(x, upstream):
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    value = function(x)
+                return tape.gradient(value, x, upstream)
+
+            yield lambda x, u: gradient(tf.constant(x), tf.constant(u))
+    elif BACKEND == "jax":
+        import jax
+
+        def gradient(x, upstream):
+            return jax.vjp(function, x)[1](upstream)[0]
+
+        yield jax.jit(gradient)
+        yield jax.vmap(gradient)
+        yield jax.jit(jax.vmap(gradient))
+        yield jax.jit(jax.grad(lambda x, u: (function(x) * u).sum()))
+    else:
+        import torch
+
+        def gradient(x, upstream):
+            x = torch.tensor(x, requires_grad=True)
+            return torch.autograd.grad(function(x), x, torch.tensor(upstream))[0]
+
+        yield gradient
+
+
+@BY_FUNCTION
+def test_compiled_gradients(name):
+    function, expected = FUNCTIONS[name]
+    x = points("float32")
+    upstream = upstream_like(x)
+    wanted = expected(x.astype("float64"), upstream)
+    for gradient in compiled_gradients(function):
+        ours = keras.ops.convert_to_numpy(gradient(x, upstream))
+        error = np.abs(ours - wanted)
+        assert np.all(error <= 2e-6 * np.maximum(1, np.abs(upstream))), error.max()
+
+
+@pytest.mark.parametrize("unit_gain", [False, True])
+def test_second_derivative_of_more_combinations(unit_gain):
+    x = np.linspace(-4, 4, 81, dtype="float32") + 0.01
+    wide = x.astype("float64")
+    step = reference.shifted_sigmoid(wide, 5, 1.1)
+    density = np.exp(-wide * wide / 2) / np.sqrt(2 * np.pi)
+    expected = density * (2 - wide * wide) + 5 * step * (1 - step)
+    function = gaaf("gelu", unit_gain=unit_gain)
+    if unit_gain:
+        grid = np.linspace(-50, 50, 1_000_001)
+        slope = reference.DERIVATIVES["gelu"](grid)
+        total = slope + reference.shifted_sigmoid(grid, 5, 1.1)
+        expected = expected * slope.max() / total.max()
+    np.testing.assert_allclose(second_derivative(function, x), expected, atol=1e-5)
+
+
+if BACKEND == "jax":
+
+    def test_forward_mode_is_refused_by_jax():
+        import jax
+
+        x = np.ones(2, "float32")
+        with pytest.raises(TypeError, match="forward-mode"):
+            jax.jvp(gaaf_keras.gaaf_tanh, (x,), (x,))

@@ -1,0 +1,92 @@
+"""The factor that takes the scale out of an accelerated gradient."""
+
+import keras
+import numpy as np
+import pytest
+
+from gaaf_keras import GAAF, gaaf
+from gaaf_keras.shapes import Constant, Gaussian, OneSided, ShiftedSigmoid, b_silu
+from tests import reference
+from tests.gradients import points, upstream_like, value_and_gradient
+
+
+@pytest.mark.parametrize(
+    ("activation", "shape", "strength", "factor"),
+    [
+        ("relu", None, 1.0, 1 / 2),
+        ("relu", None, 0.25, 1 / 1.25),
+        ("relu", None, 0.0, 1.0),
+        ("tanh", None, 1.0, 1 / 2),
+        ("sigmoid", Constant(0.1), 1.0, 0.25 / 0.35),
+        ("relu", OneSided(ShiftedSigmoid()), 1.0, 1.0),  # nowhere above 1
+        ("relu", OneSided(ShiftedSigmoid()), 2.0, 1 / (2 * 0.9241418199787566)),
+        ("tanh", Gaussian(0.05), 3.0, 1 / 4),
+    ],
+)
+def test_factor(activation, shape, strength, factor):
+    x = points("float64", limit=8)
+    upstream = upstream_like(x)
+    plain = gaaf(activation, shape, strength)
+    _, gradient = value_and_gradient(plain, x, upstream)
+    unit = gaaf(activation, shape, strength, unit_gain=True)
+    value, scaled = value_and_gradient(unit, x, upstream)
+    np.testing.assert_allclose(scaled, factor * gradient, rtol=2e-6, atol=1e-9)
+    np.testing.assert_array_equal(
+        value, keras.ops.convert_to_numpy(keras.activations.get(activation)(x))
+    )
+
+
+@pytest.mark.parametrize("activation", list(reference.DERIVATIVES))
+@pytest.mark.parametrize("strength", [0.3, 2.7])
+def test_no_unit_passes_more_than_the_base_could(activation, strength):
+    kinks = np.array([-6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0])
+    x = np.concatenate([np.linspace(-40, 40, 80_001), kinks - 1e-9, kinks + 1e-9])
+    _, gradient = value_and_gradient(
+        gaaf(activation, strength=strength, unit_gain=True), x, np.ones_like(x)
+    )
+    slope = reference.DERIVATIVES[activation](x)
+    total = slope + strength * reference.DEFAULT_SHAPES[activation](x)
+    assert gradient.max() <= slope.max() * (1 + 2e-6)
+    factor = min(1.0, slope.max() / total.max())
+    np.testing.assert_allclose(gradient, factor * total, rtol=1e-5, atol=2e-6)
+
+
+def test_a_kink_at_an_odd_place_is_found():
+    shape = OneSided(Gaussian(1.0), side="negative", at=-0.3712345)
+    x = np.array([-0.3712345])
+    _, gradient = value_and_gradient(
+        gaaf("tanh", shape, strength=5.0, unit_gain=True), x, np.ones_like(x)
+    )
+    np.testing.assert_allclose(gradient, 1.0, rtol=2e-6)
+
+
+def test_configuration():
+    layer = GAAF("relu", unit_gain=True)
+    assert GAAF.from_config(layer.get_config()).get_config() == layer.get_config()
+    assert layer.get_config()["unit_gain"] is True
+
+
+def test_surrogates_can_be_scaled_too():
+    x = np.linspace(-5, 5, 101)
+    _, gradient = value_and_gradient(
+        gaaf("relu", b_silu(), unit_gain=True), x, np.ones_like(x)
+    )
+    assert gradient.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"activation": lambda x: x, "shape": Gaussian(), "unit_gain": True},
+            "`unit_gain` needs an activation whose derivative is known: tanh",
+        ),
+        (
+            {"activation": "tanh", "frequency": 1e4, "unit_gain": True},
+            "`frequency` and `unit_gain` exclude",
+        ),
+    ],
+)
+def test_what_has_no_unit_gain_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gaaf(**arguments)

@@ -53,6 +53,10 @@ def compiled_gradients(function):
             return torch.autograd.grad(function(x), x, torch.tensor(upstream))[0]
 
         yield gradient
+        if function in (FUNCTIONS["gaaf_tanh"][0], FUNCTIONS["GAAFReLU"][0]):
+            # Without inductor, which would need a C++ compiler.
+            function = torch.compile(function, backend="aot_eager")
+            yield gradient
 
 
 @BY_FUNCTION

@@ -7,7 +7,6 @@ import tensorflow as tf
 import gaaf_keras
 from gaaf_keras import GAAF, GAAFReLU, GAAFTanh
 from tests import reference
-from tests.gradients import assert_gradient, points, upstream_like
 
 LAYERS = [
     (GAAFTanh, "tanh"),
@@ -35,30 +34,6 @@ def test_inference_graph_is_that_of_the_base_activation(make, base):
 def test_training_graph_holds_a_custom_gradient(make, base):
     layer = make()
     assert "IdentityN" in {kind for kind, _ in operations(layer)}
-
-
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize(
-    ("function", "expected"),
-    [
-        (gaaf_keras.gaaf_tanh, reference.gaaf_tanh),
-        (gaaf_keras.gaaf_relu, reference.gaaf_relu),
-        (GAAFTanh(), reference.gaaf_tanh),
-        (GAAFReLU(), reference.gaaf_relu),
-    ],
-)
-def test_compiled_gradient(function, expected, jit_compile):
-    @tf.function(jit_compile=jit_compile)
-    def compiled(x, upstream):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            value = function(x)
-        return tape.gradient(value, x, upstream)
-
-    x = points("float32")
-    upstream = upstream_like(x)
-    gradient = compiled(tf.constant(x), tf.constant(upstream)).numpy()
-    assert_gradient(gradient, expected(x.astype("float64"), upstream), upstream)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,11 @@ if keras.backend.backend() == "jax":
     jax.config.update("jax_enable_x64", True)
 
 
+def pytest_collection_modifyitems(items):
+    """Puts the longest tests first, so that the workers end at the same time."""
+    items.sort(key=lambda item: "test_backends" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True)
 def _same_seed():
     keras.utils.set_random_seed(0)

@@ -12,11 +12,15 @@ def finite_number(argument: str, value: Any) -> float:
             f"Argument `{argument}` must be a number. "
             f"Received: {argument}={value!r} (of type {type(value).__name__})"
         )
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise ValueError(
             f"Argument `{argument}` must be finite. Received: {argument}={value!r}"
         )
-    return float(value)
+    return number
 
 
 def positive_number(argument: str, value: Any) -> float:

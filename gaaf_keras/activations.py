@@ -42,6 +42,11 @@ class AcceleratedActivation(keras.Operation):
         self.frequency = (
             None if frequency is None else positive_number("frequency", frequency)
         )
+        if not isinstance(unit_gain, bool):
+            raise TypeError(
+                "Argument `unit_gain` must be True or False. "
+                f"Received: unit_gain={unit_gain!r}"
+            )
         self.unit_gain = unit_gain
         self._derivative = derivative_of(self.activation)
         self._gain = self._make_gain() if unit_gain else None
@@ -111,13 +116,17 @@ class AcceleratedActivation(keras.Operation):
                 "(the exact limit works in every precision), or compute this layer in "
                 f"float32. Received: frequency={frequency!r}, x of dtype {dtype}"
             )
-        added = gradient_acceleration(x, frequency) * (strength * self._shape_of(x))
+        # At infinity the sawtooth has no value, and the base decides alone.
+        finite = ops.isfinite(x)
+        inner = ops.where(finite, x, ops.zeros_like(x))
+        added = gradient_acceleration(inner, frequency) * self._shape_of(inner)
+        added = ops.where(finite, strength * added, ops.zeros_like(x))
         return self.activation(x) + added
 
     def _shape_of(self, x: Any) -> Any:
-        """s(x), but 0 for not-a-number, where the base alone decides the gradient."""
-        value = self.shape(x)
-        return ops.where(ops.isnan(x), ops.zeros_like(value), value)
+        """s(x), but 0 where that is not a number, as it is for an x that is none."""
+        value = ops.cast(self.shape(x), x.dtype)
+        return ops.where(ops.isnan(value), ops.zeros_like(value), value)
 
     def _make_gain(self) -> UnitGain:
         if self._derivative is None:
@@ -204,7 +213,7 @@ def gaaf(
             phi by at most `strength * max(s) / (2 K)`, its derivative from the exact
             one by at most `strength * max|s'| / (2 K)`. Not in half precision.
         unit_gain: Whether to multiply the total derivative by
-            `sup phi' / sup(phi' + strength * s)` where that is below 1, so that no
+            `sup |phi'| / sup |phi' + strength * s|` where that is below 1, so that no
             unit passes more than the base activation could. The paper's ReLU shape
             makes the derivative of every active unit 2, which over n layers is a
             factor of 2^n; with unit gain only the shape of the gradient remains.

@@ -1,5 +1,6 @@
 """Shapes matched to dropout, from the noise it would make in a model's layers."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from gaaf_keras._checks import finite_number
 from gaaf_keras.layers import GAAF, accelerated_layers
-from gaaf_keras.shapes import DropoutMatched
+from gaaf_keras.shapes.dropout import MATCHED_ACTIVATIONS, DropoutMatched
 
 _LINEAR = (
     keras.layers.Dense,
@@ -27,8 +29,9 @@ def calibrate(
     activities entering the layer below (dense or convolution, with or without batch
     normalisation behind it) would give to the net input: the root of
     `rate / (1 - rate) * (w^2 * a^2)`, averaged over a batch and the layer's units.
-    The layer then gets `DropoutMatched(activation, net_std)`. The noise that dropout in
-    still lower layers would pass on is left out.
+    The layer then gets `DropoutMatched(activation, net_std)`. Batch normalisation
+    divides by the deviation in the (noisy) batch, as it does in training. The noise
+    that dropout in still lower layers would pass on is left out.
 
     The model is changed in place; its compiled training step is built anew.
 
@@ -45,97 +48,143 @@ def calibrate(
         The standard deviation of the net input by name of the GAAF layer.
 
     Raises:
-        ValueError: If a rate is out of range, a name is unknown, the model has no
-            GAAF layer, or one of them does not follow a layer that can be measured.
-            The model is left as it was.
+        TypeError: If a rate is no number.
+        ValueError: If a rate is out of range, a name is unknown or not unique, the
+            model has no GAAF layer, or one of them does not follow a layer that can
+            be measured. The model is left as it was.
 
     Example:
     ```python
     net_stds = gaaf_keras.calibrate(model, x_train[:500], rate=0.5)
     ```
     """
-    layers = {layer.name: layer for layer in accelerated_layers(model)}
+    layers = accelerated_layers(model)
     if not layers:
         raise ValueError("calibrate needs a model with GAAF layers; this one has none.")
-    rates = rate if isinstance(rate, Mapping) else dict.fromkeys(layers, rate)
+    by_name = {layer.name: layer for layer in layers}
+    rates = rate if isinstance(rate, Mapping) else dict.fromkeys(by_name, rate)
     for name, value in rates.items():
-        if name not in layers:
+        if name not in by_name:
             raise ValueError(
                 f"Argument `rate` names {name!r}, which is no GAAF layer of the model. "
-                f"There are: {', '.join(layers)}"
+                f"There are: {', '.join(by_name)}"
             )
-        if not 0 < value < 1:
+        if not 0 < finite_number("rate", value) < 1:
             raise ValueError(
                 f"Argument `rate` must be above 0 and below 1. Received: {value!r}"
             )
-    net_stds = {
-        name: float(
-            np.sqrt(value / (1 - value) * _mean_variance(model, layers[name], data))
+        if sum(layer.name == name for layer in layers) > 1:
+            raise _cannot_calibrate(name, "several GAAF layers have that name")
+    matched = {
+        name: DropoutMatched(
+            _activation_name(by_name[name]),
+            _net_std(model, by_name[name], data, float(value)),
         )
         for name, value in rates.items()
     }
-    matched = {
-        name: DropoutMatched(layers[name].activation.__name__, net_std)
-        for name, net_std in net_stds.items()
-    }
     for name, shape in matched.items():
-        layers[name].shape = shape
+        by_name[name].shape = shape
     model.train_function = None
-    return net_stds
+    return {name: shape.net_std for name, shape in matched.items()}
 
 
-def _mean_variance(model: Any, layer: GAAF, data: Any) -> float:
-    """Returns the mean of (w^2 * a^2) over a batch and the units of a layer."""
+def _net_std(model: Any, layer: GAAF, data: Any, rate: float) -> float:
+    """Returns the standard deviation that dropout gives the net input of a layer."""
     linear, normalisation = _layers_below(model, layer)
-    squared = type(linear).from_config(
-        {**linear.get_config(), "activation": None, "use_bias": False}
-    )
-    activities = keras.Model(model.inputs, linear.input).predict(data, verbose=0)
+    activities = _inputs_of(model, linear, data).astype("float32")
+    config = {**linear.get_config(), "activation": None, "dtype": "float32"}
+    single = type(linear).from_config(config)  # on its own, and in full precision
+    single.build(activities.shape)
+    single.set_weights(linear.get_weights())
+    squared = type(linear).from_config({**config, "use_bias": False})
     squared.build(activities.shape)
-    kernel = ops.convert_to_numpy(linear.kernel)
+    squared.set_weights([np.square(linear.get_weights()[0])])
+
+    def apply(linear_layer: Any, values: np.ndarray) -> np.ndarray:
+        return ops.convert_to_numpy(linear_layer(values)).astype("float64")
+
+    noise = rate / (1 - rate) * apply(squared, np.square(activities))
     if normalisation is not None:
-        kernel = kernel * _factor(normalisation)
-    squared.set_weights([np.square(kernel)])
-    variance = squared(np.square(activities))
-    return float(np.mean(ops.convert_to_numpy(variance), dtype="float64"))
+        # In training it divides by the deviation in the batch, of which noise is part.
+        axes = tuple(range(noise.ndim - 1))
+        total = apply(single, activities).var(axis=axes) + noise.mean(axis=axes)
+        noise = noise / (total + normalisation.epsilon)
+        if normalisation.scale:
+            noise = noise * np.square(ops.convert_to_numpy(normalisation.gamma))
+    net_std = float(np.sqrt(noise.mean()))
+    if net_std == 0:
+        raise _cannot_calibrate(layer.name, "dropout gives its net input no variance")
+    return net_std
 
 
-def _factor(normalisation: Any) -> np.ndarray:
-    """What a batch normalisation multiplies each channel by at inference."""
-    variance = ops.convert_to_numpy(normalisation.moving_variance)
-    factor = 1 / np.sqrt(variance + normalisation.epsilon)
-    if normalisation.scale:
-        factor = factor * ops.convert_to_numpy(normalisation.gamma)
-    return factor
+def _activation_name(layer: GAAF) -> str:
+    for name in MATCHED_ACTIVATIONS:
+        if layer.activation is keras.activations.get(name):
+            return name
+    raise _cannot_calibrate(
+        layer.name, f"its activation is none of {', '.join(MATCHED_ACTIVATIONS)}"
+    )
+
+
+def _cannot_calibrate(name: str, reason: str) -> ValueError:
+    return ValueError(
+        f"GAAF layer {name!r} cannot be calibrated: {reason}. Leave it out by giving "
+        "`rate` as a mapping from the names of the others."
+    )
+
+
+def _inputs_of(model: Any, layer: Any, data: Any) -> np.ndarray:
+    """Returns what a layer of the model receives at inference."""
+    if isinstance(model, keras.Sequential):
+        value = ops.convert_to_tensor(data)
+        for below in model.layers[: model.layers.index(layer)]:
+            value = (
+                below(value, training=False) if _takes_training(below) else below(value)
+            )
+        return ops.convert_to_numpy(ops.cast(value, "float32"))
+    return keras.Model(model.input, layer.input).predict(data, verbose=0)
+
+
+def _takes_training(layer: Any) -> bool:
+    return "training" in inspect.signature(layer.call).parameters
 
 
 def _layers_below(model: Any, layer: GAAF) -> tuple[Any, Any]:
     """Returns the linear layer whose output a GAAF layer takes, and what normalises."""
-    for candidate in model.layers:
-        if isinstance(candidate, _LINEAR) and candidate.activation is layer:
-            return candidate, None
-    below = _producer(model, layer)
+    hosts = [
+        candidate
+        for candidate in model.layers
+        if isinstance(candidate, _LINEAR) and candidate.activation is layer
+    ]
     normalisation = None
+    below = hosts[0] if hosts else _producer(model, layer)
     if isinstance(below, keras.layers.BatchNormalization):
         normalisation, below = below, _producer(model, below)
-    if not isinstance(below, _LINEAR) or (
-        below.activation is not keras.activations.linear
-    ):
-        raise ValueError(
-            f"GAAF layer {layer.name!r} cannot be calibrated: it does not take the "
-            "output of a Dense or Conv layer, directly or through batch "
-            "normalisation. Leave it out by giving `rate` as a mapping."
+    plain = hosts or getattr(below, "activation", None) is keras.activations.linear
+    if not isinstance(below, _LINEAR) or not plain:
+        raise _cannot_calibrate(
+            layer.name,
+            "it does not take the output of a Dense or Conv layer of this model "
+            "(nested models apart), directly or through batch normalisation",
         )
+    used_more_than_once = (
+        len(hosts) > 1
+        or model.layers.count(below) > 1
+        or not (isinstance(model, keras.Sequential) or len(below._inbound_nodes) == 1)
+    )
+    if used_more_than_once:
+        raise _cannot_calibrate(layer.name, "it has several net inputs")
     return below, normalisation
 
 
 def _producer(model: Any, layer: Any) -> Any:
     """Returns the layer of the model whose output is the input of another."""
-    try:
-        taken = layer.input
-    except (AttributeError, ValueError):
+    if layer not in model.layers:
         return None
+    if isinstance(model, keras.Sequential):
+        index = model.layers.index(layer)
+        return model.layers[index - 1] if index else None
     for candidate in model.layers:
-        if candidate is not layer and getattr(candidate, "output", None) is taken:
+        if candidate is not layer and getattr(candidate, "output", None) is layer.input:
             return candidate
     return None

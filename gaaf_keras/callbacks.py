@@ -25,7 +25,8 @@ class AccelerationSchedule(keras.callbacks.Callback):
             epoch, among them the schedules in `keras.optimizers.schedules`, which
             offer linear (`PolynomialDecay`) and cosine decay and warm-up with the
             number of epochs as `decay_steps`. Or a mapping from names of layers to
-            such functions; the layers not named keep their strength.
+            such functions, each for all layers of that name; the layers not named
+            keep their strength.
 
     Raises:
         TypeError: If a schedule is not callable.
@@ -66,7 +67,14 @@ class AccelerationSchedule(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for layer, schedule in self._by_layer:
-            layer.strength = float(schedule(epoch))
+            strength = schedule(epoch)
+            try:
+                layer.strength = float(strength)
+            except TypeError as error:
+                raise TypeError(
+                    "Argument `schedule` must return a number. "
+                    f"Received: {strength!r} for epoch {epoch}"
+                ) from error
 
     def _assign(self, layers: list[GAAF]) -> list[tuple[GAAF, Schedule]]:
         if not layers:
@@ -75,11 +83,15 @@ class AccelerationSchedule(keras.callbacks.Callback):
             )
         if not isinstance(self.schedule, Mapping):
             return [(layer, self.schedule) for layer in layers]
-        names = {layer.name: layer for layer in layers}
+        names = dict.fromkeys(layer.name for layer in layers)
         unknown = sorted(set(self.schedule) - set(names))
         if unknown:
             raise ValueError(
                 "Argument `schedule` names what is no GAAF layer of the model: "
                 f"{', '.join(unknown)}. There are: {', '.join(names)}"
             )
-        return [(names[name], function) for name, function in self.schedule.items()]
+        return [
+            (layer, self.schedule[layer.name])
+            for layer in layers
+            if layer.name in self.schedule
+        ]

@@ -112,8 +112,13 @@ class GAAF(keras.layers.Layer):
 
     @shape.setter
     def shape(self, value: Any) -> None:
-        config = {**self._accelerated.get_config(), "shape": value}
-        self._accelerated = AcceleratedActivation(**config)
+        self._accelerated = AcceleratedActivation(
+            self._base,
+            value,
+            self._accelerated.strength,
+            frequency=self._accelerated.frequency,
+            unit_gain=self._accelerated.unit_gain,
+        )
 
     @property
     def strength(self) -> float:

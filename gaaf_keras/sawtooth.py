@@ -7,9 +7,14 @@ from keras import ops
 
 from gaaf_keras._checks import positive_number
 
-# Teeth need some bits of precision: 8 above the smallest number of the dtype.
-_LARGEST_FREQUENCY = {"float16": 2.0**16, "bfloat16": 2.0**100}
-_FLOAT_LARGEST_FREQUENCY = 2.0**100
+# In float16 teeth must be 8 bits above the smallest number. Elsewhere finer ones than
+# the spacing of the numbers around 1 would be lost in any x worth looking at.
+_LARGEST_FREQUENCY = {
+    "float16": 2.0**16,
+    "bfloat16": 2.0**24,
+    "float32": 2.0**24,
+    "float64": 2.0**53,
+}
 _HALF_PRECISION = ("float16", "bfloat16")
 
 
@@ -27,9 +32,9 @@ def gradient_acceleration(x: Any, frequency: float = 10_000.0) -> Any:
 
     Args:
         x: Floating-point tensor of any shape.
-        frequency: K, teeth per unit of x. Greater than 0; in float16 at most 65,536,
-            beyond which the teeth are too small for the dtype. Defaults to 10,000, as
-            in the paper.
+        frequency: K, teeth per unit of x. Greater than 0; at most 2^16 in float16,
+            2^24 in bfloat16 and float32 and 2^53 in float64, which are too coarse for
+            finer teeth. Defaults to 10,000, as in the paper.
 
     Returns:
         A tensor with the shape and dtype of `x`, with values within 1 / (2 K).
@@ -50,7 +55,7 @@ def gradient_acceleration(x: Any, frequency: float = 10_000.0) -> Any:
     frequency = positive_number("frequency", frequency)
     x = require_floating_point(ops.convert_to_tensor(x))
     dtype = keras.backend.standardize_dtype(x.dtype)
-    largest = _LARGEST_FREQUENCY.get(dtype, _FLOAT_LARGEST_FREQUENCY)
+    largest = _LARGEST_FREQUENCY[dtype]
     if frequency > largest:
         raise ValueError(
             f"Argument `frequency` must be at most {largest:g} in {dtype}, whose "

@@ -63,7 +63,7 @@ def _expected_sigmoid(x: Any, net_std: float) -> Any:
 
 
 def _expected_relu(x: Any, net_std: float) -> Any:
-    return 0.5 * (1.0 + ops.erf(x * (float(np.sqrt(0.5)) / net_std)))
+    return 0.5 * (1.0 + ops.erf(x * float(np.sqrt(0.5)) / net_std))
 
 
 _EXPECTED = {
@@ -71,6 +71,9 @@ _EXPECTED = {
     "sigmoid": _expected_sigmoid,
     "relu": _expected_relu,
 }
+
+
+MATCHED_ACTIVATIONS = tuple(_EXPECTED)
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -110,7 +113,7 @@ class DropoutMatched(Shape):
     net_std: float
 
     def __post_init__(self) -> None:
-        if self.activation not in _EXPECTED:
+        if not isinstance(self.activation, str) or self.activation not in _EXPECTED:
             raise ValueError(
                 f"Argument `activation` must be one of {', '.join(_EXPECTED)}. "
                 f"Received: activation={self.activation!r}"

@@ -82,7 +82,6 @@ def test_calibration_measures_real_dropout():
         ]
     )
     norm = model.get_layer("norm")
-    norm.moving_variance.assign(np.linspace(0.5, 3, 15))
     norm.gamma.assign(np.linspace(-1, 2, 15))
     x = inputs()
     net_stds = gaaf_keras.calibrate(model, x, rate=0.4)
@@ -95,11 +94,11 @@ def test_calibration_measures_real_dropout():
         return keras.Model(model.inputs, model.get_layer(name).output)
 
     first = output("first").predict(x, verbose=0)
+    second = output("second").predict(x, verbose=0)  # before the moving averages move
     below = keras.Sequential([model.get_layer("below"), norm])
     assert net_stds["second"] == pytest.approx(
-        measured_net_std(lambda a: below(a, training=False), first, 0.4), rel=0.05
+        measured_net_std(lambda a: below(a, training=True), first, 0.4), rel=0.05
     )
-    second = output("second").predict(x, verbose=0)
     kernel, bias = model.get_layer("last").get_weights()
     assert net_stds["third"] == pytest.approx(
         measured_net_std(lambda a: a @ kernel + bias, second, 0.4), rel=0.05
@@ -149,6 +148,7 @@ def test_real_dropout_of_a_finite_layer_is_near():
         (0.0, "`rate` must be above 0 and below 1. Received: 0.0"),
         (1.0, "`rate` must be above 0 and below 1. Received: 1.0"),
         ({"nowhere": 0.5}, "names 'nowhere'.*There are: gaaf_tanh"),
+        (float("nan"), "`rate` must be finite. Received: rate=nan"),
     ],
 )
 def test_bad_rates(rate, message):
@@ -162,3 +162,79 @@ def test_bad_rates(rate, message):
 def test_a_model_without_gaaf_layers_is_refused():
     with pytest.raises(ValueError, match="has none"):
         gaaf_keras.calibrate(keras.Sequential([keras.layers.Dense(2)]), inputs(), 0.5)
+
+
+def test_calibration_of_sequential_models_however_made():
+    def layers():
+        keras.utils.set_random_seed(3)
+        return [
+            keras.Input((8,)),
+            keras.layers.Dense(5),
+            GAAFTanh(name="a"),
+            keras.layers.Dense(3),
+            GAAFTanh(name="b"),
+        ]
+
+    added = keras.Sequential()
+    for layer in layers():
+        added.add(layer)
+    keras.utils.set_random_seed(3)
+    x = inputs(50, 8)
+    expected = gaaf_keras.calibrate(keras.Sequential(layers()), x, 0.5)
+    assert gaaf_keras.calibrate(added, x, 0.5) == pytest.approx(expected)
+
+    tensor = start = keras.Input((8,), name="not_the_key")
+    for layer in layers()[1:]:
+        tensor = layer(tensor)
+    model = keras.Model({"key": start}, tensor)
+    assert gaaf_keras.calibrate(model, {"key": x}, 0.5) == pytest.approx(expected)
+
+
+def test_calibration_in_half_precision_computes_in_full():
+    model = keras.Sequential(
+        [keras.Input((784,)), keras.layers.Dense(50, dtype="mixed_float16"), GAAFTanh()]
+    )
+    (net_std,) = gaaf_keras.calibrate(model, np.full((4, 784), 255.0), 0.5).values()
+    kernel = model.layers[0].get_weights()[0]
+    expected = 255 * np.sqrt((kernel.astype("float64") ** 2).sum(axis=0).mean())
+    assert net_std == pytest.approx(expected, rel=1e-4)
+
+
+def _shared_name():
+    return [
+        keras.layers.Dense(5, activation=GAAFTanh(name="act")),
+        keras.layers.Dense(5, activation=GAAFTanh(name="act")),
+    ]
+
+
+def _shared_layer():
+    layer = GAAFTanh(name="act")
+    return [keras.layers.Dense(5, activation=layer) for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (_shared_name, "'act' cannot be calibrated: several GAAF layers"),
+        (_shared_layer, "'act' cannot be calibrated: it has several net inputs"),
+        (
+            lambda: [keras.layers.Dense(3, activation=GAAF("elu", name="e"))],
+            "'e' cannot be calibrated: its activation is none of tanh, sigmoid, relu",
+        ),
+        (
+            lambda: [
+                keras.layers.Dense(3, kernel_initializer="zeros"),
+                GAAFTanh(name="z"),
+            ],
+            "'z' cannot be calibrated: dropout gives its net input no variance",
+        ),
+        (
+            lambda: [keras.layers.Dense(3, activation="relu"), GAAFTanh(name="r")],
+            "'r' cannot be calibrated: it does not take",
+        ),
+    ],
+)
+def test_what_cannot_be_calibrated_is_named(layers, message):
+    model = keras.Sequential([keras.Input((4,)), *layers()])
+    with pytest.raises(ValueError, match=message):
+        gaaf_keras.calibrate(model, inputs(5, 4), 0.5)

@@ -193,6 +193,12 @@ def test_what_the_layer_is_made_of_is_not_silently_replaced():
     copy = GAAFTanh.from_config(layer.get_config())
     assert (copy.shape, copy.strength) == (layer.shape, 3.0)
 
+    base = LAYERS.PReLU()
+    for activation in (base, lambda x: x):
+        layer = GAAF(activation, "gaussian")
+        layer.shape = "constant"
+        assert layer.activation is layer._accelerated.activation is activation
+
 
 def test_symbolic_calls_keep_shape_and_dtype():
     x = keras.KerasTensor((None, 3, 4), dtype="float16")

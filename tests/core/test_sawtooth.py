@@ -113,6 +113,11 @@ def test_literal_formula_is_refused_in_half_precision(dtype):
             ValueError,
             "`frequency` must be at most 65536 in float16.*100000",
         ),
+        (
+            lambda: gradient_acceleration(np.ones(2, "float32"), 1e30),
+            ValueError,
+            "`frequency` must be at most 1.67772e.07 in float32",
+        ),
         (lambda: gaaf("tanh", frequency=-1), ValueError, "`frequency`.*-1"),
     ],
 )

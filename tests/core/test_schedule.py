@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from gaaf_keras import GAAF, AccelerationSchedule, GAAFReLU, GAAFTanh
+from gaaf_keras.layers import accelerated_layers
 from tests import reference
 from tests.gradients import value_and_gradient
 
@@ -163,6 +164,11 @@ def test_half_precision_training_with_a_schedule():
         (lambda: AccelerationSchedule(0.5), TypeError, "`schedule`.*0.5"),
         (lambda: AccelerationSchedule({"a": 1}), TypeError, "`schedule`.*1"),
         (
+            lambda: fit(build(), [AccelerationSchedule(lambda epoch: None)]),
+            TypeError,
+            "`schedule` must return a number. Received: None for epoch 0",
+        ),
+        (
             lambda: fit(build(), [AccelerationSchedule({"nowhere": abs})]),
             ValueError,
             "nowhere. There are: accelerated, inner",
@@ -185,3 +191,12 @@ def test_half_precision_training_with_a_schedule():
 def test_misuse_is_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_name_stands_for_all_layers_of_that_name():
+    cell = keras.layers.LSTM(2, activation=GAAFTanh(name="act"))
+    model = keras.Sequential([keras.Input((3, 1)), keras.layers.Bidirectional(cell)])
+    callback = AccelerationSchedule({"act": lambda epoch: 0.25})
+    callback.set_model(model)
+    callback.on_epoch_begin(0)
+    assert [layer.strength for layer in accelerated_layers(model)] == [0.25, 0.25]

@@ -21,6 +21,10 @@ from tests.gradients import points, upstream_like, value_and_gradient
         ("relu", OneSided(ShiftedSigmoid()), 1.0, 1.0),  # nowhere above 1
         ("relu", OneSided(ShiftedSigmoid()), 2.0, 1 / (2 * 0.9241418199787566)),
         ("tanh", Gaussian(0.05), 3.0, 1 / 4),
+        ("tanh", ShiftedSigmoid(5, 1.1), 1.0, 0.5009950516),
+        ("tanh", -5 * Gaussian(), 1.0, 1 / 4),  # the magnitude counts
+        ("relu", ShiftedSigmoid(5, -60) - ShiftedSigmoid(5, -70), 1.0, 1 / 2),
+        ("tanh", ShiftedSigmoid(1e-4, 0), 1.0, 1 / 1.5),
     ],
 )
 def test_factor(activation, shape, strength, factor):
@@ -82,6 +86,10 @@ def test_surrogates_can_be_scaled_too():
             "`unit_gain` needs an activation whose derivative is known: tanh",
         ),
         (
+            {"activation": "tanh", "shape": lambda x: 1 / x, "unit_gain": True},
+            "`unit_gain` needs a shape that is finite everywhere.*at x=0",
+        ),
+        (
             {"activation": "tanh", "frequency": 1e4, "unit_gain": True},
             "`frequency` and `unit_gain` exclude",
         ),
@@ -90,3 +98,19 @@ def test_surrogates_can_be_scaled_too():
 def test_what_has_no_unit_gain_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         gaaf(**arguments)
+
+
+def test_a_second_maximum_that_only_a_large_strength_reaches():
+    def twin_peaks(x):
+        far = 0.9985 * keras.ops.exp(-keras.ops.square(x + 5))
+        return keras.ops.exp(-keras.ops.square((x + 2.2505) / 0.01)) + far
+
+    x = np.array([-2.2505])
+    function = gaaf("relu", twin_peaks, 10.0, unit_gain=True)
+    _, gradient = value_and_gradient(function, x, np.ones_like(x))
+    assert gradient[0] <= 1 + 2e-6
+
+
+def test_only_true_and_false_are_taken():
+    with pytest.raises(TypeError, match=r"`unit_gain`.*'False'"):
+        gaaf("relu", unit_gain="False")

@@ -12,6 +12,7 @@ _EVERYWHERE = np.arange(-100_000, 100_001) * _SPACING
 _BEYOND = np.geomspace(100, 1e30, 700)
 _KINKS = np.add.outer(np.arange(-10, 10.5, 0.5), [-1e-9, 1e-9]).ravel()
 _POINTS = np.sort(np.concatenate([_EVERYWHERE, _KINKS, -_BEYOND, _BEYOND]))
+_TOLERANCE = 1e-6
 _STRENGTHS = [0.0, *np.geomspace(1e-3, 1e3, 13)]
 
 
@@ -75,12 +76,17 @@ class UnitGain:
 
 
 def _local_maxima(slope: np.ndarray, added: np.ndarray) -> np.ndarray:
-    """Indices where the magnitude of slope + t * added peaks, for t small and large."""
+    """Indices where the magnitude of slope + t * added peaks, for t small and large.
+
+    Peaks lower than the tolerance are rounding, or so flat that the grid is enough.
+    """
     peaks = np.zeros(len(slope), bool)
     for strength in _STRENGTHS:
         size = np.abs(slope + strength * added)
-        peaks[1:-1] |= (size[1:-1] >= size[:-2]) & (size[1:-1] > size[2:])
-        peaks[1:-1] |= (size[1:-1] > size[:-2]) & (size[1:-1] >= size[2:])
+        middle = size[1:-1]
+        higher = np.maximum(size[:-2], size[2:])
+        lower = np.minimum(size[:-2], size[2:])
+        peaks[1:-1] |= (middle >= higher) & (middle > lower * (1 + _TOLERANCE))
     return np.flatnonzero(peaks)
 
 

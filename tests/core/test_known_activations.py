@@ -107,18 +107,22 @@ def shape_in_numpy(shape, x):
     return np.full_like(x, shape.value)
 
 
-@settings(max_examples=30, deadline=None)
+def normal_floats(low, high):
+    return st.floats(low, high, allow_subnormal=False)  # the backends take them for 0
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(NAMES),
     shape=SHAPES,
     strength=st.floats(0, 4),
-    x=st.lists(st.floats(-30, 30), min_size=1, max_size=8),
+    x=st.lists(normal_floats(-30, 30), min_size=1, max_size=8),
     data=st.data(),
 )
 def test_any_combination(name, shape, strength, x, data):
     x = np.array(x)
     upstream = np.array(
-        data.draw(st.lists(st.floats(-9, 9), min_size=len(x)))[: len(x)]
+        data.draw(st.lists(normal_floats(-9, 9), min_size=len(x)))[: len(x)]
     )
     value, gradient = value_and_gradient(gaaf(name, shape, strength), x, upstream)
     np.testing.assert_array_equal(

@@ -92,22 +92,22 @@ def _net_std(model: Any, layer: GAAF, data: Any, rate: float) -> float:
     """Returns the standard deviation that dropout gives the net input of a layer."""
     linear, normalisation = _layers_below(model, layer)
     activities = _inputs_of(model, linear, data).astype("float32")
-    config = {**linear.get_config(), "activation": None, "dtype": "float32"}
-    single = type(linear).from_config(config)  # on its own, and in full precision
-    single.build(activities.shape)
-    single.set_weights(linear.get_weights())
-    squared = type(linear).from_config({**config, "use_bias": False})
-    squared.build(activities.shape)
-    squared.set_weights([np.square(linear.get_weights()[0])])
+    kernel, *bias = linear.get_weights()
 
-    def apply(linear_layer: Any, values: np.ndarray) -> np.ndarray:
-        return ops.convert_to_numpy(linear_layer(values)).astype("float64")
+    def apply(weights: list[np.ndarray], values: np.ndarray) -> np.ndarray:
+        """Applies the layer with other weights, on its own and in full precision."""
+        config = {**linear.get_config(), "activation": None, "dtype": "float32"}
+        copy = type(linear).from_config({**config, "use_bias": len(weights) > 1})
+        copy.build(values.shape)
+        copy.set_weights(weights)
+        return ops.convert_to_numpy(copy(values)).astype("float64")
 
-    noise = rate / (1 - rate) * apply(squared, np.square(activities))
+    noise = rate / (1 - rate) * apply([np.square(kernel)], np.square(activities))
     if normalisation is not None:
         # In training it divides by the deviation in the batch, of which noise is part.
         axes = tuple(range(noise.ndim - 1))
-        total = apply(single, activities).var(axis=axes) + noise.mean(axis=axes)
+        signal = apply([kernel, *bias], activities)
+        total = signal.var(axis=axes) + noise.mean(axis=axes)
         noise = noise / (total + normalisation.epsilon)
         if normalisation.scale:
             noise = noise * np.square(ops.convert_to_numpy(normalisation.gamma))

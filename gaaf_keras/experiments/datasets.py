@@ -99,10 +99,8 @@ def load(
             images, or if it has fewer training examples than asked for.
     """
     if name == "digits":
-        data = _load_digits(train_examples)
-    else:
-        data = _load_tfds(name, data_dir, download, train_examples)
-    return data
+        return _load_digits(train_examples)
+    return _load_tfds(name, data_dir, download, train_examples)
 
 
 def _load_digits(train_examples: int | None) -> ImageData:

@@ -92,7 +92,6 @@ def cnn(
     Returns:
         A Keras model that maps images of shape `(batch, *input_shape)` to logits of
         shape `(batch, classes)`.
-
     """
     inputs = keras.Input(input_shape, name="image")
     x = _standardise(mean, standard_deviation)(inputs)

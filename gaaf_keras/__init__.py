@@ -1,9 +1,10 @@
 """Activations for Keras with their gradient accelerated and their value kept."""
 
-from gaaf_keras import activations, callbacks, derivatives, layers, shapes
+from gaaf_keras import activations, callbacks, convert, derivatives, layers, shapes
 from gaaf_keras.activations import gaaf, gaaf_relu, gaaf_tanh
 from gaaf_keras.calibration import calibrate
 from gaaf_keras.callbacks import AccelerationSchedule
+from gaaf_keras.convert import accelerate, restore
 from gaaf_keras.exporting import export
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
 from gaaf_keras.sawtooth import gradient_acceleration
@@ -18,9 +19,11 @@ __all__ = [
     "GAAFTanh",
     "Gaussian",
     "ShiftedSigmoid",
+    "accelerate",
     "activations",
     "calibrate",
     "callbacks",
+    "convert",
     "derivatives",
     "export",
     "gaaf",
@@ -28,5 +31,6 @@ __all__ = [
     "gaaf_tanh",
     "gradient_acceleration",
     "layers",
+    "restore",
     "shapes",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from gaaf_keras._checks import finite_number
+from gaaf_keras.kinds import function_of
 from gaaf_keras.layers import GAAF, accelerated_layers
 from gaaf_keras.shapes.dropout import MATCHED_ACTIVATIONS, DropoutMatched
 
@@ -119,7 +120,7 @@ def _net_std(model: Any, layer: GAAF, data: Any, rate: float) -> float:
 
 def _activation_name(layer: GAAF) -> str:
     for name in MATCHED_ACTIVATIONS:
-        if layer.activation is keras.activations.get(name):
+        if function_of(layer.activation) is keras.activations.get(name):
             return name
     raise _cannot_calibrate(
         layer.name, f"its activation is none of {', '.join(MATCHED_ACTIVATIONS)}"

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from gaaf_keras.kinds import function_of, name_of, parameters_of
+
 _SELU_SCALE = 1.0507009873554805
 _SELU_ALPHA = 1.6732632423543772
 _SQRT_HALF = 0.7071067811865476
@@ -96,6 +98,37 @@ _DERIVATIVES: dict[Any, Callable[[Any], Any]] = {
 }
 
 
+def _rectifier(
+    negative_slope: float, max_value: float | None, threshold: float
+) -> Callable[[Any], Any]:
+    def derivative(x: Any) -> Any:
+        active = x > threshold
+        if max_value is not None:
+            active = ops.logical_and(active, x < max_value)
+        slope = ops.cast(active, x.dtype)
+        if negative_slope:
+            below = ops.cast(x < threshold, x.dtype)
+            slope = slope + negative_slope * below
+        return slope
+
+    return derivative
+
+
+def _leaky_rectifier(negative_slope: float) -> Callable[[Any], Any]:
+    return lambda x: negative_slope + (1.0 - negative_slope) * _relu(x)
+
+
+def _scaled_elu(alpha: float) -> Callable[[Any], Any]:
+    return lambda x: ops.where(x < 0, alpha * _decay(x), 1.0)
+
+
+_WITH_PARAMETERS: dict[str, Callable[..., Callable[[Any], Any]]] = {
+    "relu": _rectifier,
+    "leaky_relu": _leaky_rectifier,
+    "elu": _scaled_elu,
+}
+
+
 def known_activations() -> list[str]:
     """Returns the names of the Keras activations with a closed-form derivative."""
     return [function.__name__ for function in _DERIVATIVES]
@@ -105,9 +138,12 @@ def derivative_of(activation: Any) -> Callable[[Any], Any] | None:
     """Returns phi' of a Keras activation as a function of x, or None if unknown.
 
     Args:
-        activation: Name of a Keras activation, or a callable.
+        activation: Name of a Keras activation, or a callable, such as a function in
+            `keras.activations` or the layer `keras.layers.ReLU(max_value=6)`.
     """
-    function = keras.activations.get(activation)
-    if not isinstance(function, Hashable):
-        return None
-    return _DERIVATIVES.get(function)
+    activation = function_of(activation)
+    if isinstance(activation, Hashable) and activation in _DERIVATIVES:
+        return _DERIVATIVES[activation]
+    parameters = parameters_of(activation)
+    with_parameters = _WITH_PARAMETERS.get(name_of(activation)) if parameters else None
+    return with_parameters(**parameters) if with_parameters else None

@@ -50,6 +50,9 @@ def _normal_probability(x):
     return np.vectorize(lambda value: 0.5 * math.erfc(-value / math.sqrt(2)))(x)
 
 
+mish_derivative = _complex_step(lambda z: z * np.tanh(np.log(1 + np.exp(z))))
+
+
 _SELU = (1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
 
 DERIVATIVES = {

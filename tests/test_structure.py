@@ -7,12 +7,13 @@ import gaaf_keras
 
 PACKAGE = Path(gaaf_keras.__file__).parent
 LAYERS_OF_CODE = [  # each may import those before it
-    ["_checks"],
+    ["_checks", "kinds"],
     ["derivatives", "sawtooth", "gain"],
     ["shapes"],
     ["activations"],
     ["layers"],
     ["calibration", "callbacks", "exporting"],
+    ["convert"],
     ["__init__"],
     ["experiments"],
 ]

@@ -17,11 +17,13 @@ class Lorentzian(gaaf_keras.shapes.Shape):
 ```
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from gaaf_keras.kinds import function_of, name_of, parameters_of
 from gaaf_keras.shapes.base import Clipped, Constant, OneSided, Scaled, Shape, Sum
 from gaaf_keras.shapes.dropout import DropoutMatched
 from gaaf_keras.shapes.paper import Gaussian, ShiftedSigmoid
@@ -85,6 +87,10 @@ _DEFAULTS: dict[Any, Shape] = {
     keras.activations.silu: ShiftedSigmoid(5.0, 1.5),
     keras.activations.hard_silu: ShiftedSigmoid(5.0, 1.8),
     keras.activations.gelu: ShiftedSigmoid(5.0, 1.1),
+    keras.activations.mish: ShiftedSigmoid(5.0, 1.5),
+    keras.activations.celu: ShiftedSigmoid(5.0, 3.2),
+    keras.activations.squareplus: ShiftedSigmoid(5.0, 3.9),
+    keras.activations.log_sigmoid: Constant(1.0) - ShiftedSigmoid(5.0, -3.1),
     keras.activations.linear: Constant(0.0),  # is nowhere flat
 }
 
@@ -146,20 +152,58 @@ def default_for(activation: Any) -> Shape:
     | silu | `ShiftedSigmoid(5, 1.5)` | flat below -1.0 |
     | hard_silu | `ShiftedSigmoid(5, 1.8)` | flat below -1.3 |
     | gelu | `ShiftedSigmoid(5, 1.1)` | flat below -0.6 |
+    | mish | `ShiftedSigmoid(5, 1.5)` | flat below -1.0 |
+    | celu | `ShiftedSigmoid(5, 3.2)` | flat below -2.7 |
+    | squareplus | `ShiftedSigmoid(5, 3.9)` | flat below -3.4 |
+    | log_sigmoid | `Constant(1) - ShiftedSigmoid(5, -3.1)` | flat above 2.6 |
     | linear | `Constant(0)` | nowhere flat |
 
+    Layers and operations with other parameters have shapes by the same rule: a `ReLU`
+    with a threshold has its step there, one with a maximum a second step at that.
+
     Args:
-        activation: Name of a Keras activation, or the Keras function.
+        activation: Name of a Keras activation, the Keras function, or an activation
+            layer such as `keras.layers.ReLU(max_value=6)`.
 
     Raises:
         ValueError: If the activation has no default shape.
     """
-    function = keras.activations.get(activation)
+    function = function_of(activation)
     for known, shape in _DEFAULTS.items():
         if function is known:
             return shape
+    with_parameters = _DEFAULTS_WITH_PARAMETERS.get(name_of(function))
+    if with_parameters is not None:
+        return with_parameters(**parameters_of(function))
+    names = ", ".join(known.__name__ for known in _DEFAULTS)
     raise ValueError(
         "Argument `shape` must be given for an activation without a default shape "
-        f"(those with one: {', '.join(known.__name__ for known in _DEFAULTS)}). "
+        f"(those with one: {names}). "
         f"Received: activation={activation!r}, shape=None"
     )
+
+
+def _rectifier_default(
+    negative_slope: float, max_value: float | None, threshold: float
+) -> Shape:
+    del negative_slope  # what is left of the gradient below needs help all the same
+    step: Shape = ShiftedSigmoid(5.0, 0.5 - threshold)
+    return step if max_value is None else step - ShiftedSigmoid(5.0, -0.5 - max_value)
+
+
+def _exponential_default(alpha: float, width: float = 1.0) -> Shape:
+    """For a derivative of `alpha * exp(x / width)` below 0."""
+    flat_below = width * min(0.0, math.log(_FLAT / alpha)) if alpha > 0 else 0.0
+    return ShiftedSigmoid(5.0, 0.5 - flat_below)
+
+
+_FLAT = 0.07  # tanh's derivative at 2
+
+_DEFAULTS_WITH_PARAMETERS: dict[str, Callable[..., Shape]] = {
+    "relu": _rectifier_default,
+    "leaky_relu": lambda negative_slope: ShiftedSigmoid(5.0, 0.5),  # noqa: ARG005
+    "prelu": lambda: ShiftedSigmoid(5.0, 0.5),
+    "elu": _exponential_default,
+    "celu": lambda alpha: _exponential_default(1.0, alpha),
+    "gelu": lambda approximate: ShiftedSigmoid(5.0, 1.1),  # noqa: ARG005
+}

@@ -124,6 +124,9 @@ class Sum(Shape):
     def __call__(self, x: Any) -> Any:
         return self.first(x) + self.second(x)
 
+    def __str__(self) -> str:
+        return f"{self.first} + {self.second}".replace("+ -1 * ", "- ")
+
 
 @keras.saving.register_keras_serializable("gaaf_keras")
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +142,10 @@ class Scaled(Shape):
 
     def __call__(self, x: Any) -> Any:
         return self.factor * self.shape(x)
+
+    def __str__(self) -> str:
+        inner = f"({self.shape})" if isinstance(self.shape, Sum) else str(self.shape)
+        return f"{self.factor:g} * {inner}"
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")

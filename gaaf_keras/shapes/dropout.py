@@ -22,6 +22,7 @@ from keras import ops
 
 from gaaf_keras._checks import positive_number
 from gaaf_keras.derivatives import derivative_of
+from gaaf_keras.kinds import function_of, name_of
 from gaaf_keras.shapes.base import Shape
 
 # Minimax fit of 1 - tanh(x)^2; tests/core/test_dropout_matched.py holds it to 7e-7.
@@ -121,8 +122,8 @@ class DropoutMatched(Shape):
         self._set(net_std=positive_number("net_std", self.net_std))
 
     def bound_to(self, activation: Any) -> "DropoutMatched":
-        if keras.activations.get(activation) != keras.activations.get(self.activation):
-            name = getattr(activation, "__name__", activation)
+        if function_of(activation) is not function_of(self.activation):
+            name = name_of(activation)
             raise ValueError(
                 f"This shape is matched to activation {self.activation!r} and fits no "
                 f"other. Received: activation={name!r}"

@@ -8,6 +8,7 @@ from keras import ops
 
 from gaaf_keras._checks import finite_number, non_negative_number
 from gaaf_keras.derivatives import derivative_of, known_activations
+from gaaf_keras.kinds import function_of
 from gaaf_keras.shapes.base import Constant, Shape, require_shape
 
 # Beyond this net input the derivatives below have reached their limits, in every
@@ -54,11 +55,7 @@ class FromDerivative(Shape):
                 f"own derivative is known: {', '.join(known_activations())}. "
                 f"Received: activation={self.activation!r}"
             )
-        self._set(
-            activation=keras.activations.serialize(
-                keras.activations.get(self.activation)
-            )
-        )
+        self._set(activation=keras.activations.serialize(function_of(self.activation)))
 
     def bound_to(self, activation: Any) -> "FromDerivative":
         bound = dataclasses.replace(self, activation=activation)

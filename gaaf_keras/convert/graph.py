@@ -1,0 +1,127 @@
+"""Models whose layers and connections are known, put together anew."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def is_functional(model: Any) -> bool:
+    """Whether a model is made of layers connected by the functional API."""
+    return isinstance(model, keras.Model) and hasattr(model, "operations")
+
+
+def is_graph(model: Any) -> bool:
+    """Whether a model's layers and their connections are known."""
+    return isinstance(model, keras.Sequential) or is_functional(model)
+
+
+def rebuilt(model: Any, copy: Callable[[Any], Any]) -> Any:
+    """Returns a model of other layers, connected like a given one.
+
+    Args:
+        model: A Functional or Sequential model.
+        copy: Returns what takes the place of a layer, model or operation.
+
+    Raises:
+        TypeError: If the model's class has a constructor of its own.
+    """
+    kept = {"name": model.name, "trainable": model.trainable}
+    if isinstance(model, keras.Sequential):
+        _require_constructor(model, ["layers", "trainable", "name"])
+        layers = [copy(layer) for layer in model.layers]
+        if model.built:
+            layers.insert(0, same_again(_input_layer(model.inputs[0])))
+        return type(model)(layers, **kept)
+    _require_constructor(model, ["inputs", "outputs", "name"])
+    inputs, outputs = _connect(model, copy)
+    return type(model)(inputs, outputs, **kept)
+
+
+def same_again(operation: Any, config: dict[str, Any] | None = None) -> Any:
+    """Returns a new operation of the same class, by default with the same config."""
+    try:
+        return type(operation).from_config(
+            operation.get_config() if config is None else config
+        )
+    except Exception as error:
+        raise ValueError(
+            f"Layer {operation.name!r} ({type(operation).__name__}) cannot be made "
+            "from its own configuration, which a copy of the model needs. Give the "
+            "class a `get_config` with all its arguments, or put GAAF layers in it by "
+            f"hand. Keras says: {error}"
+        ) from error
+
+
+def _input_layer(tensor: Any) -> Any:
+    return tensor._keras_history.operation
+
+
+def _require_constructor(model: Any, arguments: list[str]) -> None:
+    """Raises if a model's class does not take what Keras's own takes."""
+    own = inspect.getfullargspec(type(model).__init__)
+    passes_on = own.varargs is not None and own.varkw is not None
+    if own.args[1:] != arguments and not passes_on:
+        raise TypeError(
+            f"Model {model.name!r} is of a class of its own, {type(model).__name__}, "
+            "which cannot be made from layers alone. Convert the layers before you "
+            "make that model from them, or put GAAF layers in it."
+        )
+
+
+def _connect(model: Any, copy: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """Calls the copies of a model's layers on each other as the model does.
+
+    `keras.models.clone_model` would do this too, but call shared layers in another
+    order, name the inputs anew, and compile the copy in safe mode.
+    """
+    tensors = {
+        id(tensor): same_again(_input_layer(tensor)).output for tensor in model.inputs
+    }
+
+    def mapped(structure: Any) -> Any:
+        return keras.tree.map_structure(
+            lambda value: (
+                tensors[id(value)] if isinstance(value, keras.KerasTensor) else value
+            ),
+            structure,
+        )
+
+    waiting = _calls(model, known=tensors)
+    while waiting:
+        for operation, nodes in list(waiting.items()):
+            # In the order of the calls, as far as their inputs are there already.
+            while nodes and all(id(t) in tensors for t in nodes[0].input_tensors):
+                node = nodes.pop(0)
+                outputs = copy(operation)(
+                    *mapped(node.arguments.args), **mapped(node.arguments.kwargs)
+                )
+                for old, new in zip(
+                    keras.tree.flatten(node.outputs),
+                    keras.tree.flatten(outputs),
+                    strict=True,
+                ):
+                    tensors[id(old)] = new
+            if not nodes:
+                del waiting[operation]
+    return mapped(model.input), mapped(model.output)
+
+
+def _calls(model: Any, known: dict[int, Any]) -> dict[Any, list[Any]]:
+    """Returns the calls by which a model's outputs come about, by operation."""
+    indices: dict[int, set[int]] = {
+        id(operation): set() for operation in model.operations
+    }
+    wanted = keras.tree.flatten(model.output)
+    while wanted:
+        tensor = wanted.pop()
+        operation, index, _ = tensor._keras_history
+        if id(tensor) not in known and index not in indices[id(operation)]:
+            indices[id(operation)].add(index)
+            wanted += operation._inbound_nodes[index].input_tensors
+    return {
+        operation: [operation._inbound_nodes[i] for i in sorted(indices[id(operation)])]
+        for operation in model.operations
+        if indices[id(operation)]
+    }

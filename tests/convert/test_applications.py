@@ -1,0 +1,132 @@
+"""The networks of `keras.applications`, without their weights."""
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gaaf_keras import accelerate, restore
+from gaaf_keras.layers import accelerated_layers
+
+# With the smallest images that the network takes.
+NETWORKS = {
+    "ConvNeXtTiny": (32, 32, 3),
+    "EfficientNetB0": (32, 32, 3),
+    "EfficientNetV2B0": (32, 32, 3),
+    "MobileNet": (32, 32, 3),
+    "MobileNetV2": (32, 32, 3),
+    "MobileNetV3Small": (32, 32, 3),
+    "ResNet50": (32, 32, 3),
+    "ResNet50V2": (32, 32, 3),
+    "VGG16": (32, 32, 3),
+    "Xception": (75, 75, 3),
+}
+SLOW_NETWORKS = {
+    "DenseNet121": (32, 32, 3),
+    "InceptionResNetV2": (75, 75, 3),
+    "InceptionV3": (75, 75, 3),
+    "NASNetMobile": (32, 32, 3),
+}
+
+
+def build(network, classes=10):
+    make = getattr(keras.applications, network)
+    shape = {**NETWORKS, **SLOW_NETWORKS}[network]
+    return make(weights=None, input_shape=shape, classes=classes)
+
+
+def count_in_config(config):
+    """Counts activations in a model's JSON configuration, as it is written there."""
+    counts = collections.Counter()
+
+    def visit(node):
+        if isinstance(node, dict):
+            if node.get("class_name") == "ReLU":
+                counts["ReLU"] += 1
+            elif isinstance(node.get("config"), dict):
+                activation = node["config"].get("activation")
+                if isinstance(activation, str):
+                    counts[activation] += 1
+            for value in node.values():
+                visit(value)
+        elif isinstance(node, list):
+            for value in node:
+                visit(value)
+
+    visit(config)
+    del counts["linear"], counts["softmax"]
+    return sum(counts.values())
+
+
+def images(model):
+    random = np.random.default_rng(0)
+    return random.uniform(0, 255, (2, *model.input_shape[1:])).astype("float32")
+
+
+def input_gradient(model, x, training):
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = model(x, training=training)
+        score = tf.reduce_sum(outputs * tf.range(10.0))
+    return tape.gradient(score, x).numpy()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *NETWORKS,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_NETWORKS),
+    ],
+)
+def test_accelerated_and_restored(network):
+    keras.utils.set_random_seed(0)
+    model = build(network)
+    accelerated, report = accelerate(model, verbose=False, return_report=True)
+    restored = restore(accelerated)
+    assert restored.get_config() == model.get_config()
+    layers = accelerated_layers(accelerated)
+    expected = count_in_config(model.get_config())
+    assert expected > 10
+    assert len(layers) == len(report.accelerated) == expected
+    assert [row.activation for row in report.left_alone] == ["softmax"]
+
+    weights = [weight + 0.01 for weight in model.get_weights()]
+    accelerated.set_weights(weights)
+    restored.set_weights(accelerated.get_weights())
+    model.set_weights(restored.get_weights())
+    x = images(model)
+    np.testing.assert_array_equal(
+        model(x, training=False), accelerated(x, training=False)
+    )
+
+
+def test_gradients_of_resnet50_differ_in_training_only():
+    keras.utils.set_random_seed(0)
+    model = build("ResNet50")
+    accelerated = accelerate(model, layers="conv5*", strength=0.5, verbose=False)
+    assert len(accelerated_layers(accelerated)) == 9
+    x = images(model)
+    plain, changed = (input_gradient(m, x, True) for m in (model, accelerated))
+    assert np.all(np.isfinite(changed))
+    assert np.linalg.norm(changed - plain) > 0.1 * np.linalg.norm(plain)
+    np.testing.assert_array_equal(
+        input_gradient(model, x, False), input_gradient(accelerated, x, False)
+    )
+
+
+def test_backbone_inside_of_a_model():
+    """With a head of one's own, the last activation of the backbone is a hidden one."""
+    backbone = keras.applications.MobileNetV2(
+        weights=None, input_shape=(32, 32, 3), include_top=False
+    )
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D()(backbone(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    _, report = accelerate(backbone, verbose=False, return_report=True)
+    assert [row.layer for row in report.left_alone] == ["out_relu"]
+    _, report = accelerate(model, verbose=False, return_report=True)
+    assert len(report.accelerated) == 35
+    assert report.left_alone == ()

@@ -1,0 +1,135 @@
+"""Layers, models and functions of the user's own classes."""
+
+import keras
+import pytest
+
+from gaaf_keras import Gaussian, accelerate, restore
+from gaaf_keras.layers import accelerated_layers
+from tests.convert.zoo import (
+    LAYERS,
+    architecture,
+    assert_same_outputs,
+    sequential,
+)
+
+
+class Block(LAYERS.Layer):
+    """Has its activation as an argument, and is registered nowhere."""
+
+    def __init__(self, units, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.activation = keras.activations.get(activation)
+        self.dense = LAYERS.Dense(units, activation=self.activation)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, x):
+        return x + self.dense(x)
+
+    def get_config(self):
+        activation = keras.activations.serialize(self.activation)
+        return {**super().get_config(), "units": self.units, "activation": activation}
+
+
+class Hiding(Block):
+    """Says nothing of its activation."""
+
+    def get_config(self):
+        config = super().get_config()
+        del config["activation"]
+        return config
+
+
+class Half(Block):
+    """Shows one activation of two."""
+
+    def __init__(self, units, activation="linear", **kwargs):
+        super().__init__(units, activation, **kwargs)
+        self.gate = LAYERS.Dense(units, activation="sigmoid")
+
+
+class Stubborn(Block):
+    """Takes no activation but its own."""
+
+    def __init__(self, units, activation="relu", **kwargs):
+        super().__init__(units, "relu", **kwargs)
+
+
+def test_layer_class_of_ones_own():
+    model = sequential(Block(4, name="block"), LAYERS.Dense(2))
+    accelerated, report = accelerate(model, verbose=False, return_report=True)
+    assert [row.kind for row in report.accelerated] == ["Block"]
+    assert_same_outputs(model, accelerated)
+    assert architecture(restore(accelerated)) == architecture(model)
+
+
+@pytest.mark.parametrize("kind", [Hiding, Half, Stubborn])
+def test_half_a_conversion_is_refused(kind):
+    block = kind(4, name="block")
+    model = sequential(
+        LAYERS.Dense(4, activation="relu"),
+        block,
+        LAYERS.Dense(2),
+    )
+    with pytest.raises(ValueError, match=r"layer.name != 'block'"):
+        accelerate(model, verbose=False)
+    chosen = accelerate(
+        model, layers=lambda layer: layer.name != "block", verbose=False
+    )
+    assert len(accelerated_layers(chosen)) == 1
+    assert_same_outputs(model, chosen)
+
+
+def test_subclassed_models_are_refused():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = LAYERS.Dense(3, activation="relu")
+
+        def call(self, x):
+            return self.dense(x)
+
+    for convert in (accelerate, restore):
+        with pytest.raises(TypeError, match="Functional or Sequential"):
+            convert(Own())
+    inputs = keras.Input((4,))
+    nested = keras.Model(inputs, LAYERS.Dense(2)(Own()(inputs)))
+    with pytest.raises(ValueError, match=r"Own\) cannot be made.*GAAF layers in it by"):
+        accelerate(nested, verbose=False)
+
+
+class OwnTraining(keras.Model):
+    """A functional model with a training step of its own."""
+
+    marker = "kept"
+
+
+class OwnArguments(keras.Model):
+    def __init__(self, units):
+        inputs = keras.Input((4,))
+        super().__init__(inputs, LAYERS.Dense(units, activation="relu")(inputs))
+
+
+def test_functional_models_of_a_class_of_their_own():
+    inputs = keras.Input((4,))
+    x = LAYERS.Dense(3, activation="relu")(inputs)
+    model = OwnTraining(inputs, LAYERS.Dense(2)(x))
+    accelerated = accelerate(model, verbose=False)
+    assert type(accelerated) is OwnTraining
+    with pytest.raises(TypeError, match="class of its own"):
+        accelerate(OwnArguments(3), verbose=False)
+
+
+def own_activation(x):
+    return x * keras.ops.sigmoid(2 * x)
+
+
+def test_activation_functions_of_ones_own():
+    model = sequential(LAYERS.Dense(3, activation=own_activation), LAYERS.Dense(2))
+    with pytest.raises(ValueError, match=r"shapes=\{'own_activation': "):
+        accelerate(model, verbose=False)
+    accelerated = accelerate(model, {own_activation: Gaussian(2)}, verbose=False)
+    assert_same_outputs(model, accelerated)
+    assert architecture(restore(accelerated)) == architecture(model)

@@ -1,0 +1,165 @@
+"""Small models of every kind, with how many of their activations are accelerated."""
+
+import json
+
+import keras
+import numpy as np
+
+LAYERS = keras.layers
+
+
+def sequential(*layers, shape=(4,), **arguments):
+    return keras.Sequential([keras.Input(shape), *layers], **arguments)
+
+
+def wide_functional():
+    """Two inputs, two outputs, a layer used twice, a nested model used twice."""
+    first, second = keras.Input((4,), name="first"), keras.Input((4,), name="second")
+    shared = LAYERS.Dense(5, activation="tanh", name="shared")
+    inner = sequential(
+        LAYERS.Dense(5, activation="relu", name="inner_dense"),
+        LAYERS.LeakyReLU(name="inner_leaky"),
+        shape=(5,),
+        name="inner",
+    )
+    x, y = inner(shared(first)), inner(shared(second))
+    joined = LAYERS.Concatenate()([x, y])
+    probability = LAYERS.Dense(1, activation="sigmoid", name="probability")(joined)
+    classes = LAYERS.Dense(3, activation="softmax", name="classes")(joined)
+    return keras.Model([first, second], {"a": probability, "b": classes}, name="wide")
+
+
+def tied():
+    """Two nested models that share a layer with each other and with the outer one."""
+    dense = LAYERS.Dense(4, activation="tanh", name="tied")
+    make = lambda name: keras.Model(  # noqa: E731
+        inputs := keras.Input((4,)), dense(inputs), name=name
+    )
+    inputs = keras.Input((4,))
+    x = make("right")(make("left")(dense(inputs)))
+    return keras.Model(inputs, LAYERS.Dense(2)(x))
+
+
+def operations():
+    inputs = keras.Input((4,))
+    x = keras.ops.relu(LAYERS.Dense(4)(inputs))
+    x = keras.ops.leaky_relu(x, 0.1) * keras.ops.sigmoid(x)
+    return keras.Model(inputs, LAYERS.Dense(2)(x))
+
+
+def recurrent():
+    inputs = keras.Input((5, 4))
+    x = LAYERS.Bidirectional(LAYERS.LSTM(3, return_sequences=True))(inputs)
+    x = LAYERS.TimeDistributed(LAYERS.Dense(4, activation="relu"))(x)
+    x = LAYERS.RNN([LAYERS.GRUCell(3), LAYERS.SimpleRNNCell(2)])(x)
+    return keras.Model(inputs, LAYERS.Dense(2)(x))
+
+
+def self_attention():
+    inputs = keras.Input((5, 4))
+    x = LAYERS.MultiHeadAttention(2, 3)(inputs, inputs)
+    x = LAYERS.Dense(6, activation="gelu")(LAYERS.LayerNormalization()(x))
+    return keras.Model(inputs, LAYERS.Dense(2)(x))
+
+
+def output_of_a_nested_model():
+    inputs = keras.Input((4,))
+    body = sequential(
+        LAYERS.Dense(4, activation="relu"), LAYERS.Dense(3, activation="sigmoid")
+    )
+    return keras.Model(inputs, LAYERS.Reshape((3, 1))(body(inputs)))
+
+
+# What to build, and how many activations must be accelerated.
+MODELS = {
+    "dense": (
+        lambda: sequential(LAYERS.Dense(3, activation="relu"), LAYERS.Dense(2)),
+        1,
+    ),
+    "activation": (
+        lambda: sequential(LAYERS.Activation("relu", name="act"), LAYERS.Dense(2)),
+        1,
+    ),
+    "relu6": (lambda: sequential(LAYERS.ReLU(max_value=6), LAYERS.Dense(2)), 1),
+    "leaky": (lambda: sequential(LAYERS.LeakyReLU(), LAYERS.Dense(2)), 1),
+    "elu": (lambda: sequential(LAYERS.ELU(0.5), LAYERS.Dense(2)), 1),
+    "prelu": (lambda: sequential(LAYERS.Dense(3), LAYERS.PReLU(), LAYERS.Dense(2)), 1),
+    "layer as activation": (
+        lambda: sequential(
+            LAYERS.Dense(3, activation=LAYERS.LeakyReLU(0.1)), LAYERS.Dense(2)
+        ),
+        1,
+    ),
+    "regularised": (
+        lambda: sequential(
+            LAYERS.ReLU(activity_regularizer=keras.regularizers.L2(0.1)),
+            LAYERS.Activation("tanh", activity_regularizer="l1"),
+            LAYERS.Dense(2),
+        ),
+        2,
+    ),
+    "mixed precision": (
+        lambda: sequential(
+            LAYERS.Dense(3, activation="tanh", dtype="mixed_bfloat16"),
+            LAYERS.Activation("relu", dtype="mixed_bfloat16"),
+            LAYERS.Dense(2, dtype="float32"),
+        ),
+        2,
+    ),
+    "wide": (wide_functional, 3),
+    "tied": (tied, 1),
+    "operations": (operations, 3),
+    "recurrent": (recurrent, 8),
+    "attention": (self_attention, 1),
+    "output of a nested model": (output_of_a_nested_model, 1),
+    "separable": (
+        lambda: sequential(
+            LAYERS.SeparableConv2D(3, 3, activation="silu"),
+            LAYERS.Conv2DTranspose(3, 3, activation="elu"),
+            LAYERS.GlobalAveragePooling2D(),
+            LAYERS.Dropout(0.5),
+            LAYERS.Dense(2),
+            shape=(6, 6, 3),
+        ),
+        2,
+    ),
+    "wrapped": (
+        lambda: sequential(
+            LAYERS.SpectralNormalization(LAYERS.Dense(3, activation="relu")),
+            LAYERS.Dense(2),
+        ),
+        1,
+    ),
+}
+
+
+def data_for(model, seed=0, batch=3):
+    random = np.random.default_rng(seed)
+    return keras.tree.map_structure(
+        lambda tensor: random.normal(size=(batch, *tensor.shape[1:]), scale=2).astype(
+            tensor.dtype
+        ),
+        model.inputs[0] if len(model.inputs) == 1 else model.inputs,
+    )
+
+
+def outputs(model, training=False):
+    keras.utils.set_random_seed(7)
+    values = keras.tree.flatten(model(data_for(model), training=training))
+    return [keras.ops.convert_to_numpy(keras.ops.cast(v, "float32")) for v in values]
+
+
+def assert_same_outputs(*models):
+    for training in (False, True):
+        first, *others = [outputs(model, training) for model in models]
+        for other in others:
+            for ours, theirs in zip(other, first, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+
+
+def names(model):
+    return [part.name for part in getattr(model, "operations", model.layers)]
+
+
+def architecture(model):
+    return json.loads(model.to_json())["config"]

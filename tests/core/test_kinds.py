@@ -1,0 +1,174 @@
+"""Activations as layers and operations: recognised, differentiated, accelerated."""
+
+import keras
+import numpy as np
+import pytest
+
+from gaaf_keras import GAAF, gaaf, kinds, shapes
+from tests import reference
+from tests.gradients import assert_gradient, points, upstream_like, value_and_gradient
+
+LAYERS = keras.layers
+
+
+def operation(function, *arguments):
+    """The operation that a function leaves in a functional model."""
+    return function(keras.Input((3,)), *arguments)._keras_history.operation
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: LAYERS.Activation("tanh"), "tanh"),
+        (lambda: LAYERS.Activation("swish"), "silu"),
+        (lambda: LAYERS.Activation(LAYERS.ReLU(6)), "relu6"),
+        (LAYERS.ReLU, "relu"),
+        (lambda: LAYERS.ReLU(max_value=6.0), "relu6"),
+        (lambda: LAYERS.LeakyReLU(0.2), "leaky_relu"),
+        (LAYERS.ELU, "elu"),
+        (lambda: operation(keras.ops.relu), "relu"),
+        (lambda: operation(keras.activations.relu), "relu"),
+        (lambda: operation(keras.ops.hard_sigmoid), "hard_sigmoid"),
+        (lambda: operation(keras.ops.log_sigmoid), "log_sigmoid"),
+        (lambda: operation(keras.ops.gelu, False), "gelu"),
+        (lambda: operation(keras.ops.tanh), "tanh"),
+    ],
+)
+def test_the_same_function_however_it_is_written(make, name):
+    activation = make()
+    assert kinds.function_of(activation) is getattr(keras.activations, name)
+    assert kinds.name_of(activation) == name
+    assert shapes.default_for(activation) == shapes.default_for(name)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: LAYERS.ReLU(max_value=4), "relu"),
+        (lambda: LAYERS.LeakyReLU(0.3), "leaky_relu"),
+        (lambda: LAYERS.ELU(0.5), "elu"),
+        (LAYERS.PReLU, "prelu"),
+        (LAYERS.Softmax, "softmax"),
+        (lambda: operation(keras.ops.gelu, True), "gelu"),
+        (lambda: upstream_like, "upstream_like"),
+    ],
+)
+def test_what_is_no_keras_function_stands_for_itself(make, name):
+    activation = make()
+    assert kinds.function_of(activation) is activation
+    assert kinds.name_of(activation) == name
+
+
+def test_arithmetic_is_no_activation():
+    assert kinds.is_activation_operation(operation(keras.ops.relu))
+    assert not kinds.is_activation_operation(operation(keras.ops.exp))
+    assert not kinds.is_activation_operation(LAYERS.Dense(3))
+
+
+def bounded_relu(x):
+    return np.where(x <= 1, np.where(x < 1, 0.1, 0.0), np.where(x < 4, 1.0, 0.0))
+
+
+CASES = {
+    "relu with all parameters": (
+        lambda: LAYERS.ReLU(max_value=4, negative_slope=0.1, threshold=1),
+        bounded_relu,
+        lambda x: (
+            reference.shifted_sigmoid(x, 5.0, -0.5)
+            - reference.shifted_sigmoid(x, 5.0, -4.5)
+        ),
+    ),
+    "leaky relu": (
+        lambda: LAYERS.LeakyReLU(0.3),
+        lambda x: np.where(x > 0, 1.0, 0.3),
+        reference.shifted_sigmoid,
+    ),
+    "elu": (
+        lambda: LAYERS.ELU(0.5),
+        lambda x: np.where(x < 0, 0.5 * np.exp(np.minimum(x, 0)), 1.0),
+        # flat, that is below 0.07, from log(0.07 / 0.5) = -1.966 downwards
+        lambda x: reference.shifted_sigmoid(x, 5.0, 2.4661128563728327),
+    ),
+    "prelu": (
+        lambda: LAYERS.PReLU(alpha_initializer=keras.initializers.Constant(0.25)),
+        lambda x: np.where(x > 0, 1.0, 0.25),
+        reference.shifted_sigmoid,
+    ),
+    "relu operation": (
+        lambda: operation(keras.ops.relu),
+        reference.relu_derivative,
+        reference.shifted_sigmoid,
+    ),
+    "leaky relu operation": (
+        lambda: operation(keras.ops.leaky_relu, 0.4),
+        lambda x: np.where(x > 0, 1.0, 0.4),
+        reference.shifted_sigmoid,
+    ),
+    "mish": (
+        lambda: "mish",
+        reference.mish_derivative,
+        lambda x: reference.shifted_sigmoid(x, 5.0, 1.5),
+    ),
+    "celu": (
+        lambda: "celu",
+        reference.DERIVATIVES["elu"],
+        lambda x: reference.shifted_sigmoid(x, 5.0, 3.2),
+    ),
+    "squareplus": (
+        lambda: "squareplus",
+        lambda x: (1 + x / np.sqrt(x * x + 4)) / 2,
+        lambda x: reference.shifted_sigmoid(x, 5.0, 3.9),
+    ),
+    "log sigmoid": (
+        lambda: "log_sigmoid",
+        lambda x: reference.shifted_sigmoid(-x, 1.0, 0.0),
+        lambda x: 1 - reference.shifted_sigmoid(x, 5.0, -3.1),
+    ),
+}
+
+
+def around(*kinks):
+    """Net inputs, but for those where the backends do not agree about phi'."""
+    x = points("float32", limit=12.0)
+    x = x[np.min(np.abs(np.subtract.outer(x, [0.0, *kinks])), axis=1) > 1e-4]
+    return np.concatenate([x, np.float32([-1e-3, 1e-3, 1 - 1e-3, 1 + 1e-3])])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradient(case):
+    make, derivative, shape = CASES[case]
+    activation = make()
+    x = around(1.0, 4.0)[None]
+    upstream = upstream_like(x)
+    layer = GAAF(activation, strength=0.7)
+    layer(x)  # PReLU makes its weights
+    value, gradient = value_and_gradient(layer, x, upstream)
+    plain, _ = value_and_gradient(keras.activations.get(activation), x, upstream)
+    np.testing.assert_array_equal(value, plain)
+    wide = x.astype("float64")
+    expected = upstream * (derivative(wide) + 0.7 * shape(wide))
+    # Twice the usual tolerance: mish is the backend's own derivative.
+    assert_gradient(gradient, expected, 2 * upstream)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_flatter_side_at_the_kinks(threshold):
+    layer = LAYERS.ReLU(max_value=4, threshold=threshold)
+    x = np.array([threshold, 4.0], "float32")
+    function = gaaf(layer, shape=shapes.Constant(0.5))
+    _, gradient = value_and_gradient(function, x, np.ones_like(x))
+    np.testing.assert_array_equal(gradient, [0.5, 0.5])
+
+
+def test_surrogates_know_the_parameters():
+    x = around(0.0)
+    for layer in (LAYERS.LeakyReLU(0.3), LAYERS.ELU(0.5), LAYERS.ReLU(threshold=0.5)):
+        _, gradient = value_and_gradient(gaaf(layer, "linear"), x, np.ones_like(x))
+        np.testing.assert_allclose(gradient, 1.0, atol=2e-6)
+        shape = gaaf(layer, "linear").shape
+        assert type(shape).from_config(shape.get_config()) == shape
+
+
+def test_shape_of_another_activation_is_refused():
+    with pytest.raises(ValueError, match=r"'relu'.*activation='leaky_relu'"):
+        gaaf(LAYERS.LeakyReLU(0.3), shape=shapes.DropoutMatched("relu", 1.0))

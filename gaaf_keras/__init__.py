@@ -1,6 +1,7 @@
 """Activations for Keras with their gradient accelerated and their value kept."""
 
 from gaaf_keras import activations, callbacks, convert, derivatives, layers, shapes
+from gaaf_keras._version import __version__
 from gaaf_keras.activations import gaaf, gaaf_relu, gaaf_tanh
 from gaaf_keras.calibration import calibrate
 from gaaf_keras.callbacks import AccelerationSchedule
@@ -10,8 +11,6 @@ from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
 from gaaf_keras.sawtooth import gradient_acceleration
 from gaaf_keras.shapes import Gaussian, ShiftedSigmoid
 
-__version__ = "0.1.0"
-
 __all__ = [
     "GAAF",
     "AccelerationSchedule",
@@ -19,6 +18,7 @@ __all__ = [
     "GAAFTanh",
     "Gaussian",
     "ShiftedSigmoid",
+    "__version__",
     "accelerate",
     "activations",
     "calibrate",

@@ -1,7 +1,9 @@
 """Activation functions whose value is kept and whose gradient is accelerated."""
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -11,6 +13,33 @@ from gaaf_keras._checks import non_negative_number, positive_number
 from gaaf_keras.derivatives import derivative_of, known_activations
 from gaaf_keras.gain import UnitGain
 from gaaf_keras.sawtooth import gradient_acceleration, require_floating_point
+
+Form = Literal["custom gradient", "operations", "plain"]
+_FORM: contextvars.ContextVar[Form] = contextvars.ContextVar(
+    "form", default="custom gradient"
+)
+
+
+@contextlib.contextmanager
+def written_as(form: Form) -> Iterator[None]:
+    """Sets how accelerated activations appear in graphs that are traced meanwhile.
+
+    Args:
+        form: `"custom gradient"`, as always; `"operations"`, which have the same value
+            and gradient without a custom one, and so survive in a file what a custom
+            gradient does not, such as the body of a loop; `"plain"`, the base
+            activation alone.
+    """
+    token = _FORM.set(form)
+    try:
+        yield
+    finally:
+        _FORM.reset(token)
+
+
+def current_form() -> Form:
+    """Returns what `written_as` has set."""
+    return _FORM.get()
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -62,10 +91,14 @@ class AcceleratedActivation(keras.Operation):
             strength: A float, or a scalar tensor, which may change in training.
         """
         x = require_floating_point(ops.convert_to_tensor(x))
+        if current_form() == "plain":
+            return self.activation(x)
         if not isinstance(strength, float):
             strength = ops.cast(strength, x.dtype)
         if self.frequency is not None:
             return self._literal(x, strength, self.frequency)
+        if current_form() == "operations":
+            return self._of_operations(x, strength)
         if self._derivative is None:
             return self._appended(x, strength)
         return self._fused(x, strength, self._derivative)
@@ -105,6 +138,16 @@ class AcceleratedActivation(keras.Operation):
             return value, gradient
 
         return accelerated(value, x)
+
+    def _of_operations(self, x: Any, strength: Any) -> Any:
+        """phi(x) + (x - x) * (the rest of the slope); only the first x varies."""
+        added = strength * self._shape_of(x)
+        if self._gain is not None and self._derivative is not None:
+            slope = self._derivative(x)
+            added = self._gain(strength) * (slope + added) - slope
+        nothing = x - ops.stop_gradient(x)
+        nothing = ops.where(ops.isfinite(x), nothing, ops.zeros_like(x))
+        return self.activation(x) + nothing * ops.stop_gradient(added)
 
     def _literal(self, x: Any, strength: Any, frequency: float) -> Any:
         """The paper's formula phi(x) + g(x) s(x), differentiated by the backend."""

@@ -1,85 +1,294 @@
 """Export of trained models to formats that are served without this package."""
 
+import importlib.util
+import json
 import os
 import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from gaaf_keras._version import __version__
+from gaaf_keras.activations import (
+    AcceleratedActivation,
+    gaaf,
+    gaaf_relu,
+    gaaf_tanh,
+    written_as,
+)
+from gaaf_keras.convert import restore
+from gaaf_keras.kinds import name_of
+from gaaf_keras.layers import GAAF
 
-def export(model: Any, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-    """Writes a model's inference graph as a TensorFlow SavedModel.
+_METADATA = "gaaf_keras.json"
+_DESCRIBED = ("strength", "unit_gain", "frequency")
 
-    The graph is traced with `training=False`, so GAAF layers appear in it as their
-    base activations, op for op, and whoever loads it needs TensorFlow and nothing
-    else. (Keras's own `model.export` says nothing about training and keeps the
-    accelerated gradient in the graph. So does this function for `gaaf_tanh` and the
-    other function forms, which always accelerate; their outputs are the same.)
 
-    The folder is written under a temporary name and renamed when complete: a crash
-    never leaves half an export behind.
+def export(
+    model: Any,
+    path: str | os.PathLike[str],
+    format: str = "saved_model",  # noqa: A002
+    trainable: bool = False,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a model in a format that is served without this package.
+
+    What is written calls the model with `training=False` and has the plain activations
+    in place of the accelerated ones, op for op, whichever way those are written.
+    (Keras's own `model.export` says nothing about training and keeps the accelerated
+    gradients in SavedModels and ONNX files.)
+
+    | format | what is written | needs |
+    |---|---|---|
+    | `"saved_model"` | a folder for TensorFlow and TensorFlow Serving | |
+    | `"litert"` | a `.tflite` file for LiteRT (TensorFlow Lite) | Keras 3.12 or later |
+    | `"onnx"` | a `.onnx` file for ONNX Runtime and others | `gaaf-keras[onnx]` |
+    | `"keras"` | a `.keras` file of `gaaf_keras.restore(model)` | any backend |
+
+    All but `"keras"` need Keras on TensorFlow. Each holds, as JSON, the version of this
+    package and the activations with the shapes they were trained with: a SavedModel as
+    `assets.extra/gaaf_keras.json`, `.tflite` and `.keras` files as the file
+    `gaaf_keras.json` that `unzip` finds in them, an ONNX file as the metadata property
+    `gaaf_keras`.
+
+    The export is made in a hidden folder beside `path` and moved when complete: if the
+    process is killed, there is either the export that was there before, or none.
 
     Args:
         model: A built Functional or Sequential Keras model.
-        path: The folder to make.
+        path: The file or folder to make. A file's name must end as the format says.
+        format: One of the formats above.
+        trainable: Whether a SavedModel gets a second endpoint, `train`, that calls the
+            model with `training=True` and has the accelerated gradients (made of
+            ordinary operations), so that it can be trained further in TensorFlow alone.
+            The other formats cannot. Defaults to False.
         overwrite: Whether to replace what is at `path`. Defaults to False.
 
     Returns:
         The path written.
 
     Raises:
-        RuntimeError: If the Keras backend is not TensorFlow.
+        ValueError: If there is no such format, `path` does not end as it should,
+            `trainable` is asked of a format that cannot, or the model has no defined
+            inputs.
         FileExistsError: If there is something at `path` and `overwrite` is False.
-        ValueError: If the model has no defined inputs.
+        RuntimeError: If the Keras backend is not TensorFlow and the format needs it.
+        ImportError: If a package is missing.
 
     Example:
     ```python
-    gaaf_keras.export(model, "saved_model")
+    gaaf_keras.export(model, "served", trainable=True)
 
     # Elsewhere, without gaaf_keras and without Keras:
-    serve = tf.saved_model.load("saved_model").serve
-    outputs = serve(images)
+    loaded = tf.saved_model.load("served")
+    outputs = loaded.serve(images)
+    with tf.GradientTape() as tape:
+        loss = loss_function(labels, loaded.train(images))
+    gradients = tape.gradient(loss, loaded.trainable_variables)
     ```
     """
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "A SavedModel can be written with the TensorFlow backend only. Set "
-            "KERAS_BACKEND=tensorflow before importing Keras. "
-            f"Received: backend {keras.backend.backend()!r}"
-        )
+    path = Path(path).expanduser()
+    _require_possible(path, format, trainable, overwrite)
+    inputs = None if format == "keras" else _inputs(model)
+    metadata = json.dumps(
+        {
+            "gaaf_keras": __version__,
+            "keras": keras.__version__,
+            "model": model.name,
+            "format": format,
+            "trainable": trainable,
+            "accelerated": list(_describe(model)),
+        },
+        indent=2,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+    try:
+        unfinished = folder / path.name
+        if format == "saved_model":
+            _write_saved_model(model, inputs, unfinished, trainable, metadata)
+        else:
+            _WRITERS[format](model, inputs, unfinished, metadata)
+        _move(unfinished, path, aside=folder / "replaced")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return path
+
+
+def _write_saved_model(
+    model: Any, inputs: Any, path: Path, trainable: bool, metadata: str
+) -> None:
     import tensorflow as tf
 
-    path = Path(path).expanduser()
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            "Argument `path` must name a folder that does not exist yet, unless "
-            f"`overwrite=True`. Received: path={str(path)!r}"
+    signature = [
+        keras.tree.map_structure(
+            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name),
+            inputs,
         )
-    inputs = _inputs(model)
+    ]
+
+    def serve(inputs: Any) -> Any:
+        with written_as("plain"):
+            return model(inputs, training=False)
+
+    def train(inputs: Any) -> Any:
+        with written_as("operations"):
+            return model(inputs, training=True)
+
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint(
-        name="serve",
-        fn=lambda inputs: model(inputs, training=False),
-        input_signature=[
-            keras.tree.map_structure(
-                lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name),
-                inputs,
-            )
-        ],
-    )
-    unfinished = path.with_name(f"{path.name}.unfinished-{os.getpid()}")
+    archive.add_endpoint("serve", serve, signature)
+    if trainable:
+        archive.add_endpoint("train", train, signature)
+    archive.write_out(str(path), verbose=False)
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / _METADATA).write_text(metadata, encoding="utf-8")
+
+
+def _write_litert(model: Any, inputs: Any, path: Path, metadata: str) -> None:
+    _export_by_keras(model, inputs, path, "litert")
+    _append(path, metadata)
+
+
+def _write_onnx(model: Any, inputs: Any, path: Path, metadata: str) -> None:
+    import onnx
+
+    _export_by_keras(model, inputs, path, "onnx")
+    written = onnx.load(path)
+    _replace_erfc(written.graph)
     try:
-        archive.write_out(str(unfinished), verbose=False)
-        if path.is_dir():
-            shutil.rmtree(path)
+        onnx.checker.check_model(written)
+    except onnx.checker.ValidationError as error:
+        raise ValueError(
+            "Argument `model` has operations that cannot be exported to ONNX. "
+            f"Export it as a SavedModel. ONNX says: {error}"
+        ) from error
+    onnx.helper.set_model_props(written, {"gaaf_keras": metadata})
+    onnx.save(written, path)
+
+
+def _replace_erfc(graph: Any) -> None:
+    """Writes TensorFlow's erfc(x), a part of GELU, as 1 - erf(x), which ONNX has."""
+    from onnx import TensorProto, helper
+
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Erfc":
+            one, erf = f"{node.name}/one", f"{node.name}/erf"
+            value = helper.make_tensor(one, TensorProto.FLOAT, [], [1.0])
+            nodes += [
+                helper.make_node("Constant", [], [one], value=value),
+                helper.make_node("Erf", node.input, [erf]),
+                helper.make_node("Sub", [one, erf], node.output),
+            ]
         else:
-            path.unlink(missing_ok=True)
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _write_keras(model: Any, inputs: Any, path: Path, metadata: str) -> None:
+    del inputs
+    restore(model).save(path)
+    _append(path, metadata)
+
+
+_WRITERS: dict[str, Callable[[Any, Any, Path, str], None]] = {
+    "litert": _write_litert,
+    "onnx": _write_onnx,
+    "keras": _write_keras,
+}
+_SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "keras": ".keras"}
+
+
+def _export_by_keras(model: Any, inputs: Any, path: Path, kind: str) -> None:
+    """Exports by Keras what calls the model with `training=False`."""
+    served = keras.Model(inputs, model(inputs, training=False), name=model.name)
+    served(served.input)  # Keras exports only what was called
+    with written_as("plain"):
+        served.export(str(path), format=kind, verbose=False)
+
+
+def _append(path: Path, metadata: str) -> None:
+    """Adds the metadata to a zip archive, or as one to the end of a LiteRT file."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(_METADATA, metadata)
+
+
+def _move(unfinished: Path, path: Path, aside: Path) -> None:
+    """Puts a complete export in its place."""
+    if not path.is_dir() and not unfinished.is_dir():
+        unfinished.replace(path)
+        return
+    if path.exists():
+        path.rename(aside)
+    try:
         unfinished.rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return path
+    except OSError:
+        if aside.exists():
+            aside.rename(path)
+        raise
+
+
+def _require_possible(path: Path, kind: str, trainable: bool, overwrite: bool) -> None:
+    if kind not in _SUFFIXES:
+        raise ValueError(
+            f"Argument `format` must be one of {', '.join(map(repr, _SUFFIXES))}. "
+            f"Received: format={kind!r}"
+        )
+    if not path.name.endswith(_SUFFIXES[kind]):
+        raise ValueError(
+            f"Argument `path` must end in {_SUFFIXES[kind]!r} for format {kind!r}. "
+            f"Received: path={str(path)!r}"
+        )
+    if trainable and kind != "saved_model":
+        raise ValueError(
+            "Argument `trainable` must be False for all formats but 'saved_model'. (To "
+            "keep a model with its accelerated gradients for Keras, use `model.save`.) "
+            f"Received: format={kind!r}, trainable={trainable}"
+        )
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            "Argument `path` must name something that does not exist yet, unless "
+            f"`overwrite=True`. Received: path={str(path)!r}"
+        )
+    backend = keras.backend.backend()
+    if kind != "keras" and backend != "tensorflow":
+        raise RuntimeError(
+            f"Format {kind!r} can be written with the TensorFlow backend only. Save "
+            "the model with `model.save`, load it where KERAS_BACKEND=tensorflow is "
+            f"set, and export it there. Received: backend {backend!r}"
+        )
+    needed = ("onnx", "tf2onnx") if kind == "onnx" else ()
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"Format 'onnx' needs {' and '.join(missing)}: "
+            "pip install 'gaaf-keras[onnx]'"
+        )
+
+
+def _describe(model: Any) -> Iterator[dict[str, Any]]:
+    """Yields what is to be said of each accelerated activation of a model."""
+    functions = ((gaaf_tanh, gaaf("tanh")), (gaaf_relu, gaaf("relu")))
+    for layer in model._flatten_layers():
+        parts = [*vars(layer).values(), *getattr(layer, "operations", [])]
+        for part in [layer] if isinstance(layer, GAAF) else parts:
+            called = [function for name, function in functions if part is name]
+            activation = called[0] if called else part
+            if activation is layer or isinstance(activation, AcceleratedActivation):
+                config = activation.get_config()
+                yield {
+                    "layer": layer.name,
+                    "activation": name_of(activation.activation),
+                    "shape": str(activation.shape),
+                    **{name: config[name] for name in _DESCRIBED},
+                }
 
 
 def _inputs(model: Any) -> Any:

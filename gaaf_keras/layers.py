@@ -3,10 +3,9 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from gaaf_keras._checks import non_negative_number
-from gaaf_keras.activations import AcceleratedActivation
+from gaaf_keras.activations import AcceleratedActivation, current_form
 from gaaf_keras.sawtooth import require_floating_point
 
 
@@ -123,17 +122,13 @@ class GAAF(keras.layers.Layer):
     @property
     def strength(self) -> float:
         """The factor on the shape, as it is now."""
-        if self._strength_variable is None:
-            return self._accelerated.strength
-        return float(ops.convert_to_numpy(self._strength_variable))
+        return self._accelerated.strength
 
     @strength.setter
     def strength(self, value: float) -> None:
-        value = non_negative_number("strength", value)
-        if self._strength_variable is None:
-            self._accelerated.strength = value
-        else:
-            self._strength_variable.assign(value)
+        self._accelerated.strength = non_negative_number("strength", value)
+        if self._strength_variable is not None:
+            self._strength_variable.assign(self.strength)
 
     def make_strength_variable(self) -> None:
         """Makes the strength something that a compiled training step reads anew.
@@ -162,7 +157,7 @@ class GAAF(keras.layers.Layer):
         require_floating_point(inputs)
         if not (training is None or training):
             return self.activation(inputs)
-        if self._strength_variable is None:
+        if self._strength_variable is None or current_form() != "custom gradient":
             return self._accelerated(inputs)
         return self._accelerated.accelerate(inputs, self._strength_variable)
 
@@ -177,7 +172,6 @@ class GAAF(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **self._accelerated.get_config(),
-            "strength": self.strength,
             "autocast": self.autocast,
             **super().get_config(),
         }

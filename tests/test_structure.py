@@ -7,13 +7,13 @@ import gaaf_keras
 
 PACKAGE = Path(gaaf_keras.__file__).parent
 LAYERS_OF_CODE = [  # each may import those before it
-    ["_checks", "kinds"],
+    ["_checks", "_version", "kinds"],
     ["derivatives", "sawtooth", "gain"],
     ["shapes"],
     ["activations"],
     ["layers"],
-    ["calibration", "callbacks", "exporting"],
-    ["convert"],
+    ["calibration", "callbacks", "convert"],
+    ["exporting"],
     ["__init__"],
     ["experiments"],
 ]

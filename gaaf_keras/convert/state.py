@@ -14,7 +14,7 @@ def copy_state(model: Any, copy: Any, layers: list[tuple[Any, Any]]) -> None:
         copy: Its copy.
         layers: Pairs of a layer of the model and its copy.
     """
-    _copy_variables(model.variables, copy.variables)
+    _copy_variables(model.weights, copy.weights)
     for old, new in layers:
         _copy_other_state(old, new)
     if model.compiled:
@@ -54,10 +54,21 @@ def _copy_compilation(model: Any, copy: Any) -> None:
 
 
 def _copy_other_state(old: Any, new: Any) -> None:
-    """Copies what a layer keeps beside its variables, such as a vocabulary."""
+    """Copies what a layer keeps beside its weights: random state, a vocabulary."""
+    random_states = [_random_states(layer) for layer in (old, new)]
+    # A dropout layer whose rate was set to 0 has one, but its copy needs none.
+    if len(random_states[0]) == len(random_states[1]):
+        _copy_variables(*random_states)
     if hasattr(old, "save_assets") and hasattr(new, "load_assets"):
         with tempfile.TemporaryDirectory() as folder:
             old.save_assets(folder)
             new.load_assets(folder)
     elif hasattr(new, "finalize_state"):  # from its variables
         new.finalize_state()
+
+
+def _random_states(layer: Any) -> list[Any]:
+    if not isinstance(layer, keras.layers.Layer):
+        return []
+    weights = {id(weight) for weight in layer.weights}
+    return [variable for variable in layer.variables if id(variable) not in weights]

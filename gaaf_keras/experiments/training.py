@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import gaaf_keras
+from gaaf_keras._version import __version__
 from gaaf_keras.experiments import datasets, files, models
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
 from gaaf_keras.experiments.strategies import device_names, get_strategy
@@ -266,7 +267,7 @@ def _description(
         "replicas": strategy.num_replicas_in_sync,
         "devices": device_names(strategy),
         "versions": {
-            "gaaf_keras": gaaf_keras.__version__,
+            "gaaf_keras": __version__,
             "keras": keras.__version__,
             "python": platform.python_version(),
             "tensorflow": tf.__version__,

@@ -3,6 +3,7 @@
     python train.py --suite=digits
     python train.py --dataset=mnist --download --activation=gaaf_tanh --runs=5
     python train.py --dataset=cifar10 --model=cnn --batch_norm --activation=gaaf_relu
+    python train.py --dataset=mnist --init_from=model.keras --accelerate
 
 Prints progress and a table, and writes models, histories and results to
 --output_dir. Test data is scored once, at the epoch with the best validation
@@ -49,6 +50,15 @@ TRAINING_FLAGS = [
         "augment",
         None,
         "Flip and shift the training images. By default for CIFAR only.",
+    ),
+    flags.DEFINE_string(
+        "init_from",
+        None,
+        "Start from the model in this .keras file, instead of a new one. It gets raw "
+        "pixels, from 0 to 255, and must return logits or a softmax.",
+    ),
+    flags.DEFINE_bool(
+        "accelerate", False, "Accelerate the activations of the model in --init_from."
     ),
     flags.DEFINE_enum("model", "mlp", ["mlp", "cnn"], "The network."),
     flags.DEFINE_list(

@@ -101,6 +101,13 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         (["--output_dir=full"], "output_dir 'full' is not empty"),
         (["--suite=digits", "--activation=relu"], "The suite 'digits' sets activation"),
         (["--suite=cifar100", "--data_dir=."], "Data set 'cifar100' is not"),
+        (["--accelerate"], "accelerate converts the model in init_from"),
+        (["--init_from=no.keras"], "init_from must be a .keras file"),
+        (["--init_from=a.keras", "--model=cnn"], "model would describe a new model"),
+        (
+            ["--suite=digits", "--init_from=a.keras"],
+            "The suite 'digits' sets init",
+        ),
     ],
 )
 def test_more_mistakes(flags, message, tmp_path, monkeypatch):
@@ -164,4 +171,33 @@ def test_cnn_with_batch_norm_on_tfds_data(tmp_path, data_dir):
     assert (
         json.loads((tmp_path / "new" / "result.json").read_text())["test_examples"]
         == 37
+    )
+
+
+def test_from_a_model_to_its_accelerated_export(tmp_path):
+    import keras
+    import tensorflow as tf
+
+    layers = [
+        keras.Input((8, 8, 1)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(16, activation="relu", name="hidden"),
+        keras.layers.Dense(10, activation="softmax"),
+    ]
+    keras.Sequential(layers, name="own").save(tmp_path / "own.keras")
+    done = train(
+        *("--init_from=own.keras", "--accelerate", "--learning_rate=0.01"),
+        *("--epochs=4", "--output_dir=new"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "own: 1 of 2 activations accelerated" in done.stdout
+    result = json.loads((tmp_path / "new" / "result.json").read_text())
+    assert result["test_accuracy"] > 0.5
+    trained = keras.saving.load_model(tmp_path / "new" / "model.keras")
+    assert trained.get_layer("hidden").activation.name == "hidden_activation"
+    loaded = tf.saved_model.load(str(tmp_path / "new" / "saved_model"))
+    x = np.random.default_rng(0).uniform(0, 16, (5, 8, 8, 1)).astype("float32")
+    np.testing.assert_allclose(
+        loaded.serve(x), trained.predict(x, verbose=0), atol=1e-5
     )

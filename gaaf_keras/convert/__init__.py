@@ -11,7 +11,7 @@ from gaaf_keras import shapes as shape_functions
 from gaaf_keras._checks import non_negative_number
 from gaaf_keras.activations import AcceleratedActivation, gaaf_relu, gaaf_tanh
 from gaaf_keras.convert.copying import Site, copy_model
-from gaaf_keras.convert.graph import is_graph, same_again
+from gaaf_keras.convert.graph import is_graph, require_graph, same_again
 from gaaf_keras.convert.report import Conversion, ConversionReport
 from gaaf_keras.convert.selection import as_selectors, last_operations, selects
 from gaaf_keras.kinds import name_of
@@ -96,13 +96,16 @@ def accelerate(
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
         (arXiv 1806.09783), section 3.
     """
+    require_graph(model)
     rule = _Acceleration(
         shapes=shapes if isinstance(shapes, Mapping) else None,
         shape=None if isinstance(shapes, Mapping) else shapes,
         strength=non_negative_number("strength", strength),
         unit_gain=unit_gain,
         selectors=as_selectors(layers),
-        outputs=set(last_operations(model)) if is_graph(model) else set(),
+        outputs={id(last) for last in last_operations(model)}
+        if is_graph(model)
+        else set(),
     )
     copy, exchanges = copy_model(model, rule)
     report = _report(model.name, exchanges, rule)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from gaaf_keras.activations import AcceleratedActivation
-from gaaf_keras.convert.graph import is_graph, rebuilt, same_again
+from gaaf_keras.convert.graph import is_graph, rebuilt, require_graph, same_again
 from gaaf_keras.convert.state import copy_state
 from gaaf_keras.kinds import is_activation_operation, name_of
 from gaaf_keras.layers import GAAF, accelerated_layers
@@ -60,13 +60,7 @@ def copy_model(model: Any, exchange: Exchange) -> tuple[Any, list[tuple[Site, An
         ValueError: If a layer cannot be made from its configuration, or makes
             activations that should be exchanged where its configuration does not show.
     """
-    if not is_graph(model):
-        raise TypeError(
-            "Argument `model` must be a Functional or Sequential model, whose layers "
-            "and connections are known. In a model class of your own, put GAAF layers "
-            "in its constructor, such as `Dense(64, activation=GAAF('relu'))`. "
-            f"Received: model={model} (of type {type(model).__name__})"
-        )
+    require_graph(model)
     strategy = getattr(model, "distribute_strategy", None)
     scope = contextlib.nullcontext() if strategy is None else strategy.scope()
     with scope, keras.saving.custom_object_scope(_objects_by_name(model)):

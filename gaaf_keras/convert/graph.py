@@ -17,6 +17,17 @@ def is_graph(model: Any) -> bool:
     return isinstance(model, keras.Sequential) or is_functional(model)
 
 
+def require_graph(model: Any) -> None:
+    """Raises if a model's layers and connections are not known."""
+    if not is_graph(model):
+        raise TypeError(
+            "Argument `model` must be a Functional or Sequential model, whose layers "
+            "and connections are known. In a model class of your own, put GAAF layers "
+            "in its constructor, such as `Dense(64, activation=GAAF('relu'))`. "
+            f"Received: model={model} (of type {type(model).__name__})"
+        )
+
+
 def rebuilt(model: Any, copy: Callable[[Any], Any]) -> Any:
     """Returns a model of other layers, connected like a given one.
 

@@ -40,19 +40,23 @@ def selects(selector: str | type | Callable[[Any], Any], site: Site) -> bool:
     return bool(selector(site.holders[-1]))
 
 
-def last_operations(model: Any) -> Iterator[int]:
-    """Yields the ids of the operations whose values are the outputs of a model."""
+def last_operations(model: Any) -> Iterator[Any]:
+    """Yields the layers and operations whose values are the outputs of a model.
+
+    Of nested models those inside, and in place of layers that only rearrange their
+    input those before them.
+    """
     if is_functional(model):
         for tensor in keras.tree.flatten(model.output):
             yield from _last_before(tensor)
         return
     for layer in reversed(model.layers):
         if not _passes_on(layer):
-            yield from last_operations(layer) if is_graph(layer) else [id(layer)]
+            yield from last_operations(layer) if is_graph(layer) else [layer]
             return
 
 
-def _last_before(tensor: Any) -> Iterator[int]:
+def _last_before(tensor: Any) -> Iterator[Any]:
     operation, node, _ = tensor._keras_history
     if is_graph(operation):
         yield from last_operations(operation)
@@ -60,7 +64,7 @@ def _last_before(tensor: Any) -> Iterator[int]:
         for below in operation._inbound_nodes[node].input_tensors:
             yield from _last_before(below)
     else:
-        yield id(operation)
+        yield operation
 
 
 def _passes_on(operation: Any) -> bool:

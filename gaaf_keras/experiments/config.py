@@ -9,6 +9,17 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
 STRATEGIES = ("auto", "one_device", "mirrored")
 
 
+# What describes a new model, and means nothing for one from a file.
+ARCHITECTURE = (
+    "model",
+    "hidden_units",
+    "width",
+    "activation",
+    "dropout",
+    "batch_norm",
+)
+
+
 class UsageError(ValueError):
     """Something the user asked for cannot be done; the message says what to do."""
 
@@ -27,6 +38,10 @@ class TrainingConfig:
             not held out for validation.
         augment: Whether to flip and shift training images. Defaults to yes for the
             CIFAR data sets and no for others.
+        init_from: A `.keras` file to start from, with its architecture and weights.
+            Defaults to a new model, as the next six attributes say; with a file they
+            are not used.
+        accelerate: Whether to accelerate the activations of the model in `init_from`.
         model: `"mlp"` or `"cnn"`.
         hidden_units: Widths of the MLP's hidden layers.
         width: Channels of the first stage of the CNN.
@@ -56,6 +71,8 @@ class TrainingConfig:
     download: bool = False
     train_examples: int | None = None
     augment: bool | None = None
+    init_from: str | None = None
+    accelerate: bool = False
     model: str = "mlp"
     hidden_units: tuple[int, ...] = (512, 256, 256)
     width: int = 64
@@ -74,6 +91,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden_units", tuple(self.hidden_units))
+        if self.accelerate and self.init_from is None:
+            raise UsageError(
+                "accelerate converts the model in init_from, which is missing. For a "
+                "new model choose an activation such as gaaf_tanh."
+            )
         self._require_choice("model", MODELS)
         self._require_choice("activation", ACTIVATIONS)
         self._require_choice("optimizer", OPTIMIZERS)

@@ -5,12 +5,17 @@ the model's first layer, so that an exported model needs no preprocessing.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from gaaf_keras.convert import ConversionReport, accelerate
+from gaaf_keras.convert.graph import is_graph
+from gaaf_keras.convert.selection import last_operations
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
 from gaaf_keras.experiments.datasets import ImageData
+from gaaf_keras.kinds import is_activation_operation, name_of
 from gaaf_keras.layers import GAAFReLU, GAAFTanh
 
 _CNN_STAGES = 3
@@ -123,7 +128,13 @@ def cnn(
 
 
 def build(config: TrainingConfig, data: ImageData) -> keras.Model:
-    """Returns the model that a configuration asks for, sized for its data."""
+    """Returns the model that a configuration asks for, sized for its data.
+
+    Raises:
+        UsageError: If the model in a file cannot be read, accelerated or used.
+    """
+    if config.init_from is not None:
+        return _from_file(config, data)[0]
     arguments: dict[str, Any] = {
         "input_shape": data.train.images.shape[1:],
         "classes": data.classes,
@@ -138,14 +149,89 @@ def build(config: TrainingConfig, data: ImageData) -> keras.Model:
     return cnn(width=config.width, **arguments)
 
 
-def require_fit(config: TrainingConfig, data: ImageData) -> None:
-    """Raises a `UsageError` if the data's images are too small for the model."""
+def require_fit(config: TrainingConfig, data: ImageData) -> ConversionReport | None:
+    """Raises a `UsageError` if the model and the data's images do not fit.
+
+    Returns:
+        What `--accelerate` changes in the model, None without it.
+    """
+    if config.init_from is not None:
+        return _from_file(config, data)[1]
     height, width = data.train.images.shape[1:3]
     smallest = 2**_CNN_STAGES
     if config.model == "cnn" and min(height, width) < smallest:
         raise UsageError(
             f"The cnn halves images {_CNN_STAGES} times and needs at least {smallest}x"
             f"{smallest} pixels. Data set '{data.name}' has {height}x{width}."
+        )
+    return None
+
+
+def ends_in_softmax(model: keras.Model) -> bool:
+    """Whether a model's outputs are probabilities; otherwise they are logits.
+
+    Raises:
+        UsageError: If they are neither.
+    """
+    names = set()
+    for last in last_operations(model):
+        activation = last if is_activation_operation(last) else None
+        names.add(name_of(activation or getattr(last, "activation", None)))
+    if names - {"softmax"} and names - {"linear"}:
+        raise UsageError(
+            f"Model '{model.name}' must end in a softmax or a linear layer with an "
+            f"output a class. Its outputs are: {', '.join(sorted(names))}."
+        )
+    return names == {"softmax"}
+
+
+def _from_file(
+    config: TrainingConfig, data: ImageData
+) -> tuple[keras.Model, ConversionReport | None]:
+    """Returns the model in `config.init_from`, accelerated if that is asked for."""
+    path = Path(str(config.init_from)).expanduser()
+    if path.suffix != ".keras" or not path.is_file():
+        raise UsageError(
+            "init_from must be a .keras file, as `model.save` writes it. "
+            f"Received: '{path}'"
+        )
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:  # what can be wrong with a file is without number
+        raise UsageError(f"init_from '{path}' cannot be loaded: {error}") from error
+    if not is_graph(model) or not model.built:
+        raise UsageError(
+            f"init_from '{path}' must hold a Functional or Sequential model with a "
+            f"known input. It holds: {model}"
+        )
+    _require_shapes(model, data, path)
+    ends_in_softmax(model)
+    if not config.accelerate:
+        return model, None
+    try:
+        return accelerate(model, verbose=False, return_report=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"init_from '{path}' cannot be accelerated: {error}"
+        ) from error
+
+
+def _require_shapes(model: keras.Model, data: ImageData, path: Path) -> None:
+    """Raises if a model is not one for the images and classes of a data set."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise UsageError(
+            f"init_from '{path}' must have one input and one output. It has "
+            f"{len(model.inputs)} and {len(model.outputs)}."
+        )
+    wanted = tuple(data.train.images.shape[1:])
+    takes, gives = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
+    fits = len(takes) == len(wanted) and all(
+        size in (None, image) for size, image in zip(takes, wanted, strict=True)
+    )
+    if not fits or gives != (data.classes,):
+        raise UsageError(
+            f"init_from '{path}' maps {takes} to {gives}; data set '{data.name}' has "
+            f"images of shape {wanted} and {data.classes} classes."
         )
 
 

@@ -12,7 +12,7 @@ import keras
 from rich.table import Table
 
 from gaaf_keras.experiments import files
-from gaaf_keras.experiments.config import TrainingConfig, UsageError
+from gaaf_keras.experiments.config import ARCHITECTURE, TrainingConfig, UsageError
 from gaaf_keras.experiments.progress import ProgressView
 from gaaf_keras.experiments.training import (
     TrainingResult,
@@ -134,16 +134,26 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
         raise UsageError(f"runs must be 1 or greater. Received: {runs}")
     if suite is None:
         config = TrainingConfig(**given)
-        _require_use(given, config.model)
-        return Plan(
-            f"{config.dataset}, {config.model}", {config.activation: config}, runs
-        )
+        if config.init_from is None:
+            _require_use(given, config.model)
+            model, variant = config.model, config.activation
+        else:
+            _require_no_architecture(given)
+            model = Path(config.init_from).name
+            variant = "accelerated" if config.accelerate else "as it is"
+        return Plan(f"{config.dataset}, {model}", {variant: config}, runs)
     if suite not in SUITES:
         raise UsageError(
             f"suite must be one of {', '.join(SUITES)}. Received: {suite!r}"
         )
     definition = SUITES[suite]
-    fixed = {"dataset", "model", *definition.fields_set_by_variants()}
+    fixed = {
+        "dataset",
+        "model",
+        "init_from",
+        "accelerate",
+        *definition.fields_set_by_variants(),
+    }
     clash = sorted(fixed.intersection(given))
     if clash:
         raise UsageError(
@@ -168,6 +178,16 @@ def _require_use(given: Mapping[str, Any], model: str) -> None:
         raise UsageError(f"{unused} has no effect on the {model}. Leave it out.")
 
 
+def _require_no_architecture(given: Mapping[str, Any]) -> None:
+    """Raises if a field is given that a model from a file has already."""
+    unused = [name for name in ARCHITECTURE if name in given]
+    if unused:
+        raise UsageError(
+            f"{' and '.join(unused)} would describe a new model, but this one comes "
+            "from init_from. Leave one or the other out."
+        )
+
+
 def run(plan: Plan, output_dir: Path) -> Path:
     """Trains everything in a plan and writes and prints what came out.
 
@@ -184,13 +204,14 @@ def run(plan: Plan, output_dir: Path) -> Path:
             before anything is written.
     """
     trainings = plan.trainings(output_dir)
-    for config in plan.variants.values():
-        prepare(config)
+    notes = [prepare(config).note for config in plan.variants.values()]
     files.new_folder(output_dir)
     results: dict[str, list[TrainingResult]] = {name: [] for name in plan.variants}
     several = len(trainings) > 1
     epochs = max(config.epochs for config in plan.variants.values())
     with ProgressView(len(trainings), epochs) as view:
+        for note in filter(None, notes):
+            view.console.print(note)
         for number, (name, config) in enumerate(trainings, start=1):
             label = f"[{number}/{len(trainings)}] {name}, seed {config.seed}"
             result = train_and_evaluate(config, [view.callback(label)])

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -95,7 +95,7 @@ def train_and_evaluate(
     print(result.test_accuracy)
     ```
     """
-    strategy, data = prepare(config)
+    strategy, data, _ = prepare(config)
     folder = None if config.output_dir is None else files.new_folder(config.output_dir)
     if folder is not None:
         files.write_json(folder / "config.json", _description(config, strategy))
@@ -107,7 +107,9 @@ def train_and_evaluate(
         model = models.build(config, data)
         model.compile(
             optimizer=_optimizer(config),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss=keras.losses.SparseCategoricalCrossentropy(
+                from_logits=not models.ends_in_softmax(model)
+            ),
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
             # Several steps at once crash Keras on several replicas.
             steps_per_execution=(
@@ -153,9 +155,21 @@ def train_and_evaluate(
     return result
 
 
-def prepare(
-    config: TrainingConfig,
-) -> tuple[tf.distribute.Strategy, datasets.ImageData]:
+class Prepared(NamedTuple):
+    """What a training needs, found to be there.
+
+    Attributes:
+        strategy: Where it runs.
+        data: What it runs on.
+        note: What is good to know beforehand, to be printed; None for nothing.
+    """
+
+    strategy: tf.distribute.Strategy
+    data: datasets.ImageData
+    note: Any
+
+
+def prepare(config: TrainingConfig) -> Prepared:
     """Returns the strategy and the data of a training, or says why it cannot run.
 
     Raises:
@@ -182,8 +196,9 @@ def prepare(
             f"batch_size must be at most {len(data.train)}, the number of training "
             f"examples. Received: {config.batch_size}"
         )
-    models.require_fit(config, data)
-    return strategy, data
+    with strategy.scope():
+        note = models.require_fit(config, data)
+    return Prepared(strategy, data, note)
 
 
 def accuracy(model: keras.Model, split: datasets.Split, replicas: int = 1) -> float:

@@ -1,13 +1,17 @@
 """The paper's networks: their layers, their sizes, what they compute."""
 
 import itertools
+import re
 
 import keras
 import numpy as np
 import pytest
 
-from gaaf_keras import GAAFReLU, GAAFTanh
+from gaaf_keras import GAAF, GAAFReLU, GAAFTanh
 from gaaf_keras.experiments import TrainingConfig, UsageError, datasets, models
+
+LAYERS = keras.layers
+SOFTMAX = LAYERS.Softmax()
 
 
 def kinds(model):
@@ -95,3 +99,105 @@ def test_images_too_small_for_the_cnn_are_refused():
     with pytest.raises(UsageError, match=r"8x8.*'tiny' has 4x9"):
         models.require_fit(TrainingConfig(model="cnn"), data)
     models.require_fit(TrainingConfig(model="mlp"), data)
+
+
+def saved(model, folder):
+    path = folder / "start.keras"
+    model.save(path)
+    return str(path)
+
+
+def own_model(input_shape=(8, 8, 1), classes=10, activation="softmax"):
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            keras.layers.Rescaling(1 / 16),
+            keras.layers.Flatten(),
+            keras.layers.Dense(12, activation="tanh", name="hidden"),
+            keras.layers.Dense(classes, activation=activation, name="last"),
+        ],
+        name="own",
+    )
+
+
+@pytest.mark.parametrize("accelerate", [False, True])
+def test_starting_from_a_file(accelerate, tmp_path):
+    model = own_model()
+    path = saved(model, tmp_path)
+    config = TrainingConfig(init_from=path, accelerate=accelerate)
+    data = datasets.load("digits")
+    report = models.require_fit(config, data)
+    assert (report is not None) == accelerate
+    built = models.build(config, data)
+    assert isinstance(built.get_layer("hidden").activation, GAAF) == accelerate
+    for ours, theirs in zip(built.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("make", "softmax"),
+    [
+        (own_model, True),
+        (lambda: own_model(activation=None), False),
+        (lambda: keras.Sequential([own_model(), keras.layers.Identity()]), True),
+        (
+            lambda: keras.Sequential([own_model(activation=None), LAYERS.Softmax()]),
+            True,
+        ),
+        (
+            lambda: keras.Sequential(
+                [
+                    own_model(activation=None),
+                    LAYERS.Activation("softmax"),
+                    LAYERS.Activation("linear", dtype="float32"),
+                ]
+            ),
+            True,
+        ),
+    ],
+)
+def test_logits_or_probabilities(make, softmax):
+    assert models.ends_in_softmax(make()) == softmax
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: own_model((28, 28, 1)),
+            "maps (28, 28, 1) to (10,); data set",
+        ),
+        (lambda: own_model(classes=3), "maps (8, 8, 1) to (3,)"),
+        (lambda: own_model(activation="sigmoid"), "must end in a softmax or a linear"),
+        (lambda: keras.Sequential([LAYERS.Dense(10)]), "with a known input"),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((8, 8, 1)), LAYERS.Flatten(), LAYERS.Dense(10)]
+            ),
+            "cannot be accelerated: There is nothing to accelerate",
+        ),
+        (
+            lambda: keras.Model(
+                inputs := [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))],
+                LAYERS.Dense(10)(LAYERS.Flatten()(LAYERS.Add()(inputs))),
+            ),
+            "must have one input and one output. It has 2 and 1",
+        ),
+    ],
+)
+def test_files_that_cannot_be_used(make, message, tmp_path):
+    config = TrainingConfig(init_from=saved(make(), tmp_path), accelerate=True)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        models.require_fit(config, datasets.load("digits"))
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "broken.keras").write_bytes(b"no zip archive")
+    data = datasets.load("digits")
+    for name, message in (
+        ("none.keras", "must be a .keras file"),
+        ("broken.keras", "cannot be loaded"),
+    ):
+        config = TrainingConfig(init_from=str(tmp_path / name))
+        with pytest.raises(UsageError, match=message):
+            models.require_fit(config, data)

@@ -67,11 +67,39 @@ TRAINING_FLAGS = [
     flags.DEFINE_integer(
         "width", 64, "Channels of the first stage of the cnn.", lower_bound=1
     ),
-    flags.DEFINE_enum(
+    flags.DEFINE_string(
         "activation",
         "gaaf_tanh",
-        ["tanh", "relu", "gaaf_tanh", "gaaf_relu"],
-        "The hidden activation.",
+        "The hidden activation: tanh, relu, sigmoid, elu, gelu, silu, ... or, "
+        "accelerated, gaaf_tanh, gaaf_relu, gaaf_sigmoid, ...",
+    ),
+    flags.DEFINE_string(
+        "shape",
+        None,
+        "Shape function of accelerated activations: gaussian, shifted_sigmoid, "
+        "constant, b_silu, nelu, helu, leaky or linear, with parameters as in "
+        "'gaussian(width=3)'. By default that of the activation.",
+    ),
+    flags.DEFINE_float(
+        "strength", 1.0, "Factor on the shape function.", lower_bound=0.0
+    ),
+    flags.DEFINE_bool(
+        "unit_gain",
+        False,
+        "Scale accelerated derivatives down to the largest of the plain activation.",
+    ),
+    flags.DEFINE_float(
+        "frequency",
+        None,
+        "The paper's literal formula with a sawtooth of so many teeth a unit. By "
+        "default its limit, the exact gradient.",
+    ),
+    flags.DEFINE_enum(
+        "acceleration_schedule",
+        "constant",
+        ["constant", "linear", "cosine", "warm_up"],
+        "How the strength changes over --epochs: constant, down to 0, or up from 0 in "
+        "the first tenth.",
     ),
     flags.DEFINE_float(
         "dropout",

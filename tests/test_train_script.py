@@ -64,7 +64,8 @@ def test_flags_are_those_of_the_configuration():
         return tuple(script.FLAGS[flag.name].parser.enum_values)
 
     assert choices(flags["model"]) == config.MODELS
-    assert choices(flags["activation"]) == config.ACTIVATIONS
+    schedules = choices(flags["acceleration_schedule"])
+    assert schedules == config.ACCELERATION_SCHEDULES
     assert choices(flags["optimizer"]) == config.OPTIMIZERS
     assert choices(flags["strategy"]) == config.STRATEGIES
     assert choices(script._SUITE) == tuple(suites.SUITES)
@@ -94,6 +95,13 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--activation=gaaf_tan"], "activation must be one of tanh, relu, sigmoid"),
+        (["--shape=gausian"], "Argument `shape` must be a shape function: one of"),
+        (["--shape=gaussian(with=3)"], "Argument `shape` must have parameters as in"),
+        (["--shape=helu", "--activation=gaaf_mish"], "A shape made from a total deriv"),
+        (["--strength=2", "--activation=tanh"], "strength would have no effect"),
+        (["--unit_gain", "--frequency=100"], "Arguments `frequency` and `unit_gain`"),
+        (["--frequency=0"], "frequency must be above 0"),
         (["--dropout=1"], "dropout must be from 0 to below 1"),
         (["--hidden_units=5,x"], "--hidden_units must be whole numbers"),
         (["--dataset=mnist", "--data_dir=nowhere"], "data_dir 'nowhere' is not"),

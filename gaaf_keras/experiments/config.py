@@ -4,7 +4,29 @@ import dataclasses
 import math
 
 MODELS = ("mlp", "cnn")
-ACTIVATIONS = ("tanh", "relu", "gaaf_tanh", "gaaf_relu")
+# Those with a default shape, each also with "gaaf_" before it: accelerated.
+BASE_ACTIVATIONS = (
+    "tanh",
+    "relu",
+    "sigmoid",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "softplus",
+    "softsign",
+    "leaky_relu",
+    "relu6",
+    "hard_tanh",
+    "hard_sigmoid",
+    "hard_silu",
+    "mish",
+    "celu",
+    "squareplus",
+    "log_sigmoid",
+)
+ACTIVATIONS = (*BASE_ACTIVATIONS, *(f"gaaf_{name}" for name in BASE_ACTIVATIONS))
+ACCELERATION_SCHEDULES = ("constant", "linear", "cosine", "warm_up")
 OPTIMIZERS = ("sgd", "momentum", "adam")
 STRATEGIES = ("auto", "one_device", "mirrored")
 
@@ -17,6 +39,14 @@ ARCHITECTURE = (
     "activation",
     "dropout",
     "batch_norm",
+)
+# What describes an acceleration, and means nothing without one.
+ACCELERATION = (
+    "shape",
+    "strength",
+    "unit_gain",
+    "frequency",
+    "acceleration_schedule",
 )
 
 
@@ -45,10 +75,20 @@ class TrainingConfig:
         model: `"mlp"` or `"cnn"`.
         hidden_units: Widths of the MLP's hidden layers.
         width: Channels of the first stage of the CNN.
-        activation: Hidden activation: `"tanh"`, `"relu"`, `"gaaf_tanh"` or
-            `"gaaf_relu"`.
+        activation: Hidden activation: the name of a Keras activation that has a
+            default shape, or of its accelerated form, such as `"gaaf_tanh"`.
         dropout: Rate of the dropout layers, from 0 (none) to below 1.
         batch_norm: Whether to normalise before each hidden activation.
+        shape: Shape function of the accelerated activations, as
+            `gaaf_keras.shapes.get` takes it: `"b_silu"`, `"gaussian(width=3)"`.
+            Defaults to that of the activation.
+        strength: Factor on the shape, 0 or greater.
+        unit_gain: Whether to scale the derivative down to the largest of the plain
+            activation.
+        frequency: None for the exact gradient, K for the paper's literal formula.
+        acceleration_schedule: How the strength changes over `epochs` epochs:
+            `"constant"`, to 0 in a straight line (`"linear"`) or a half cosine
+            (`"cosine"`), or up from 0 over the first tenth (`"warm_up"`).
         optimizer: `"sgd"`, `"momentum"` (SGD with momentum 0.9) or `"adam"`.
         learning_rate: Step size, greater than 0.
         batch_size: Global batch: examples a step, over all replicas.
@@ -79,6 +119,11 @@ class TrainingConfig:
     activation: str = "gaaf_tanh"
     dropout: float = 0.0
     batch_norm: bool = False
+    shape: str | None = None
+    strength: float = 1.0
+    unit_gain: bool = False
+    frequency: float | None = None
+    acceleration_schedule: str = "constant"
     optimizer: str = "sgd"
     learning_rate: float = 0.1
     batch_size: int = 128
@@ -98,6 +143,7 @@ class TrainingConfig:
             )
         self._require_choice("model", MODELS)
         self._require_choice("activation", ACTIVATIONS)
+        self._require_choice("acceleration_schedule", ACCELERATION_SCHEDULES)
         self._require_choice("optimizer", OPTIMIZERS)
         self._require_choice("strategy", STRATEGIES)
         for name in ("width", "batch_size", "epochs", "patience"):
@@ -115,7 +161,17 @@ class TrainingConfig:
             0 < self.learning_rate < math.inf,
             "be finite and greater than 0",
         )
+        self._require("strength", 0 <= self.strength < math.inf, "be 0 or greater")
+        if self.frequency is not None:
+            self._require("frequency", 0 < self.frequency < math.inf, "be above 0")
         self._require("seed", 0 <= self.seed < 2**32, "be from 0 to 2**32 - 1")
+
+    @property
+    def accelerates(self) -> bool:
+        """Whether the model is one that this configuration accelerates."""
+        if self.init_from is None:
+            return self.activation.startswith("gaaf_")
+        return self.accelerate
 
     def _require_choice(self, name: str, choices: tuple[str, ...]) -> None:
         self._require(

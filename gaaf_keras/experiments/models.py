@@ -16,7 +16,7 @@ from gaaf_keras.convert.selection import last_operations
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
 from gaaf_keras.experiments.datasets import ImageData
 from gaaf_keras.kinds import is_activation_operation, name_of
-from gaaf_keras.layers import GAAFReLU, GAAFTanh
+from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
 
 _CNN_STAGES = 3
 _CONVOLUTIONS_A_STAGE = 2
@@ -43,8 +43,10 @@ def mlp(
         classes: How many classes there are: the size of the output.
         hidden_units: Widths of the hidden layers. The default is inferred from the
             ranges of the initial weights in the paper's figure 1.
-        activation: Hidden activation: `"gaaf_tanh"`, `"gaaf_relu"`, or anything
-            that `keras.layers.Activation` takes.
+        activation: Hidden activation: a layer, of which every hidden layer gets a
+            copy, such as `GAAF("tanh", Gaussian(3.0))`; `"gaaf_NAME"` for the
+            accelerated form of an activation; or anything that
+            `keras.layers.Activation` takes.
         dropout: Rate of the dropout after each hidden activation, 0 for none.
         batch_norm: Whether to normalise before each hidden activation.
         mean: What to subtract from the pixels, a value a channel.
@@ -87,8 +89,10 @@ def cnn(
         input_shape: Height, width and channels of an image, at least 8x8.
         classes: How many classes there are: the size of the output.
         width: Channels of the first stage.
-        activation: Hidden activation: `"gaaf_tanh"`, `"gaaf_relu"`, or anything
-            that `keras.layers.Activation` takes.
+        activation: Hidden activation: a layer, of which every hidden layer gets a
+            copy, such as `GAAF("tanh", Gaussian(3.0))`; `"gaaf_NAME"` for the
+            accelerated form of an activation; or anything that
+            `keras.layers.Activation` takes.
         dropout: Dropout rate, 0 for none.
         batch_norm: Whether to normalise before each hidden activation.
         mean: What to subtract from the pixels, a value a channel.
@@ -135,10 +139,19 @@ def build(config: TrainingConfig, data: ImageData) -> keras.Model:
     """
     if config.init_from is not None:
         return _from_file(config, data)[0]
+    activation: Any = config.activation
+    if config.accelerates:
+        activation = _gaaf_layer(
+            activation.removeprefix("gaaf_"),
+            shape=config.shape,
+            strength=config.strength,
+            unit_gain=config.unit_gain,
+            frequency=config.frequency,
+        )
     arguments: dict[str, Any] = {
         "input_shape": data.train.images.shape[1:],
         "classes": data.classes,
-        "activation": config.activation,
+        "activation": activation,
         "dropout": config.dropout,
         "batch_norm": config.batch_norm,
         "mean": data.mean,
@@ -164,6 +177,10 @@ def require_fit(config: TrainingConfig, data: ImageData) -> ConversionReport | N
             f"The cnn halves images {_CNN_STAGES} times and needs at least {smallest}x"
             f"{smallest} pixels. Data set '{data.name}' has {height}x{width}."
         )
+    try:
+        build(config, data)
+    except ValueError as error:  # a shape that does not exist, or does not fit
+        raise UsageError(str(error)) from error
     return None
 
 
@@ -209,7 +226,14 @@ def _from_file(
     if not config.accelerate:
         return model, None
     try:
-        return accelerate(model, verbose=False, return_report=True)
+        return accelerate(
+            model,
+            config.shape,
+            config.strength,
+            unit_gain=config.unit_gain,
+            verbose=False,
+            return_report=True,
+        )
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"init_from '{path}' cannot be accelerated: {error}"
@@ -250,11 +274,18 @@ def _activate(x: Any, index: int, activation: Any, batch_norm: bool) -> Any:
         # Keras's default momentum of 0.99 takes hundreds of steps to forget the start.
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"batch_norm_{index}")(x)
     name = f"activation_{index}"
-    if activation == "gaaf_tanh":
-        return GAAFTanh(name=name)(x)
-    if activation == "gaaf_relu":
-        return GAAFReLU(name=name)(x)
+    if isinstance(activation, str) and activation.startswith("gaaf_"):
+        activation = _gaaf_layer(activation.removeprefix("gaaf_"))
+    if isinstance(activation, keras.layers.Layer):
+        config = {**activation.get_config(), "name": name}
+        return type(activation).from_config(config)(x)
     return keras.layers.Activation(activation, name=name)(x)
+
+
+def _gaaf_layer(base: str, **arguments: Any) -> GAAF:
+    """Returns the accelerated form of an activation."""
+    own_class = {"tanh": GAAFTanh, "relu": GAAFReLU}.get(base)
+    return GAAF(base, **arguments) if own_class is None else own_class(**arguments)
 
 
 def _drop(x: Any, index: int, rate: float) -> Any:

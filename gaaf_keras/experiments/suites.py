@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,12 @@ import keras
 from rich.table import Table
 
 from gaaf_keras.experiments import files
-from gaaf_keras.experiments.config import ARCHITECTURE, TrainingConfig, UsageError
+from gaaf_keras.experiments.config import (
+    ACCELERATION,
+    ARCHITECTURE,
+    TrainingConfig,
+    UsageError,
+)
 from gaaf_keras.experiments.progress import ProgressView
 from gaaf_keras.experiments.training import (
     TrainingResult,
@@ -134,6 +139,7 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
         raise UsageError(f"runs must be 1 or greater. Received: {runs}")
     if suite is None:
         config = TrainingConfig(**given)
+        _require_acceleration(given, [config])
         if config.init_from is None:
             _require_use(given, config.model)
             model, variant = config.model, config.activation
@@ -161,14 +167,12 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
             f"{'them' if len(clash) > 1 else 'it'} out, or train without a suite."
         )
     _require_use(given, definition.common["model"])
-    return Plan(
-        definition.title,
-        {
-            name: TrainingConfig(**{**definition.common, **given, **variant})
-            for name, variant in definition.variants.items()
-        },
-        runs,
-    )
+    variants = {
+        name: TrainingConfig(**{**definition.common, **given, **variant})
+        for name, variant in definition.variants.items()
+    }
+    _require_acceleration(given, variants.values())
+    return Plan(definition.title, variants, runs)
 
 
 def _require_use(given: Mapping[str, Any], model: str) -> None:
@@ -176,6 +180,23 @@ def _require_use(given: Mapping[str, Any], model: str) -> None:
     unused = "hidden_units" if model == "cnn" else "width"
     if unused in given:
         raise UsageError(f"{unused} has no effect on the {model}. Leave it out.")
+
+
+def _require_acceleration(
+    given: Mapping[str, Any], configs: Iterable[TrainingConfig]
+) -> None:
+    """Raises if a field is given that only accelerated activations have."""
+    unused = [name for name in ACCELERATION if name in given]
+    if unused and not any(config.accelerates for config in configs):
+        raise UsageError(
+            f"{' and '.join(unused)} would have no effect, since nothing is "
+            "accelerated. Choose an activation such as gaaf_tanh, or accelerate."
+        )
+    if "frequency" in given and given.get("accelerate"):
+        raise UsageError(
+            "frequency cannot be used with accelerate, which keeps a model's outputs "
+            "as they are. Leave it out."
+        )
 
 
 def _require_no_architecture(given: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -237,11 +237,24 @@ def _callbacks(
             restore_best_weights=True,
         ),
     ]
+    if config.acceleration_schedule != "constant":
+        callbacks.append(gaaf_keras.AccelerationSchedule(_strengths(config)))
     if folder is not None:
         callbacks.append(
             keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)
         )
     return callbacks
+
+
+def _strengths(config: TrainingConfig) -> Callable[[int], float]:
+    """Returns the strength as a function of the epoch, counted from 0."""
+    schedules = keras.optimizers.schedules
+    if config.acceleration_schedule == "linear":
+        return schedules.PolynomialDecay(config.strength, config.epochs, 0.0)
+    if config.acceleration_schedule == "cosine":
+        return schedules.CosineDecay(config.strength, config.epochs)
+    rise = max(1, round(config.epochs / 10))
+    return lambda epoch: config.strength * min(1.0, epoch / rise)
 
 
 class _History(keras.callbacks.Callback):

@@ -17,6 +17,7 @@ class Lorentzian(gaaf_keras.shapes.Shape):
 ```
 """
 
+import ast
 import math
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +61,7 @@ __all__ = [
     "nelu",
 ]
 
-_BY_NAME: dict[str, Callable[[], Shape]] = {
+_BY_NAME: dict[str, Callable[..., Shape]] = {
     "gaussian": Gaussian,
     "shifted_sigmoid": ShiftedSigmoid,
     "constant": Constant,
@@ -99,8 +100,9 @@ def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[...
     """Returns a shape function from a name, a configuration or a callable.
 
     Args:
-        identifier: A name, such as `"gaussian"` or `"b_silu"` (with its default
-            parameters), a configuration made by
+        identifier: A name, such as `"gaussian"` or `"b_silu"`, with parameters if they
+            are not the default ones, as in `"gaussian(width=3.0)"`; a configuration
+            made by
             `keras.saving.serialize_keras_object`, or any callable of one tensor,
             which is returned as it is.
 
@@ -108,25 +110,50 @@ def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[...
         A callable of one tensor.
 
     Raises:
-        ValueError: If the name is unknown or the value cannot be a shape
-            function.
+        ValueError: If the name or a parameter is unknown, or the value cannot be a
+            shape function.
 
     Example:
     >>> from gaaf_keras import shapes
-    >>> shapes.get("gaussian")
-    Gaussian(width=2.0)
+    >>> shapes.get("gaussian"), shapes.get("gaussian(width=3)")
+    (Gaussian(width=2.0), Gaussian(width=3.0))
     """
-    if isinstance(identifier, str) and identifier in _BY_NAME:
-        return _BY_NAME[identifier]()
+    if isinstance(identifier, str):
+        named = _from_text(identifier)
+        if named is not None:
+            return named
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
     if callable(identifier) and not isinstance(identifier, type):
         return identifier
     raise ValueError(
         "Argument `shape` must be a shape function: one of the names "
-        f"{', '.join(map(repr, _BY_NAME))}, an object such as `Gaussian(width=2.0)`, "
+        f"{', '.join(map(repr, _BY_NAME))}, perhaps with parameters as in "
+        "'gaussian(width=3.0)', an object such as `Gaussian(width=2.0)`, "
         f"or a callable of one tensor. Received: shape={identifier!r}"
     )
+
+
+def _from_text(text: str) -> Shape | None:
+    """Returns the shape that `name` or `name(parameter=value, ...)` stands for."""
+    name, opened, rest = text.strip().partition("(")
+    if name not in _BY_NAME:
+        return None
+    try:
+        call = ast.parse(f"{name}({rest if opened else ')'}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            return None
+        arguments = [ast.literal_eval(value) for value in call.args]
+        by_name = {
+            str(keyword.arg): ast.literal_eval(keyword.value)
+            for keyword in call.keywords
+        }
+        return _BY_NAME[name](*arguments, **by_name)
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(
+            "Argument `shape` must have parameters as in 'gaussian(width=3.0)'. "
+            f"Received: shape={text!r} ({error})"
+        ) from error
 
 
 def default_for(activation: Any) -> Shape:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import gaaf_keras
-from gaaf_keras import activations, gaaf
+from gaaf_keras import activations, gaaf, shapes
 from tests import reference
 from tests.gradients import points, value_and_gradient
 
@@ -38,3 +38,35 @@ def test_unknown_names_list_what_exists(identifier):
     with pytest.raises(ValueError, match=r"gaaf_tanh.*gaaf_gelu") as error:
         activations.get(identifier)
     assert f"identifier={identifier!r}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("gaussian", shapes.Gaussian(2.0)),
+        ("gaussian(width=3)", shapes.Gaussian(3.0)),
+        ("gaussian(3)", shapes.Gaussian(3.0)),
+        ("shifted_sigmoid(slope=4, shift=-0.5)", shapes.ShiftedSigmoid(4.0, -0.5)),
+        ("helu(alpha=1e-1)", shapes.helu(0.1)),
+        (" linear() ", shapes.linear()),
+    ],
+)
+def test_shapes_with_parameters(text, shape):
+    assert shapes.get(text) == shape
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gaussian(",
+        "gaussian(with=3)",
+        "gaussian(width=abs(3))",
+        "gaussian(-1)",
+        "gaussian(3) + 1",
+        "gaussian(3)(4)",
+        "gaussian(*[3])",
+    ],
+)
+def test_wrong_parameters_are_refused(text):
+    with pytest.raises(ValueError, match=r"shape"):
+        shapes.get(text)

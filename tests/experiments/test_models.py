@@ -7,8 +7,15 @@ import keras
 import numpy as np
 import pytest
 
-from gaaf_keras import GAAF, GAAFReLU, GAAFTanh
-from gaaf_keras.experiments import TrainingConfig, UsageError, datasets, models
+from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian
+from gaaf_keras.experiments import (
+    TrainingConfig,
+    UsageError,
+    config,
+    datasets,
+    models,
+)
+from gaaf_keras.layers import accelerated_layers
 
 LAYERS = keras.layers
 SOFTMAX = LAYERS.Softmax()
@@ -74,6 +81,41 @@ def test_any_activation(activation, kind):
     assert type(model.get_layer("activation_1")) is kind
 
 
+def test_activations_are_those_with_a_default_shape():
+    from gaaf_keras.shapes import _DEFAULTS
+
+    names = {function.__name__ for function in _DEFAULTS}
+    assert set(config.BASE_ACTIVATIONS) == names - {"linear"}
+
+
+@pytest.mark.parametrize("name", config.ACTIVATIONS)
+def test_every_activation_of_the_flag(name):
+    model = models.mlp((2, 2, 1), 3, (4,), activation=name)
+    layer = model.get_layer("activation_1")
+    assert isinstance(layer, GAAF) == name.startswith("gaaf_")
+    assert layer.activation.__name__ == name.removeprefix("gaaf_")
+
+
+def test_a_layer_is_copied_for_each_hidden_layer():
+    template = GAAF("elu", Gaussian(3.0), strength=0.5)
+    model = models.mlp((2, 2, 1), 3, (4, 4), activation=template)
+    first, second = (model.get_layer(f"activation_{i}") for i in (1, 2))
+    assert len({id(template), id(first), id(second)}) == 3
+    assert first.shape == second.shape == Gaussian(3.0)
+    assert first.strength == 0.5
+
+
+def test_the_method_as_configured():
+    data = datasets.load("digits")
+    given = {"shape": "gaussian(width=3)", "strength": 0.5, "unit_gain": True}
+    model = models.build(TrainingConfig(activation="gaaf_tanh", **given), data)
+    (layer, *_) = accelerated_layers(model)
+    assert (layer.shape, layer.strength) == (Gaussian(3.0), 0.5)
+    assert layer.get_config()["unit_gain"]
+    model = models.build(TrainingConfig(frequency=100.0), data)
+    assert accelerated_layers(model)[0].get_config()["frequency"] == 100.0
+
+
 def test_gaaf_and_plain_networks_compute_the_same():
     x = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype("float32")
     for make in (models.mlp, models.cnn):
@@ -124,11 +166,11 @@ def own_model(input_shape=(8, 8, 1), classes=10, activation="softmax"):
 def test_starting_from_a_file(accelerate, tmp_path):
     model = own_model()
     path = saved(model, tmp_path)
-    config = TrainingConfig(init_from=path, accelerate=accelerate)
+    given = TrainingConfig(init_from=path, accelerate=accelerate)
     data = datasets.load("digits")
-    report = models.require_fit(config, data)
+    report = models.require_fit(given, data)
     assert (report is not None) == accelerate
-    built = models.build(config, data)
+    built = models.build(given, data)
     assert isinstance(built.get_layer("hidden").activation, GAAF) == accelerate
     for ours, theirs in zip(built.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -186,9 +228,9 @@ def test_logits_or_probabilities(make, softmax):
     ],
 )
 def test_files_that_cannot_be_used(make, message, tmp_path):
-    config = TrainingConfig(init_from=saved(make(), tmp_path), accelerate=True)
+    given = TrainingConfig(init_from=saved(make(), tmp_path), accelerate=True)
     with pytest.raises(UsageError, match=re.escape(message)):
-        models.require_fit(config, datasets.load("digits"))
+        models.require_fit(given, datasets.load("digits"))
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -198,6 +240,6 @@ def test_files_that_cannot_be_read(tmp_path):
         ("none.keras", "must be a .keras file"),
         ("broken.keras", "cannot be loaded"),
     ):
-        config = TrainingConfig(init_from=str(tmp_path / name))
+        given = TrainingConfig(init_from=str(tmp_path / name))
         with pytest.raises(UsageError, match=message):
-            models.require_fit(config, data)
+            models.require_fit(given, data)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from gaaf_keras.experiments import (
     train_and_evaluate,
     training,
 )
+from gaaf_keras.layers import accelerated_layers
 
 SMALL = {"hidden_units": (16,), "epochs": 4, "batch_size": 63, "activation": "tanh"}
 
@@ -292,3 +294,30 @@ def test_seeds_start_from_other_weights():
 def test_augmentation_by_default_for_cifar(dataset, given, augments):
     config = TrainingConfig(dataset=dataset, augment=given)
     assert training._augments(config) is augments
+
+
+@pytest.mark.parametrize(
+    ("schedule", "strengths"),
+    [
+        ("linear", [2.0, 1.5, 1.0, 0.5]),
+        ("cosine", [2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5)]),
+        ("warm_up", [0.0, 2.0, 2.0, 2.0]),
+        ("constant", [2.0, 2.0, 2.0, 2.0]),
+    ],
+)
+def test_acceleration_schedules(schedule, strengths):
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(accelerated_layers(self.model)[0].strength)
+
+    config = TrainingConfig(
+        hidden_units=(4,),
+        epochs=4,
+        train_examples=200,
+        strength=2.0,
+        acceleration_schedule=schedule,
+    )
+    training.train_and_evaluate(config, [Watch()])
+    assert seen == pytest.approx(strengths, abs=1e-6)

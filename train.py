@@ -114,10 +114,44 @@ TRAINING_FLAGS = [
     flags.DEFINE_enum(
         "optimizer",
         "sgd",
-        ["sgd", "momentum", "adam"],
-        "The optimizer; momentum is sgd with momentum 0.9.",
+        ["sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "lion"],
+        "The optimizer; momentum and nesterov are sgd with momentum 0.9.",
     ),
-    flags.DEFINE_float("learning_rate", 0.1, "The step size.", lower_bound=0.0),
+    flags.DEFINE_list(
+        "learning_rate",
+        "0.1",
+        "The step size. Several, separated by commas, are all tried; the one with the "
+        "best validation accuracy is chosen.",
+    ),
+    flags.DEFINE_bool(
+        "scale_learning_rate", False, "Multiply the step size by batch_size / 128."
+    ),
+    flags.DEFINE_enum(
+        "learning_rate_schedule",
+        "constant",
+        ["constant", "cosine", "step"],
+        "How the step size changes over --epochs: constant, down to 0 in a half "
+        "cosine, or a tenth after half and a hundredth after three quarters.",
+    ),
+    flags.DEFINE_integer(
+        "warm_up_epochs",
+        0,
+        "Let the step size rise over so many epochs first.",
+        lower_bound=0,
+    ),
+    flags.DEFINE_float(
+        "weight_decay",
+        0.0,
+        "Share of the weights taken off in each step, times the step size.",
+        lower_bound=0.0,
+    ),
+    flags.DEFINE_float(
+        "label_smoothing",
+        0.0,
+        "Share of each label given to all classes evenly.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    ),
     flags.DEFINE_integer(
         "batch_size",
         128,
@@ -190,15 +224,24 @@ def _given_fields() -> dict[str, Any]:
     """Returns the training flags given on the command line, as config fields."""
     given = {flag.name: flag.value for flag in TRAINING_FLAGS if flag.present}
     if "hidden_units" in given:
-        try:
-            given["hidden_units"] = tuple(int(units) for units in given["hidden_units"])
-        except ValueError:
-            widths = ",".join(given["hidden_units"])
-            sys.exit(
-                "train.py: --hidden_units must be whole numbers separated by commas, "
-                f"such as 512,256,256. Received: {widths}"
-            )
+        given["hidden_units"] = _numbers(given, "hidden_units", int, "512,256,256")
+    if "learning_rate" in given:
+        given["learning_rate"] = _numbers(given, "learning_rate", float, "0.03,0.1")
     return given
+
+
+def _numbers(
+    given: dict[str, Any], name: str, kind: type, example: str
+) -> tuple[Any, ...]:
+    """Returns a flag's list as numbers, or ends with a sentence."""
+    try:
+        return tuple(kind(item) for item in given[name])
+    except ValueError:
+        sort = "whole numbers" if kind is int else "numbers"
+        sys.exit(
+            f"train.py: --{name} must be {sort} separated by commas, such as "
+            f"{example}. Received: {','.join(given[name])}"
+        )
 
 
 def _fresh_folder(name: str) -> str:

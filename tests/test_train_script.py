@@ -58,6 +58,8 @@ def test_flags_are_those_of_the_configuration():
         default = flag.default
         if name == "hidden_units":
             default = tuple(int(units) for units in default)
+        elif name == "learning_rate":
+            (default,) = map(float, default)
         assert default == fields[name].default, name
 
     def choices(flag):
@@ -67,6 +69,8 @@ def test_flags_are_those_of_the_configuration():
     schedules = choices(flags["acceleration_schedule"])
     assert schedules == config.ACCELERATION_SCHEDULES
     assert choices(flags["optimizer"]) == config.OPTIMIZERS
+    schedules = choices(flags["learning_rate_schedule"])
+    assert schedules == config.LEARNING_RATE_SCHEDULES
     assert choices(flags["strategy"]) == config.STRATEGIES
     assert choices(script._SUITE) == tuple(suites.SUITES)
 
@@ -101,6 +105,11 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         (["--shape=helu", "--activation=gaaf_mish"], "A shape made from a total deriv"),
         (["--strength=2", "--activation=tanh"], "strength would have no effect"),
         (["--unit_gain", "--frequency=100"], "Arguments `frequency` and `unit_gain`"),
+        (["--learning_rate=0.1,x"], "--learning_rate must be numbers separated by"),
+        (["--learning_rate=0.1,0.1"], "learning_rate must be different numbers"),
+        (["--learning_rate=0"], "learning_rate must be finite and greater than 0"),
+        (["--warm_up_epochs=100"], "warm_up_epochs must be from 0 to below epochs"),
+        (["--label_smoothing=1"], "label_smoothing must be from 0 to below 1"),
         (["--frequency=0"], "frequency must be above 0"),
         (["--dropout=1"], "dropout must be from 0 to below 1"),
         (["--hidden_units=5,x"], "--hidden_units must be whole numbers"),

@@ -27,7 +27,8 @@ BASE_ACTIVATIONS = (
 )
 ACTIVATIONS = (*BASE_ACTIVATIONS, *(f"gaaf_{name}" for name in BASE_ACTIVATIONS))
 ACCELERATION_SCHEDULES = ("constant", "linear", "cosine", "warm_up")
-OPTIMIZERS = ("sgd", "momentum", "adam")
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "lion")
+LEARNING_RATE_SCHEDULES = ("constant", "cosine", "step")
 STRATEGIES = ("auto", "one_device", "mirrored")
 
 
@@ -89,8 +90,18 @@ class TrainingConfig:
         acceleration_schedule: How the strength changes over `epochs` epochs:
             `"constant"`, to 0 in a straight line (`"linear"`) or a half cosine
             (`"cosine"`), or up from 0 over the first tenth (`"warm_up"`).
-        optimizer: `"sgd"`, `"momentum"` (SGD with momentum 0.9) or `"adam"`.
+        optimizer: `"sgd"`, `"momentum"` and `"nesterov"` (SGD with momentum 0.9),
+            `"adam"`, `"rmsprop"`, `"adagrad"` or `"lion"`.
         learning_rate: Step size, greater than 0.
+        scale_learning_rate: Whether to multiply it by `batch_size / 128`.
+        learning_rate_schedule: `"constant"`, down to 0 in a half cosine
+            (`"cosine"`), or a tenth after half of the epochs and a hundredth after
+            three quarters (`"step"`).
+        warm_up_epochs: Over how many epochs the learning rate rises first.
+        weight_decay: Share of the weights that is taken off them in each step, times
+            the learning rate. Biases and normalisations are left alone.
+        label_smoothing: Share of each label given to all classes evenly, from 0 to
+            below 1.
         batch_size: Global batch: examples a step, over all replicas.
         epochs: Most epochs to train.
         patience: Epochs without a better validation accuracy after which training
@@ -126,6 +137,11 @@ class TrainingConfig:
     acceleration_schedule: str = "constant"
     optimizer: str = "sgd"
     learning_rate: float = 0.1
+    scale_learning_rate: bool = False
+    learning_rate_schedule: str = "constant"
+    warm_up_epochs: int = 0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
     batch_size: int = 128
     epochs: int = 100
     patience: int = 15
@@ -145,6 +161,7 @@ class TrainingConfig:
         self._require_choice("activation", ACTIVATIONS)
         self._require_choice("acceleration_schedule", ACCELERATION_SCHEDULES)
         self._require_choice("optimizer", OPTIMIZERS)
+        self._require_choice("learning_rate_schedule", LEARNING_RATE_SCHEDULES)
         self._require_choice("strategy", STRATEGIES)
         for name in ("width", "batch_size", "epochs", "patience"):
             self._require(name, getattr(self, name) >= 1, "be 1 or greater")
@@ -160,6 +177,17 @@ class TrainingConfig:
             "learning_rate",
             0 < self.learning_rate < math.inf,
             "be finite and greater than 0",
+        )
+        self._require(
+            "warm_up_epochs",
+            0 <= self.warm_up_epochs < self.epochs,
+            f"be from 0 to below epochs ({self.epochs})",
+        )
+        self._require(
+            "weight_decay", 0 <= self.weight_decay < math.inf, "be 0 or greater"
+        )
+        self._require(
+            "label_smoothing", 0 <= self.label_smoothing < 1, "be from 0 to below 1"
         )
         self._require("strength", 0 <= self.strength < math.inf, "be 0 or greater")
         if self.frequency is not None:

@@ -1,6 +1,7 @@
 """Tables of variants side by side, each trained with several seeds."""
 
 import dataclasses
+import re
 import shlex
 import statistics
 import sys
@@ -95,11 +96,15 @@ class Plan:
         variants: A configuration by the name of the variant. Its `seed` is the first
             seed, its `output_dir` is not used.
         runs: How many seeds each variant is trained with: seed, seed + 1, ...
+        groups: For variants that differ in their learning rate only, the name of what
+            they have in common. Of those the one with the best mean validation
+            accuracy is chosen.
     """
 
     title: str
     variants: Mapping[str, TrainingConfig]
     runs: int = 1
+    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def trainings(self, output_dir: Path) -> list[tuple[str, TrainingConfig]]:
         """Returns the variant's name and the configuration of every training.
@@ -112,7 +117,7 @@ class Plan:
             for name, config in self.variants.items():
                 folder = output_dir
                 if len(self.variants) > 1:
-                    folder /= name.replace(" + ", "_").replace(" ", "_")
+                    folder /= re.sub("[ +,]+", "_", name)
                 if self.runs > 1 or len(self.variants) > 1:
                     folder /= f"seed_{config.seed + run}"
                 seeded = dataclasses.replace(
@@ -128,7 +133,8 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     Args:
         suite: Name of a suite, or None.
         given: Fields of `TrainingConfig` that the user has set. They override the
-            suite's common settings.
+            suite's common settings. Of the learning rate there may be several, in a
+            tuple: each variant is trained with each.
         runs: How many seeds to train each variant with.
 
     Raises:
@@ -137,6 +143,15 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     """
     if runs < 1:
         raise UsageError(f"runs must be 1 or greater. Received: {runs}")
+    rates = given.get("learning_rate")
+    if isinstance(rates, tuple):
+        if len(set(rates)) < len(rates) or not rates:
+            raise UsageError(
+                "learning_rate must be different numbers. "
+                f"Received: {','.join(map(str, rates))}"
+            )
+        first = plan(suite, {**given, "learning_rate": rates[0]}, runs)
+        return first if len(rates) == 1 else _sweep(first, rates)
     if suite is None:
         config = TrainingConfig(**given)
         _require_acceleration(given, [config])
@@ -180,6 +195,17 @@ def _require_use(given: Mapping[str, Any], model: str) -> None:
     unused = "hidden_units" if model == "cnn" else "width"
     if unused in given:
         raise UsageError(f"{unused} has no effect on the {model}. Leave it out.")
+
+
+def _sweep(single: Plan, rates: tuple[float, ...]) -> Plan:
+    """Returns a plan with each variant of another at each of several learning rates."""
+    variants, groups = {}, {}
+    for name, config in single.variants.items():
+        for rate in rates:
+            variant = f"{name}, learning rate {rate:g}"
+            variants[variant] = dataclasses.replace(config, learning_rate=rate)
+            groups[variant] = name
+    return dataclasses.replace(single, variants=variants, groups=groups)
 
 
 def _require_acceleration(
@@ -267,12 +293,14 @@ def summarise(
             "values": list(values),
         }
 
+    chosen = _chosen(plan, results)
     return {
         "title": plan.title,
         "command": shlex.join(["python", *sys.argv]),
         "variants": [
             {
                 "name": name,
+                "chosen": name in chosen,
                 "seeds": [plan.variants[name].seed + run for run in range(plan.runs)],
                 **{
                     field: spread([getattr(result, field) for result in rows])
@@ -293,7 +321,26 @@ def summarise(
     }
 
 
-_COLUMNS = ("Variant", "Runs", "Test accuracy %", "Best epoch", "Seconds")
+def _chosen(plan: Plan, results: Mapping[str, Sequence[TrainingResult]]) -> set[str]:
+    """Returns the best variant of each group by validation, and all without a group."""
+
+    def validation_accuracy(name: str) -> float:
+        return statistics.fmean(result.validation_accuracy for result in results[name])
+
+    groups: dict[str, list[str]] = {}
+    for name in results:
+        groups.setdefault(plan.groups.get(name, name), []).append(name)
+    return {max(names, key=validation_accuracy) for names in groups.values()}
+
+
+_COLUMNS = (
+    "Variant",
+    "Runs",
+    "Validation accuracy %",
+    "Test accuracy %",
+    "Best epoch",
+    "Seconds",
+)
 
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -311,7 +358,8 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (
             name(variant),
             str(len(variant["seeds"])),
-            cell(variant["test_accuracy"], 2, factor=100),
+            cell(variant["validation_accuracy"], 2, factor=100),
+            cell(variant["test_accuracy"], 2, factor=100) * variant["chosen"],
             cell(variant["best_epoch"], 1),
             cell(variant["seconds"], 1),
         )
@@ -334,6 +382,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
     return (
         f"# {summary['title']}\n\n{rows}\n\n"
         "Mean (standard deviation) over the runs. The best epoch is the one with the "
-        "highest validation accuracy; the test data was scored at that epoch only.\n\n"
+        "highest validation accuracy; the test data was scored at that epoch only. Of "
+        "several learning rates the one with the best mean validation accuracy is "
+        "chosen, and only its test accuracy shown.\n\n"
         f"    {summary['command']}\n"
     )

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import gaaf_keras
 from gaaf_keras._version import __version__
-from gaaf_keras.experiments import datasets, files, models
+from gaaf_keras.experiments import datasets, files, models, optimization
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
 from gaaf_keras.experiments.strategies import device_names, get_strategy
 
@@ -106,10 +106,8 @@ def train_and_evaluate(
     with strategy.scope():
         model = models.build(config, data)
         model.compile(
-            optimizer=_optimizer(config),
-            loss=keras.losses.SparseCategoricalCrossentropy(
-                from_logits=not models.ends_in_softmax(model)
-            ),
+            optimizer=optimization.optimizer(config, steps),
+            loss=optimization.loss(config, not models.ends_in_softmax(model)),
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
             # Several steps at once crash Keras on several replicas.
             steps_per_execution=(
@@ -205,13 +203,6 @@ def accuracy(model: keras.Model, split: datasets.Split, replicas: int = 1) -> fl
     """Returns the share of a split's examples, all of them, classified rightly."""
     logits = model.predict(datasets.evaluation_pipeline(split, replicas), verbose=0)
     return float(np.mean(np.argmax(logits[: len(split)], axis=-1) == split.labels))
-
-
-def _optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(config.learning_rate)
-    momentum = 0.9 if config.optimizer == "momentum" else 0.0
-    return keras.optimizers.SGD(config.learning_rate, momentum=momentum)
 
 
 def _augments(config: TrainingConfig) -> bool:

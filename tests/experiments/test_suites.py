@@ -108,7 +108,7 @@ def test_one_run_has_no_standard_deviation():
     result = _Result(0.9812, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
     summary = suites.summarise(config, {"gaaf_tanh": [result]})
     assert summary["variants"][0]["test_accuracy"]["standard_deviation"] is None
-    assert "| gaaf_tanh | 1 | 98.12 | 3.0 | 1.5 |" in suites.markdown(summary)
+    assert "| gaaf_tanh | 1 | 97.00 | 98.12 | 3.0 | 1.5 |" in suites.markdown(summary)
 
 
 def test_diverged_trainings_are_marked():
@@ -119,6 +119,39 @@ def test_diverged_trainings_are_marked():
     ]
     summary = suites.summarise(plan, {"gaaf_tanh": results})
     assert "| gaaf_tanh (1 diverged) | 2 |" in suites.markdown(summary)
+
+
+def test_sweep_of_learning_rates():
+    plan = suites.plan("digits", {"learning_rate": (0.1, 0.01)}, runs=2)
+    names = [
+        f"{name}, learning rate {rate}"
+        for name in ("base", "dropout", "GAAF")
+        for rate in (0.1, 0.01)
+    ]
+    assert list(plan.variants) == names
+    assert [config.learning_rate for config in plan.variants.values()] == [
+        0.1,
+        0.01,
+    ] * 3
+    folders = [config.output_dir for _, config in plan.trainings(Path("out"))]
+    assert folders[0] == "out/base_learning_rate_0.1/seed_0"
+    validation = dict(zip(names, [0.9, 0.8, 0.7, 0.8, 0.6, 0.6], strict=True))
+    results = {
+        name: [_Result(0.5, accuracy, 3, 4, 1.5, 10, 360, diverged=False)] * 2
+        for name, accuracy in validation.items()
+    }
+    summary = suites.summarise(plan, results)
+    chosen = [v["name"] for v in summary["variants"] if v["chosen"]]
+    assert chosen == [names[0], names[3], names[4]]  # of equals the first
+    page = suites.markdown(summary)
+    assert f"| {names[0]} | 2 | 90.00 (0.00) | 50.00 (0.00) |" in page
+    assert f"| {names[1]} | 2 | 80.00 (0.00) |  |" in page
+
+
+def test_one_learning_rate_is_no_sweep():
+    plan = suites.plan(None, {"learning_rate": (0.5,)}, 1)
+    assert list(plan.variants) == ["gaaf_tanh"]
+    assert plan.variants["gaaf_tanh"].learning_rate == 0.5
 
 
 @dataclasses.dataclass

@@ -178,6 +178,19 @@ TRAINING_FLAGS = [
         "Devices: one, or all of this machine; auto takes all if there are several "
         "GPUs.",
     ),
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "mixed_float16", "mixed_bfloat16"],
+        "Dtype policy of a new model.",
+    ),
+    flags.DEFINE_enum(
+        "jit_compile",
+        "auto",
+        ["auto", "true", "false"],
+        "Compile the training step with XLA; auto is Keras's choice on a GPU, and no "
+        "on a CPU.",
+    ),
     flags.DEFINE_bool("export", True, "Also write a SavedModel for serving."),
 ]
 _SUITE = flags.DEFINE_enum(

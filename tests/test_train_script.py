@@ -71,6 +71,8 @@ def test_flags_are_those_of_the_configuration():
     assert choices(flags["optimizer"]) == config.OPTIMIZERS
     schedules = choices(flags["learning_rate_schedule"])
     assert schedules == config.LEARNING_RATE_SCHEDULES
+    assert choices(flags["precision"]) == config.PRECISIONS
+    assert choices(flags["jit_compile"]) == config.JIT_COMPILE
     assert choices(flags["strategy"]) == config.STRATEGIES
     assert choices(script._SUITE) == tuple(suites.SUITES)
 
@@ -110,6 +112,14 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         (["--learning_rate=0"], "learning_rate must be finite and greater than 0"),
         (["--warm_up_epochs=100"], "warm_up_epochs must be from 0 to below epochs"),
         (["--label_smoothing=1"], "label_smoothing must be from 0 to below 1"),
+        (
+            ["--frequency=100", "--precision=mixed_float16"],
+            "precision must be float32 with a frequency",
+        ),
+        (
+            ["--jit_compile=true", "--strategy=mirrored"],
+            "jit_compile must be auto or false with the mirrored strategy",
+        ),
         (["--frequency=0"], "frequency must be above 0"),
         (["--dropout=1"], "dropout must be from 0 to below 1"),
         (["--hidden_units=5,x"], "--hidden_units must be whole numbers"),

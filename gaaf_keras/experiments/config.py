@@ -28,6 +28,8 @@ BASE_ACTIVATIONS = (
 ACTIVATIONS = (*BASE_ACTIVATIONS, *(f"gaaf_{name}" for name in BASE_ACTIVATIONS))
 ACCELERATION_SCHEDULES = ("constant", "linear", "cosine", "warm_up")
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "lion")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+JIT_COMPILE = ("auto", "true", "false")
 LEARNING_RATE_SCHEDULES = ("constant", "cosine", "step")
 STRATEGIES = ("auto", "one_device", "mirrored")
 
@@ -40,6 +42,7 @@ ARCHITECTURE = (
     "activation",
     "dropout",
     "batch_norm",
+    "precision",
 )
 # What describes an acceleration, and means nothing without one.
 ACCELERATION = (
@@ -70,8 +73,8 @@ class TrainingConfig:
         augment: Whether to flip and shift training images. Defaults to yes for the
             CIFAR data sets and no for others.
         init_from: A `.keras` file to start from, with its architecture and weights.
-            Defaults to a new model, as the next six attributes say; with a file they
-            are not used.
+            Defaults to a new model as `model`, `hidden_units`, `width`, `activation`,
+            `dropout`, `batch_norm` and `precision` say, which are not used with a file.
         accelerate: Whether to accelerate the activations of the model in `init_from`.
         model: `"mlp"` or `"cnn"`.
         hidden_units: Widths of the MLP's hidden layers.
@@ -109,6 +112,10 @@ class TrainingConfig:
         seed: Seed of the weights, the shuffling, dropout and augmentation.
         strategy: `"one_device"`, `"mirrored"` (all devices of this machine) or
             `"auto"` (mirrored if there is more than one GPU).
+        precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`: the dtype
+            policy of a new model, but for its logits.
+        jit_compile: Whether XLA compiles the training step: `"true"`, `"false"`, or
+            `"auto"`, which is Keras's own choice on a GPU and no on a CPU.
         output_dir: Folder for what the training writes; it must be new or empty.
             Defaults to writing nothing.
         export: Whether to write a SavedModel into `output_dir`.
@@ -147,6 +154,8 @@ class TrainingConfig:
     patience: int = 15
     seed: int = 0
     strategy: str = "auto"
+    precision: str = "float32"
+    jit_compile: str = "auto"
     output_dir: str | None = None
     export: bool = True
 
@@ -163,6 +172,14 @@ class TrainingConfig:
         self._require_choice("optimizer", OPTIMIZERS)
         self._require_choice("learning_rate_schedule", LEARNING_RATE_SCHEDULES)
         self._require_choice("strategy", STRATEGIES)
+        self._require_choice("precision", PRECISIONS)
+        self._require_choice("jit_compile", JIT_COMPILE)
+        self._require(
+            "precision",
+            self.precision == "float32" or self.frequency is None,
+            "be float32 with a frequency: the sawtooth of the literal formula is lost "
+            "in half precision",
+        )
         for name in ("width", "batch_size", "epochs", "patience"):
             self._require(name, getattr(self, name) >= 1, "be 1 or greater")
         if self.train_examples is not None:

@@ -157,9 +157,14 @@ def build(config: TrainingConfig, data: ImageData) -> keras.Model:
         "mean": data.mean,
         "standard_deviation": data.standard_deviation,
     }
-    if config.model == "mlp":
-        return mlp(hidden_units=config.hidden_units, **arguments)
-    return cnn(width=config.width, **arguments)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        if config.model == "mlp":
+            return mlp(hidden_units=config.hidden_units, **arguments)
+        return cnn(width=config.width, **arguments)
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def require_fit(config: TrainingConfig, data: ImageData) -> ConversionReport | None:
@@ -293,4 +298,4 @@ def _drop(x: Any, index: int, rate: float) -> Any:
 
 
 def _logits(x: Any, classes: int) -> Any:
-    return keras.layers.Dense(classes, name="logits")(x)
+    return keras.layers.Dense(classes, dtype="float32", name="logits")(x)

@@ -244,7 +244,7 @@ def run(plan: Plan, output_dir: Path) -> Path:
             there is more than one training, `summary.json` and `summary.md`.
 
     Returns:
-        The folder of the last training of the last variant.
+        The folder of the last training of the last variant that is chosen.
 
     Raises:
         UsageError: If something in the plan cannot be done; before any training and
@@ -263,8 +263,11 @@ def run(plan: Plan, output_dir: Path) -> Path:
             label = f"[{number}/{len(trainings)}] {name}, seed {config.seed}"
             result = train_and_evaluate(config, [view.callback(label)])
             results[name].append(dataclasses.replace(result, model=None))
+            # Test accuracies are not there to choose a learning rate by.
+            shown = "validation" if plan.groups else "test"
+            share = getattr(result, f"{shown}_accuracy")
             view.print(
-                f"{label}: test accuracy {result.test_accuracy:.2%} "
+                f"{label}: {shown} accuracy {share:.2%} "
                 f"(best epoch {result.best_epoch} of {result.epochs_run}, "
                 f"{result.seconds:.1f} s)"
                 + (", DIVERGED: the loss became not a number" * result.diverged)
@@ -275,7 +278,9 @@ def run(plan: Plan, output_dir: Path) -> Path:
         files.write_json(output_dir / "summary.json", summary)
         files.write_text(output_dir / "summary.md", markdown(summary))
     view.console.print(table(summary))
-    return Path(trainings[-1][1].output_dir or output_dir)
+    chosen = {variant["name"] for variant in summary["variants"] if variant["chosen"]}
+    (*_, last) = (config for name, config in trainings if name in chosen)
+    return Path(last.output_dir or output_dir)
 
 
 def summarise(

@@ -113,7 +113,7 @@ def train_and_evaluate(
             steps_per_execution=(
                 1 if replicas > 1 else _largest_divisor(steps, _MOST_STEPS_AN_EXECUTION)
             ),
-            jit_compile=False,
+            jit_compile=_jit_compile(config),
         )
     history = _History(folder)
     start = time.monotonic()
@@ -186,6 +186,13 @@ def prepare(config: TrainingConfig) -> Prepared:
             f"batch_size must be a multiple of the {replicas} replicas, which share "
             f"each batch. Received: {config.batch_size}"
         )
+    if config.jit_compile == "true" and isinstance(
+        strategy, tf.distribute.MirroredStrategy
+    ):
+        raise UsageError(
+            "jit_compile must be auto or false with the mirrored strategy, where "
+            "TensorFlow cannot compile the training step. Received: 'true'"
+        )
     data = datasets.load(
         config.dataset, config.data_dir, config.download, config.train_examples
     )
@@ -203,6 +210,12 @@ def accuracy(model: keras.Model, split: datasets.Split, replicas: int = 1) -> fl
     """Returns the share of a split's examples, all of them, classified rightly."""
     logits = model.predict(datasets.evaluation_pipeline(split, replicas), verbose=0)
     return float(np.mean(np.argmax(logits[: len(split)], axis=-1) == split.labels))
+
+
+def _jit_compile(config: TrainingConfig) -> bool | str:
+    if config.jit_compile == "auto":
+        return "auto" if tf.config.list_logical_devices("GPU") else False
+    return config.jit_compile == "true"
 
 
 def _augments(config: TrainingConfig) -> bool:

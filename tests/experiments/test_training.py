@@ -321,3 +321,31 @@ def test_acceleration_schedules(schedule, strengths):
     )
     training.train_and_evaluate(config, [Watch()])
     assert seen == pytest.approx(strengths, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("precision", "jit_compile", "activation"),
+    [
+        ("float32", "true", "gaaf_relu"),
+        ("mixed_float16", "true", "gaaf_tanh"),
+        ("mixed_float16", "false", "gaaf_relu"),
+        ("mixed_bfloat16", "false", "gaaf_tanh"),
+    ],
+)
+def test_precision_and_compilation(precision, jit_compile, activation):
+    config = TrainingConfig(
+        hidden_units=(16,),
+        epochs=5,
+        activation=activation,
+        precision=precision,
+        jit_compile=jit_compile,
+        batch_norm=True,
+    )
+    result = train_and_evaluate(config)
+    assert keras.config.dtype_policy().name == "float32"
+    dense = result.model.get_layer("dense_1")
+    assert dense.dtype_policy.name == precision
+    assert dense.kernel.dtype == "float32"
+    assert result.model.output.dtype == "float32"
+    assert result.test_accuracy > 0.8
+    assert not result.diverged

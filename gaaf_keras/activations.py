@@ -26,9 +26,9 @@ def written_as(form: Form) -> Iterator[None]:
 
     Args:
         form: `"custom gradient"`, as always; `"operations"`, which have the same value
-            and gradient without a custom one, and so survive in a file what a custom
-            gradient does not, such as the body of a loop; `"plain"`, the base
-            activation alone.
+            and gradient (but not second derivative) without a custom one, and so
+            survive in a file what a custom gradient does not, such as the body of a
+            loop; `"plain"`, the base activation alone.
     """
     token = _FORM.set(form)
     try:
@@ -140,14 +140,19 @@ class AcceleratedActivation(keras.Operation):
         return accelerated(value, x)
 
     def _of_operations(self, x: Any, strength: Any) -> Any:
-        """phi(x) + (x - x) * (the rest of the slope); only the first x varies."""
-        added = strength * self._shape_of(x)
-        if self._gain is not None and self._derivative is not None:
-            slope = self._derivative(x)
-            added = self._gain(strength) * (slope + added) - slope
+        """Value + (x - x) * slope, of which only the first x has a gradient."""
+        slope = strength * self._shape_of(x)
+        value = self.activation(x)
+        if self._derivative is not None:
+            value = ops.stop_gradient(value)
+            slope = self._derivative(x) + slope
+            if self._gain is not None:
+                slope = self._gain(strength) * slope
         nothing = x - ops.stop_gradient(x)
-        nothing = ops.where(ops.isfinite(x), nothing, ops.zeros_like(x))
-        return self.activation(x) + nothing * ops.stop_gradient(added)
+        finite = ops.logical_and(ops.isfinite(x), ops.isfinite(slope))
+        nothing = ops.where(finite, nothing, ops.zeros_like(x))
+        slope = ops.where(finite, slope, ops.zeros_like(x))
+        return value + nothing * ops.stop_gradient(slope)
 
     def _literal(self, x: Any, strength: Any, frequency: float) -> Any:
         """The paper's formula phi(x) + g(x) s(x), differentiated by the backend."""

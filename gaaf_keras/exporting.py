@@ -1,7 +1,9 @@
 """Export of trained models to formats that are served without this package."""
 
+import contextlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -41,7 +43,7 @@ def export(
     What is written calls the model with `training=False` and has the plain activations
     in place of the accelerated ones, op for op, whichever way those are written.
     (Keras's own `model.export` says nothing about training and keeps the accelerated
-    gradients in SavedModels and ONNX files.)
+    gradients in SavedModels.)
 
     | format | what is written | needs |
     |---|---|---|
@@ -50,7 +52,9 @@ def export(
     | `"onnx"` | a `.onnx` file for ONNX Runtime and others | `gaaf-keras[onnx]` |
     | `"keras"` | a `.keras` file of `gaaf_keras.restore(model)` | any backend |
 
-    All but `"keras"` need Keras on TensorFlow. Each holds, as JSON, the version of this
+    All but `"keras"` need Keras on TensorFlow. Recurrent layers run in LiteRT only with
+    `unroll=True`, or with its TensorFlow operators ("Flex"), as when Keras exports
+    them. Each holds, as JSON, the version of this
     package and the activations with the shapes they were trained with: a SavedModel as
     `assets.extra/gaaf_keras.json`, `.tflite` and `.keras` files as the file
     `gaaf_keras.json` that `unzip` finds in them, an ONNX file as the metadata property
@@ -92,7 +96,12 @@ def export(
     gradients = tape.gradient(loss, loaded.trainable_variables)
     ```
     """
-    path = Path(path).expanduser()
+    if "://" in os.fspath(path):
+        raise ValueError(
+            "Argument `path` must be on this machine. Export to a folder here and copy "
+            f"it. Received: path={os.fspath(path)!r}"
+        )
+    path = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100, for ".."
     _require_possible(path, format, trainable, overwrite)
     inputs = None if format == "keras" else _inputs(model)
     metadata = json.dumps(
@@ -133,21 +142,38 @@ def _write_saved_model(
     ]
 
     def serve(inputs: Any) -> Any:
-        with written_as("plain"):
+        with written_as("plain"), _inlined():
             return model(inputs, training=False)
 
     def train(inputs: Any) -> Any:
-        with written_as("operations"):
+        with written_as("operations"), _inlined():
             return model(inputs, training=True)
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serve", serve, signature)
-    if trainable:
-        archive.add_endpoint("train", train, signature)
-    archive.write_out(str(path), verbose=False)
+    with written_as("plain"):  # without the variables of an AccelerationSchedule
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serve", serve, signature)
+        if trainable:
+            archive.add_endpoint("train", train, signature)
+        archive.write_out(str(path), verbose=False)
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / _METADATA).write_text(metadata, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _inlined() -> Iterator[None]:
+    """Has layers that are a `tf.function` traced anew, not as they were traced before.
+
+    Their traces do not depend on the form of the activations.
+    """
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _write_litert(model: Any, inputs: Any, path: Path, metadata: str) -> None:
@@ -158,12 +184,18 @@ def _write_litert(model: Any, inputs: Any, path: Path, metadata: str) -> None:
 def _write_onnx(model: Any, inputs: Any, path: Path, metadata: str) -> None:
     import onnx
 
-    _export_by_keras(model, inputs, path, "onnx")
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # what it cannot convert is checked below
+    try:
+        _export_by_keras(model, inputs, path, "onnx")
+    finally:
+        logger.setLevel(level)
     written = onnx.load(path)
     _replace_erfc(written.graph)
     try:
-        onnx.checker.check_model(written)
-    except onnx.checker.ValidationError as error:
+        onnx.checker.check_model(written, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ValueError(
             "Argument `model` has operations that cannot be exported to ONNX. "
             f"Export it as a SavedModel. ONNX says: {error}"
@@ -178,16 +210,20 @@ def _replace_erfc(graph: Any) -> None:
 
     nodes = []
     for node in graph.node:
-        if node.op_type == "Erfc":
-            one, erf = f"{node.name}/one", f"{node.name}/erf"
-            value = helper.make_tensor(one, TensorProto.FLOAT, [], [1.0])
-            nodes += [
-                helper.make_node("Constant", [], [one], value=value),
-                helper.make_node("Erf", node.input, [erf]),
-                helper.make_node("Sub", [one, erf], node.output),
-            ]
-        else:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _replace_erfc(attribute.g)
+        if node.op_type != "Erfc":
             nodes.append(node)
+            continue
+        one, cast, erf = (f"{node.name}/{part}" for part in ("one", "cast", "erf"))
+        value = helper.make_tensor(one, TensorProto.FLOAT, [], [1.0])
+        nodes += [
+            helper.make_node("Constant", [], [one], value=value),
+            helper.make_node("CastLike", [one, node.input[0]], [cast]),
+            helper.make_node("Erf", node.input, [erf]),
+            helper.make_node("Sub", [cast, erf], node.output),
+        ]
     del graph.node[:]
     graph.node.extend(nodes)
 
@@ -225,12 +261,12 @@ def _move(unfinished: Path, path: Path, aside: Path) -> None:
     if not path.is_dir() and not unfinished.is_dir():
         unfinished.replace(path)
         return
-    if path.exists():
+    if os.path.lexists(path):
         path.rename(aside)
     try:
         unfinished.rename(path)
-    except OSError:
-        if aside.exists():
+    except BaseException:
+        if os.path.lexists(aside):
             aside.rename(path)
         raise
 
@@ -252,7 +288,7 @@ def _require_possible(path: Path, kind: str, trainable: bool, overwrite: bool) -
             "keep a model with its accelerated gradients for Keras, use `model.save`.) "
             f"Received: format={kind!r}, trainable={trainable}"
         )
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise FileExistsError(
             "Argument `path` must name something that does not exist yet, unless "
             f"`overwrite=True`. Received: path={str(path)!r}"

@@ -17,6 +17,9 @@ _DEFAULT_PARAMETERS: dict[str, dict[str, Any]] = {
     "gelu": {"approximate": False},
     "celu": {"alpha": 1.0},
     "squareplus": {"b": 4},
+    "hard_shrink": {"threshold": 0.5},
+    "soft_shrink": {"threshold": 0.5},
+    "threshold": {"threshold": None, "default_value": None},  # has no defaults
 }
 _ELEMENTWISE = (
     *_DEFAULT_PARAMETERS,
@@ -31,7 +34,10 @@ _ELEMENTWISE = (
     "silu",
     "softplus",
     "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
     "tanh",
+    "tanh_shrink",
 )
 _RELU6_LIMIT = 6
 
@@ -66,6 +72,9 @@ def function_of(activation: Any) -> Any:
         as for layers whose parameters are not that function's defaults.
     """
     activation = keras.activations.get(activation)
+    name = getattr(activation, "__name__", "")
+    if name in _ELEMENTWISE and getattr(keras.ops, name, None) is activation:
+        return getattr(keras.activations, name)
     if not _is_from_keras(activation):
         return activation
     if isinstance(activation, keras.layers.Activation):

@@ -50,7 +50,8 @@ class GAAF(keras.layers.Layer):
             acceleration off.
 
     Input shape:
-        Arbitrary. Masks are passed on.
+        Arbitrary. Masks are passed on, unless `activation` is a Keras operation that
+        is no layer.
 
     Output shape:
         Same as the input, in the input's dtype, or that of the layer's own `dtype`.
@@ -146,8 +147,9 @@ class GAAF(keras.layers.Layer):
     @property
     def variables(self) -> list[keras.Variable]:
         """Weights and other state; of the latter the strength, if it is a variable."""
-        own = [] if self._strength_variable is None else [self._strength_variable]
-        return [*super().variables, *own]
+        if self._strength_variable is None or current_form() != "custom gradient":
+            return super().variables
+        return [*super().variables, self._strength_variable]
 
     def build(self, input_shape: Any) -> None:
         if isinstance(self._base, keras.layers.Layer) and not self._base.built:
@@ -160,6 +162,12 @@ class GAAF(keras.layers.Layer):
         if self._strength_variable is None or current_form() != "custom gradient":
             return self._accelerated(inputs)
         return self._accelerated.accelerate(inputs, self._strength_variable)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        # An operation that is no layer passes no mask on; nor does this in its place.
+        is_layer = isinstance(self._base, keras.layers.Layer)
+        operation = isinstance(self._base, keras.Operation) and not is_layer
+        return None if operation else previous_mask
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape

@@ -48,8 +48,14 @@ def accelerate(
     layers, in weight files. `gaaf_keras.restore` is the way back.
 
     All activations are accelerated except linear ones, those that are not elementwise
-    (softmax) and the last ones before the outputs. A sigmoid or softmax at the end is
-    accelerated only if its layer is given in `layers` by its exact name.
+    (softmax) and those before an output: in the layer (or the wrapper, recurrent layer
+    or block) from which an output comes, directly or through layers that only rearrange
+    values. They are accelerated only if their layer is given in `layers` by its exact
+    name.
+
+    What a layer class of your own applies in its `call` cannot be seen if there is no
+    sign of it in its configuration, attributes or sublayers: `keras.ops.relu(x)` there
+    stays as it is. Signs that lead nowhere are an error.
 
     On a GPU, Keras has faster kernels for an `LSTM` or `GRU` with exactly the default
     activations; accelerated ones run without.
@@ -62,9 +68,10 @@ def accelerate(
         strength: Factor on the shapes, 0 or greater. Defaults to 1.
         layers: Which layers to convert, by default all: a name or a pattern like
             `"block_*"`, also with the names of nested models and wrappers before it
-            (`"backbone/conv_1"`), a type of layer, a predicate of a layer, or a list
-            of these. A name, pattern or type also selects what is inside of a layer
-            or nested model.
+            (`"backbone/conv_1"`), a layer, a type of layer, a predicate of a layer,
+            or a list of these. All but predicates also select what is inside of a
+            layer or nested model. A shared layer has the name of the place where it is
+            called first.
         unit_gain: Whether to scale each total derivative down so that it nowhere
             exceeds the base activation's largest. See `gaaf_keras.gaaf`.
         verbose: Whether to print what was changed. Defaults to True.
@@ -79,7 +86,7 @@ def accelerate(
             its own that Keras cannot copy; or if `layers` is something else.
         ValueError: If nothing could be accelerated, a name in `layers` or `shapes`
             occurs nowhere, an activation has no default shape, or a layer cannot be
-            copied or hides its activations. Nothing is converted by half.
+            copied or hides its activations.
 
     Example:
     >>> import keras, gaaf_keras
@@ -98,8 +105,7 @@ def accelerate(
     """
     require_graph(model)
     rule = _Acceleration(
-        shapes=shapes if isinstance(shapes, Mapping) else None,
-        shape=None if isinstance(shapes, Mapping) else shapes,
+        shapes=shapes,
         strength=non_negative_number("strength", strength),
         unit_gain=unit_gain,
         selectors=as_selectors(layers),
@@ -149,8 +155,7 @@ def restore(model: Any) -> Any:
 class _Acceleration:
     """What `accelerate` puts in the place of an activation."""
 
-    shapes: Mapping[Any, Any] | None
-    shape: Any
+    shapes: Any
     strength: float
     unit_gain: bool
     selectors: tuple[Any, ...]
@@ -159,15 +164,8 @@ class _Acceleration:
     def __call__(self, site: Site) -> Any:
         if self.reason_to_leave(site) is not None:
             return None
-        name = name_of(site.activation)
-        shape = self.shape
-        if self.shapes is not None:
-            by_name = {name_of(key): value for key, value in self.shapes.items()}
-            shape = by_name.get(name)
-        if shape is None:
-            shape = self._default(site)
         arguments = {
-            "shape": shape,
+            "shape": self._shape_for(site),
             "strength": self.strength,
             "unit_gain": self.unit_gain,
         }
@@ -199,7 +197,13 @@ class _Acceleration:
         names = {holder.name for holder in site.holders if not is_graph(holder)}
         return any(name in self.selectors for name in (site.path, *names))
 
-    def _default(self, site: Site) -> Any:
+    def _shape_for(self, site: Site) -> Any:
+        shape = self.shapes
+        if isinstance(shape, Mapping):
+            by_name = {_key(key): value for key, value in shape.items()}
+            shape = by_name.get(name_of(site.activation))
+        if shape is not None:
+            return shape
         try:
             return shape_functions.default_for(site.activation)
         except ValueError as error:
@@ -209,6 +213,14 @@ class _Acceleration:
                 f"Give one, such as `shapes={{{name!r}: Gaussian(width=2.0)}}`, or "
                 "leave the layer out with `layers`."
             ) from error
+
+
+def _key(key: Any) -> str:
+    """Returns the name of an activation that is a key in `shapes`."""
+    try:
+        return name_of(key)
+    except ValueError:
+        return str(key)  # of a function or layer that Keras does not know
 
 
 def _gaaf_layer(operation: Any, arguments: dict[str, Any]) -> GAAF:
@@ -299,8 +311,8 @@ def _require_use(
             + (", ".join(_reasons(report)) or "all are linear")
         )
     used = {row.activation for row in report.accelerated}
-    for key in rule.shapes or {}:
-        if name_of(key) not in used:
+    for key in rule.shapes if isinstance(rule.shapes, Mapping) else ():
+        if _key(key) not in used:
             raise ValueError(
                 "Argument `shapes` has a shape for an activation that is not "
                 f"accelerated in this model. Received: {key!r}. There are: "

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import random
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,9 +10,15 @@ from typing import Any
 import keras
 
 from gaaf_keras.activations import AcceleratedActivation
-from gaaf_keras.convert.graph import is_graph, rebuilt, require_graph, same_again
+from gaaf_keras.convert.graph import (
+    config_of,
+    is_graph,
+    rebuilt,
+    require_graph,
+    same_again,
+)
 from gaaf_keras.convert.state import copy_state
-from gaaf_keras.kinds import is_activation_operation, name_of
+from gaaf_keras.kinds import function_of, is_activation_operation, name_of
 from gaaf_keras.layers import GAAF, accelerated_layers
 
 
@@ -63,11 +70,13 @@ def copy_model(model: Any, exchange: Exchange) -> tuple[Any, list[tuple[Site, An
     require_graph(model)
     strategy = getattr(model, "distribute_strategy", None)
     scope = contextlib.nullcontext() if strategy is None else strategy.scope()
+    random_state = random.getstate()  # from which Keras takes seeds of new layers
     with scope, keras.saving.custom_object_scope(_objects_by_name(model)):
         copier = _Copier(exchange)
         copy = copier.copy(model, ())
         copier.refuse_hidden()
         copy_state(model, copy, copier.copies)
+    random.setstate(random_state)
     return copy, copier.exchanges
 
 
@@ -119,9 +128,22 @@ class _Copier:
         if _is_activation(operation):
             new = self._exchanged(Site(holders, None, operation))
             return same_again(operation) if new is None else new
+        if isinstance(operation, keras.Model):
+            self._refuse_if_wanted(operation, holders)
         if isinstance(operation, keras.layers.Layer):
             return self._new_layer(operation, holders)
         return same_again(operation)
+
+    def _refuse_if_wanted(self, model: Any, holders: tuple[Any, ...]) -> None:
+        """Raises if activations in a nested model would be exchanged but not found."""
+        site = Site(holders, "activation", keras.activations.relu)
+        if self._exchange(site) is not None:
+            raise TypeError(
+                f"Model {model.name!r}, a part of the model, is neither Functional nor "
+                f"Sequential but a class of its own ({type(model).__name__}), whose "
+                "activations cannot be found. Put GAAF layers in its constructor, or "
+                f"leave it out: `layers=lambda layer: layer.name != {model.name!r}`."
+            )
 
     def _exchanged(self, site: Site) -> Any:
         new = self._exchange(site)
@@ -129,18 +151,25 @@ class _Copier:
         return new
 
     def _new_layer(self, layer: Any, holders: tuple[Any, ...]) -> Any:
-        config = layer.get_config()
+        if isinstance(layer, keras.layers.Lambda):
+            return same_again(layer)
+        config = config_of(layer)
         before = len(self.exchanges)
-        given = {}
+        expected = {}
         for key, value in config.items():
             if key == "activation" or key.endswith("_activation"):
-                new = self._new_argument(layer, key, holders)
+                activation = _activation_in(layer, key, value)
+                if activation is None:
+                    continue
+                new = self._new_argument(activation, key, holders)
+                # By itself and not by its name, which another may have too.
+                config[key] = activation if new is None else new
                 if new is not None:
-                    given[key] = new
+                    expected[key] = new
             else:
                 config[key] = self._walk(value, holders)
-        copy = same_again(layer, {**config, **given})
-        for key, activation in given.items():
+        copy = same_again(layer, config)
+        for key, activation in expected.items():
             if not _has(copy, key, activation):
                 raise ValueError(
                     f"Layer {layer.name!r} ({type(layer).__name__}) does not keep what "
@@ -156,11 +185,8 @@ class _Copier:
         self._converted.append((holders, copy, left_alone))
         return copy
 
-    def _new_argument(self, layer: Any, key: str, holders: tuple[Any, ...]) -> Any:
+    def _new_argument(self, activation: Any, key: str, holders: tuple[Any, ...]) -> Any:
         """Returns what takes the place of an `activation=`, None for no change."""
-        activation = getattr(layer, key, None)
-        if not callable(activation):
-            return None
         if not isinstance(activation, keras.Operation):
             return self._exchanged(Site(holders, key, activation))
         if not isinstance(activation, (GAAF, AcceleratedActivation)):
@@ -202,10 +228,25 @@ def _plain_activations(layer: Any) -> Iterator[Any]:
         if _is_activation(part):
             yield part
         else:
-            for value in vars(part).values():
+            for value in keras.tree.flatten(list(vars(part).values())):
                 name = getattr(value, "__name__", "")
-                if callable(value) and getattr(keras.activations, name, None) is value:
+                ours = (
+                    getattr(of, name, None) for of in (keras.activations, keras.ops)
+                )
+                is_function = any(value is function for function in ours)
+                if is_function and function_of(value).__module__.startswith("keras."):
                     yield value
+
+
+def _activation_in(layer: Any, key: str, value: Any) -> Any:
+    """Returns the activation that a layer has under a key of its configuration."""
+    activation = getattr(layer, key, None)
+    if callable(activation):
+        return activation
+    try:
+        return None if value is None else keras.activations.get(value)
+    except (TypeError, ValueError):
+        return None  # no activation, in spite of its name
 
 
 def _has(layer: Any, key: str, activation: Any) -> bool:
@@ -228,13 +269,16 @@ def _describes_layer(value: dict[str, Any]) -> bool:
 
 
 def _objects_by_name(model: Any) -> dict[str, Any]:
-    """Returns the classes and functions of the user's that a model is made of."""
+    """Returns the classes and functions of the user's that a model is made of.
+
+    Without those that share a name: better not found than taken for each other.
+    """
     layers = model._flatten_layers()
     used = (value for layer in layers for value in vars(layer).values())
     objects: list[Any] = [type(layer) for layer in layers]
     objects += [value for value in used if isinstance(value, types.FunctionType)]
-    return {
-        item.__name__: item
-        for item in objects
-        if not item.__module__.startswith("keras.")
-    }
+    by_name: dict[str, set[Any]] = {}
+    for item in objects:
+        if not item.__module__.startswith("keras."):
+            by_name.setdefault(item.__name__, set()).add(item)
+    return {name: items.pop() for name, items in by_name.items() if len(items) == 1}

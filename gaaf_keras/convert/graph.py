@@ -50,19 +50,53 @@ def rebuilt(model: Any, copy: Callable[[Any], Any]) -> Any:
     return type(model)(inputs, outputs, **kept)
 
 
-def same_again(operation: Any, config: dict[str, Any] | None = None) -> Any:
-    """Returns a new operation of the same class, by default with the same config."""
+def config_of(operation: Any) -> dict[str, Any]:
+    """Returns the configuration of a layer or operation.
+
+    Raises:
+        ValueError: If it has none.
+    """
     try:
-        return type(operation).from_config(
-            operation.get_config() if config is None else config
-        )
+        return operation.get_config()
     except Exception as error:
-        raise ValueError(
-            f"Layer {operation.name!r} ({type(operation).__name__}) cannot be made "
-            "from its own configuration, which a copy of the model needs. Give the "
-            "class a `get_config` with all its arguments, or put GAAF layers in it by "
-            f"hand. Keras says: {error}"
-        ) from error
+        raise _cannot_be_copied(operation, error) from error
+
+
+def same_again(operation: Any, config: dict[str, Any] | None = None) -> Any:
+    """Returns a new operation of the same class, by default with the same config.
+
+    Raises:
+        ValueError: If it cannot be made from that.
+    """
+    if isinstance(operation, keras.layers.Lambda):
+        return _lambda_again(operation)
+    config = config_of(operation) if config is None else config
+    try:
+        return type(operation).from_config(config)
+    except Exception as error:
+        raise _cannot_be_copied(operation, error) from error
+
+
+def _cannot_be_copied(operation: Any, error: Exception) -> ValueError:
+    return ValueError(
+        f"Layer {operation.name!r} ({type(operation).__name__}) cannot be made from "
+        "its own configuration, which a copy of the model needs. Give the class a "
+        "`get_config` with all its arguments, and named functions instead of lambdas, "
+        f"or put GAAF layers in it by hand. Keras says: {error}"
+    )
+
+
+def _lambda_again(layer: Any) -> Any:
+    """Copies a Lambda layer, which Keras makes from its configuration only unsafely."""
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+    )
 
 
 def _input_layer(tensor: Any) -> Any:
@@ -72,8 +106,12 @@ def _input_layer(tensor: Any) -> Any:
 def _require_constructor(model: Any, arguments: list[str]) -> None:
     """Raises if a model's class does not take what Keras's own takes."""
     own = inspect.getfullargspec(type(model).__init__)
-    passes_on = own.varargs is not None and own.varkw is not None
-    if own.args[1:] != arguments and not passes_on:
+    named = own.args[1:]
+    rest_passed_on = own.varkw is not None and (named or own.varargs is not None)
+    same = named == arguments or (
+        named == arguments[: len(named)] and rest_passed_on and not own.kwonlyargs
+    )
+    if not same:
         raise TypeError(
             f"Model {model.name!r} is of a class of its own, {type(model).__name__}, "
             "which cannot be made from layers alone. Convert the layers before you "
@@ -91,13 +129,17 @@ def _connect(model: Any, copy: Callable[[Any], Any]) -> tuple[Any, Any]:
         id(tensor): same_again(_input_layer(tensor)).output for tensor in model.inputs
     }
 
+    def mapped_value(value: Any) -> Any:
+        if isinstance(value, keras.Variable):
+            raise ValueError(  # noqa: TRY004, the model is at fault
+                f"The model uses the variable {value.path!r} as an argument of an "
+                "operation, where a copy would go on using the original's. Use it in a "
+                "layer of your own."
+            )
+        return tensors[id(value)] if isinstance(value, keras.KerasTensor) else value
+
     def mapped(structure: Any) -> Any:
-        return keras.tree.map_structure(
-            lambda value: (
-                tensors[id(value)] if isinstance(value, keras.KerasTensor) else value
-            ),
-            structure,
-        )
+        return keras.tree.map_structure(mapped_value, structure)
 
     waiting = _calls(model, known=tensors)
     while waiting:

@@ -34,7 +34,12 @@ def selects(selector: str | type | Callable[[Any], Any], site: Site) -> bool:
     if isinstance(selector, str):
         names = [holder.name for holder in inside]
         paths = ["/".join(names[: end + 1]) for end in range(len(names))]
-        return any(fnmatch.fnmatchcase(name, selector) for name in (*names, *paths))
+        return any(
+            name == selector or fnmatch.fnmatchcase(name, selector)
+            for name in (*names, *paths)
+        )
+    if isinstance(selector, keras.Operation):
+        return any(holder is selector for holder in inside)
     if isinstance(selector, type):
         return any(isinstance(holder, selector) for holder in inside)
     return bool(selector(site.holders[-1]))
@@ -57,8 +62,10 @@ def last_operations(model: Any) -> Iterator[Any]:
 
 
 def _last_before(tensor: Any) -> Iterator[Any]:
-    operation, node, _ = tensor._keras_history
-    if is_graph(operation):
+    operation, node, index = tensor._keras_history
+    if is_functional(operation):
+        yield from _last_before(keras.tree.flatten(operation.output)[index])
+    elif is_graph(operation):
         yield from last_operations(operation)
     elif _passes_on(operation):
         for below in operation._inbound_nodes[node].input_tensors:
@@ -67,14 +74,25 @@ def _last_before(tensor: Any) -> Iterator[Any]:
         yield operation
 
 
+_PASSING_ON = (
+    "ActivityRegularization",
+    "Cast",
+    "Concatenate",
+    "Dropout",
+    "ExpandDims",
+    "Flatten",
+    "GetItem",
+    "Identity",
+    "Permute",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+)
+
+
 def _passes_on(operation: Any) -> bool:
-    """Whether a layer hands on its input, rearranged at most."""
-    rearranging = (
-        keras.layers.Flatten,
-        keras.layers.Identity,
-        keras.layers.Permute,
-        keras.layers.Reshape,
-    )
-    return isinstance(operation, rearranging) or (
-        type(operation) is keras.layers.Activation and name_of(operation) == "linear"
-    )
+    """Whether a layer or operation hands on its input, rearranged at most."""
+    if type(operation) is keras.layers.Activation:
+        return name_of(operation) == "linear"
+    kind = type(operation)
+    return kind.__module__.startswith("keras.") and kind.__name__ in _PASSING_ON

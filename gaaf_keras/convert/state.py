@@ -1,6 +1,7 @@
 """The state of a model, given to a copy of it."""
 
 import tempfile
+import warnings
 from typing import Any
 
 import keras
@@ -14,9 +15,18 @@ def copy_state(model: Any, copy: Any, layers: list[tuple[Any, Any]]) -> None:
         copy: Its copy.
         layers: Pairs of a layer of the model and its copy.
     """
+    originals = {id(variable) for variable in model.variables}
+    if any(id(variable) in originals for variable in copy.variables):
+        raise ValueError(
+            "A layer's `get_config` returns a layer as it is, which the copy would "
+            "share with the model. Have it return "
+            "`keras.saving.serialize_keras_object(layer)`."
+        )
     _copy_variables(model.weights, copy.weights)
     for old, new in layers:
-        _copy_other_state(old, new)
+        _copy_random_state(old, new)
+        for part, its_copy in _parts(old, new):
+            _copy_adapted_state(part, its_copy)
     if model.compiled:
         _copy_compilation(model, copy)
 
@@ -25,9 +35,10 @@ def _copy_variables(old: list[Any], new: list[Any]) -> None:
     """Gives variables the values and trainable flags of others."""
     if [tuple(v.shape) for v in old] != [tuple(v.shape) for v in new]:
         raise ValueError(
-            "The model has variables that a copy made from its configuration has not. "
-            f"Its variables: {[v.path for v in old]}; the copy's: "
-            f"{[v.path for v in new]}"
+            "The model's variables are not those of a copy made from its "
+            "configuration. If the model was not built by `keras.Input` or "
+            f"`model.build`, do that first. Its variables: {[v.path for v in old]}; "
+            f"the copy's: {[v.path for v in new]}"
         )
     for source, target in zip(old, new, strict=True):
         # A copy: JAX and PyTorch would share the memory, and JAX free it in training.
@@ -36,35 +47,11 @@ def _copy_variables(old: list[Any], new: list[Any]) -> None:
             target.trainable = source.trainable
 
 
-def _copy_compilation(model: Any, copy: Any) -> None:
-    """Compiles a copy as its original is, with losses, metrics, optimizer of its own.
-
-    Not from the serialised configuration, which Keras does not read back if a loss is a
-    function that is not registered.
-    """
-
-    def own(value: Any) -> Any:
-        stateful = isinstance(value, (keras.Loss, keras.Metric, keras.Optimizer))
-        return type(value).from_config(value.get_config()) if stateful else value
-
-    copy.compile(**keras.tree.map_structure(own, model._compile_config.config))
-    if model.optimizer is not None and model.optimizer.built:
-        copy.optimizer.build(copy.trainable_variables)
-        _copy_variables(model.optimizer.variables, copy.optimizer.variables)
-
-
-def _copy_other_state(old: Any, new: Any) -> None:
-    """Copies what a layer keeps beside its weights: random state, a vocabulary."""
-    random_states = [_random_states(layer) for layer in (old, new)]
+def _copy_random_state(old: Any, new: Any) -> None:
+    states = [_random_states(layer) for layer in (old, new)]
     # A dropout layer whose rate was set to 0 has one, but its copy needs none.
-    if len(random_states[0]) == len(random_states[1]):
-        _copy_variables(*random_states)
-    if hasattr(old, "save_assets") and hasattr(new, "load_assets"):
-        with tempfile.TemporaryDirectory() as folder:
-            old.save_assets(folder)
-            new.load_assets(folder)
-    elif hasattr(new, "finalize_state"):  # from its variables
-        new.finalize_state()
+    if len(states[0]) == len(states[1]):
+        _copy_variables(*states)
 
 
 def _random_states(layer: Any) -> list[Any]:
@@ -72,3 +59,65 @@ def _random_states(layer: Any) -> list[Any]:
         return []
     weights = {id(weight) for weight in layer.weights}
     return [variable for variable in layer.variables if id(variable) not in weights]
+
+
+def _parts(old: Any, new: Any) -> list[tuple[Any, Any]]:
+    """Pairs of the layers in a layer, itself among them, that were not exchanged."""
+    if not all(isinstance(layer, keras.layers.Layer) for layer in (old, new)):
+        return []
+    parts = [
+        [part for part in layer._flatten_layers() if hasattr(part, "finalize_state")]
+        for layer in (old, new)
+    ]
+    if [type(part) for part in parts[0]] != [type(part) for part in parts[1]]:
+        return []
+    return list(zip(*parts, strict=True))
+
+
+def _copy_adapted_state(old: Any, new: Any) -> None:
+    """Copies what a preprocessing layer has learned beside its weights."""
+    if not (old.built and new.built):
+        return
+    variables: dict[str, Any] = {}
+    old.save_own_variables(variables)
+    new.load_own_variables(variables)
+    if hasattr(old, "get_vocabulary") and old.get_vocabulary(
+        include_special_tokens=False
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            old.save_assets(folder)
+            new.load_assets(folder)
+
+
+def _copy_compilation(model: Any, copy: Any) -> None:
+    """Compiles a copy as its original is, with metrics and optimizer of its own.
+
+    Not from the serialised configuration, which Keras does not read back if a loss is a
+    function that is not registered.
+    """
+
+    def own(value: Any) -> Any:
+        stateful = isinstance(value, (keras.Metric, keras.Optimizer))
+        return type(value).from_config(value.get_config()) if stateful else value
+
+    try:
+        copy.compile(**keras.tree.map_structure(own, model._compile_config.config))
+    except Exception as error:  # of compile methods and metrics of the user's own
+        warnings.warn(
+            f"The copy of model {model.name!r} is not compiled, compile it yourself: "
+            f"{error}",
+            stacklevel=4,
+        )
+        return
+    if model.optimizer is None or not model.optimizer.built:
+        return
+    copy.optimizer.build(copy.trainable_variables)
+    slots = (model.optimizer.variables, copy.optimizer.variables)
+    if len(slots[0]) != len(slots[1]):
+        warnings.warn(
+            f"The copy of model {model.name!r} starts with a new optimizer state, "
+            "since layers were made trainable or not after `compile`.",
+            stacklevel=4,
+        )
+        return
+    _copy_variables(*slots)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from gaaf_keras.convert import ConversionReport, accelerate
-from gaaf_keras.convert.graph import is_graph
+from gaaf_keras.convert.graph import is_functional, is_graph
 from gaaf_keras.convert.selection import last_operations
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
 from gaaf_keras.experiments.datasets import ImageData
@@ -19,6 +20,7 @@ from gaaf_keras.kinds import is_activation_operation, name_of
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
 
 _CNN_STAGES = 3
+_PROBES = 8  # images on which a model from a file is tried
 _CONVOLUTIONS_A_STAGE = 2
 
 
@@ -189,22 +191,31 @@ def require_fit(config: TrainingConfig, data: ImageData) -> ConversionReport | N
     return None
 
 
-def ends_in_softmax(model: keras.Model) -> bool:
+def gives_probabilities(
+    config: TrainingConfig, model: keras.Model, data: ImageData
+) -> bool:
     """Whether a model's outputs are probabilities; otherwise they are logits.
 
     Raises:
         UsageError: If they are neither.
     """
-    names = set()
+    if config.init_from is None:
+        return False
+    outputs = keras.ops.convert_to_numpy(
+        model(data.train.images[:_PROBES].astype("float32"), training=False)
+    ).astype("float64")
+    sums = outputs.sum(axis=1)
+    if np.all(outputs >= 0) and np.allclose(sums, 1, atol=1e-2):
+        return True
     for last in last_operations(model):
-        activation = last if is_activation_operation(last) else None
-        names.add(name_of(activation or getattr(last, "activation", None)))
-    if names - {"softmax"} and names - {"linear"}:
-        raise UsageError(
-            f"Model '{model.name}' must end in a softmax or a linear layer with an "
-            f"output a class. Its outputs are: {', '.join(sorted(names))}."
-        )
-    return names == {"softmax"}
+        activation = getattr(last, "activation", None)
+        name = name_of(last if is_activation_operation(last) else activation)
+        if name != "linear":
+            raise UsageError(
+                f"Model '{model.name}' must return logits or a softmax. It ends in: "
+                f"{name}."
+            )
+    return False
 
 
 def _from_file(
@@ -218,16 +229,17 @@ def _from_file(
             f"Received: '{path}'"
         )
     try:
-        model = keras.saving.load_model(path)
+        model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # what can be wrong with a file is without number
-        raise UsageError(f"init_from '{path}' cannot be loaded: {error}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(f"init_from '{path}' cannot be loaded: {reason}") from error
     if not is_graph(model) or not model.built:
         raise UsageError(
             f"init_from '{path}' must hold a Functional or Sequential model with a "
             f"known input. It holds: {model}"
         )
     _require_shapes(model, data, path)
-    ends_in_softmax(model)
+    gives_probabilities(config, model, data)
     if not config.accelerate:
         return model, None
     try:
@@ -247,11 +259,17 @@ def _from_file(
 
 def _require_shapes(model: keras.Model, data: ImageData, path: Path) -> None:
     """Raises if a model is not one for the images and classes of a data set."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+    structured = is_functional(model) and not isinstance(
+        model.output, keras.KerasTensor
+    )
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or structured:
         raise UsageError(
-            f"init_from '{path}' must have one input and one output. It has "
-            f"{len(model.inputs)} and {len(model.outputs)}."
+            f"init_from '{path}' must have one input and one output, a tensor. It has "
+            f"{len(model.inputs)} and {len(model.outputs)}"
+            + (f", in a structure: {model.output}." if structured else ".")
         )
+    if not model.trainable_weights:
+        raise UsageError(f"init_from '{path}' has no weights that can be trained.")
     wanted = tuple(data.train.images.shape[1:])
     takes, gives = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
     fits = len(takes) == len(wanted) and all(

@@ -107,7 +107,9 @@ def train_and_evaluate(
         model = models.build(config, data)
         model.compile(
             optimizer=optimization.optimizer(config, steps),
-            loss=optimization.loss(config, not models.ends_in_softmax(model)),
+            loss=optimization.loss(
+                config, not models.gives_probabilities(config, model, data)
+            ),
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
             # Several steps at once crash Keras on several replicas.
             steps_per_execution=(

@@ -200,7 +200,7 @@ def default_for(activation: Any) -> Shape:
         if function is known:
             return shape
     with_parameters = _DEFAULTS_WITH_PARAMETERS.get(name_of(function))
-    if with_parameters is not None:
+    if isinstance(function, keras.Operation) and with_parameters is not None:
         return with_parameters(**parameters_of(function))
     names = ", ".join(known.__name__ for known in _DEFAULTS)
     raise ValueError(

@@ -154,3 +154,52 @@ def test_nothing_to_accelerate():
     ):
         accelerate(model, verbose=False)
     assert architecture(restore(model)) == architecture(model)
+
+
+def ending_in(function):
+    inputs = keras.Input((4,))
+    x = LAYERS.Dense(3, activation="relu", name="hidden")(inputs)
+    return keras.Model(inputs, function(LAYERS.Dense(1, "sigmoid", name="end")(x)))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x,
+        lambda x: keras.ops.squeeze(x, -1),
+        lambda x: keras.ops.reshape(x, (-1, 1, 1)),
+        lambda x: x[:, 0],
+        LAYERS.Dropout(0.5),
+        LAYERS.Activation("linear", dtype="float32"),
+        lambda x: LAYERS.Concatenate()([x, x]),
+    ],
+)
+def test_what_is_rearranged_is_still_the_output(function):
+    model = ending_in(function)
+    _, report = accelerate(model, verbose=False, return_report=True)
+    assert [row.layer for row in report.accelerated] == ["hidden"]
+    assert report.left_alone[0].left_alone == "output"
+
+
+def test_only_the_outputs_that_are_used():
+    inputs = keras.Input((4,))
+    features = LAYERS.Dense(3, activation="relu", name="features")(inputs)
+    logits = LAYERS.Dense(2, activation="sigmoid", name="end")(features)
+    nested = keras.Model(inputs, [features, logits], name="nested")
+    outer = keras.Input((4,))
+    model = keras.Model(outer, nested(outer)[1])
+    _, report = accelerate(model, verbose=False, return_report=True)
+    assert [row.layer for row in report.accelerated] == ["nested/features"]
+    assert [row.layer for row in report.left_alone] == ["nested/end"]
+
+
+def test_layers_themselves_can_be_given():
+    model = nested_for_selection()
+    chosen = [model.get_layer("dense_b"), model.get_layer("inner")]
+    _, report = accelerate(model, layers=chosen, verbose=False, return_report=True)
+    assert [row.layer for row in report.accelerated] == [
+        *("inner/dense_a", "inner/act_a"),
+        "dense_b",
+    ]
+    one = accelerate(model, layers=chosen[0], verbose=False)
+    assert len(accelerated_layers(one)) == 1

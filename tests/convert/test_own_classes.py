@@ -73,7 +73,8 @@ def test_half_a_conversion_is_refused(kind):
         block,
         LAYERS.Dense(2),
     )
-    with pytest.raises(ValueError, match=r"layer.name != 'block'"):
+    reason = "does not keep what" if kind is Stubborn else "makes an activation"
+    with pytest.raises(ValueError, match=rf"{reason}.*layer.name != 'block'"):
         accelerate(model, verbose=False)
     chosen = accelerate(
         model, layers=lambda layer: layer.name != "block", verbose=False
@@ -96,7 +97,7 @@ def test_subclassed_models_are_refused():
             convert(Own())
     inputs = keras.Input((4,))
     nested = keras.Model(inputs, LAYERS.Dense(2)(Own()(inputs)))
-    with pytest.raises(ValueError, match=r"Own\) cannot be made.*GAAF layers in it by"):
+    with pytest.raises(TypeError, match=r"\(Own\), whose activations cannot be found"):
         accelerate(nested, verbose=False)
 
 
@@ -122,6 +123,56 @@ def test_functional_models_of_a_class_of_their_own():
         accelerate(OwnArguments(3), verbose=False)
 
 
+class Naming(LAYERS.Layer):
+    """Keeps its activation as a name."""
+
+    def __init__(self, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.activation = activation
+
+    def call(self, x):
+        return keras.activations.get(self.activation)(x)
+
+    def get_config(self):
+        return {**super().get_config(), "activation": self.activation}
+
+
+def test_an_activation_kept_as_a_name():
+    model = sequential(Naming(), LAYERS.Dense(2))
+    accelerated, report = accelerate(model, verbose=False, return_report=True)
+    assert [row.kind for row in report.accelerated] == ["Naming"]
+    assert len(accelerated_layers(accelerated)) == 1
+    assert_same_outputs(model, accelerated)
+
+
+class Listing(LAYERS.Layer):
+    """Has its activations in a list."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.functions = [keras.ops.relu, keras.activations.tanh]
+
+    def call(self, x):
+        return self.functions[0](x) + self.functions[1](x)
+
+
+def test_activations_in_a_list():
+    model = sequential(Listing(), LAYERS.Dense(3, activation="relu"), LAYERS.Dense(2))
+    with pytest.raises(ValueError, match="that its configuration does not show"):
+        accelerate(model, verbose=False)
+
+
+def test_functions_of_the_same_name():
+    def relu(x):
+        return 3 * keras.ops.relu(x)
+
+    model = sequential(
+        LAYERS.Dense(3, activation="relu"), LAYERS.Dense(2, activation=relu)
+    )
+    accelerated = accelerate(model, verbose=False)
+    assert_same_outputs(model, accelerated, restore(accelerated))
+
+
 def own_activation(x):
     return x * keras.ops.sigmoid(2 * x)
 
@@ -130,6 +181,7 @@ def test_activation_functions_of_ones_own():
     model = sequential(LAYERS.Dense(3, activation=own_activation), LAYERS.Dense(2))
     with pytest.raises(ValueError, match=r"shapes=\{'own_activation': "):
         accelerate(model, verbose=False)
+    accelerate(model, {"own_activation": Gaussian(2)}, verbose=False)
     accelerated = accelerate(model, {own_activation: Gaussian(2)}, verbose=False)
     assert_same_outputs(model, accelerated)
     assert architecture(restore(accelerated)) == architecture(model)

@@ -70,6 +70,16 @@ def output_of_a_nested_model():
     return keras.Model(inputs, LAYERS.Reshape((3, 1))(body(inputs)))
 
 
+def masked():
+    """The operation passes no mask on, the layer does."""
+    inputs = keras.Input((5,), dtype="int32")
+    x = keras.ops.relu(LAYERS.Embedding(5, 4, mask_zero=True)(inputs))
+    x = LAYERS.GlobalAveragePooling1D()(x)
+    y = LAYERS.ReLU()(LAYERS.Embedding(5, 4, mask_zero=True)(inputs))
+    y = LAYERS.GlobalAveragePooling1D()(y)
+    return keras.Model(inputs, LAYERS.Dense(2)(LAYERS.Concatenate()([x, y])))
+
+
 # What to build, and how many activations must be accelerated.
 MODELS = {
     "dense": (
@@ -112,6 +122,23 @@ MODELS = {
     "recurrent": (recurrent, 8),
     "attention": (self_attention, 1),
     "output of a nested model": (output_of_a_nested_model, 1),
+    "masked": (masked, 2),
+    "not trainable": (
+        lambda: sequential(
+            LAYERS.PReLU(trainable=False),
+            LAYERS.Activation("tanh", trainable=False),
+            LAYERS.Dense(2),
+        ),
+        2,
+    ),
+    "lambda": (
+        lambda: sequential(
+            LAYERS.Dense(3, activation="relu"),
+            LAYERS.Lambda(lambda x: 2 * x),
+            LAYERS.Dense(2, activation=lambda x: 3 * x),
+        ),
+        1,
+    ),
     "separable": (
         lambda: sequential(
             LAYERS.SeparableConv2D(3, 3, activation="silu"),
@@ -135,10 +162,15 @@ MODELS = {
 
 def data_for(model, seed=0, batch=3):
     random = np.random.default_rng(seed)
+
+    def values(tensor):
+        shape = (batch, *tensor.shape[1:])
+        if tensor.dtype == "int32":
+            return random.integers(0, 5, shape).astype("int32")
+        return random.normal(size=shape, scale=2).astype(tensor.dtype)
+
     return keras.tree.map_structure(
-        lambda tensor: random.normal(size=(batch, *tensor.shape[1:]), scale=2).astype(
-            tensor.dtype
-        ),
+        values,
         model.inputs[0] if len(model.inputs) == 1 else model.inputs,
     )
 

@@ -50,6 +50,7 @@ def test_the_same_function_however_it_is_written(make, name):
         (LAYERS.PReLU, "prelu"),
         (LAYERS.Softmax, "softmax"),
         (lambda: operation(keras.ops.gelu, True), "gelu"),
+        (lambda: operation(keras.ops.hard_shrink, 0.7), "hard_shrink"),
         (lambda: upstream_like, "upstream_like"),
     ],
 )
@@ -57,6 +58,14 @@ def test_what_is_no_keras_function_stands_for_itself(make, name):
     activation = make()
     assert kinds.function_of(activation) is activation
     assert kinds.name_of(activation) == name
+
+
+def test_other_functions_of_a_known_name():
+    def relu(x):
+        return 2 * keras.ops.relu(x)
+
+    with pytest.raises(ValueError, match="without a default shape"):
+        shapes.default_for(relu)
 
 
 def test_arithmetic_is_no_activation():
@@ -147,8 +156,8 @@ def test_gradient(case):
     np.testing.assert_array_equal(value, plain)
     wide = x.astype("float64")
     expected = upstream * (derivative(wide) + 0.7 * shape(wide))
-    # Twice the usual tolerance: mish is the backend's own derivative.
-    assert_gradient(gradient, expected, 2 * upstream)
+    # Mish has the backend's own derivative, which is not as good.
+    assert_gradient(gradient, expected, upstream * (5 if case == "mish" else 1))
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])

@@ -165,6 +165,7 @@ def own_model(input_shape=(8, 8, 1), classes=10, activation="softmax"):
 @pytest.mark.parametrize("accelerate", [False, True])
 def test_starting_from_a_file(accelerate, tmp_path):
     model = own_model()
+    model.compile(loss=lambda true, predicted: 0 * predicted)  # is not needed again
     path = saved(model, tmp_path)
     given = TrainingConfig(init_from=path, accelerate=accelerate)
     data = datasets.load("digits")
@@ -176,30 +177,33 @@ def test_starting_from_a_file(accelerate, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def frozen(model):
+    model.trainable = False
+    return model
+
+
+def after(function):
+    """A model that ends in a function of its logits."""
+    inputs = keras.Input((8, 8, 1))
+    return keras.Model(inputs, function(own_model(activation=None)(inputs)))
+
+
 @pytest.mark.parametrize(
-    ("make", "softmax"),
+    ("make", "expected"),
     [
         (own_model, True),
         (lambda: own_model(activation=None), False),
-        (lambda: keras.Sequential([own_model(), keras.layers.Identity()]), True),
-        (
-            lambda: keras.Sequential([own_model(activation=None), LAYERS.Softmax()]),
-            True,
-        ),
-        (
-            lambda: keras.Sequential(
-                [
-                    own_model(activation=None),
-                    LAYERS.Activation("softmax"),
-                    LAYERS.Activation("linear", dtype="float32"),
-                ]
-            ),
-            True,
-        ),
+        (lambda: after(LAYERS.Softmax()), True),
+        (lambda: after(keras.ops.softmax), True),
+        (lambda: after(lambda x: (x + x) / 2), False),
+        (lambda: after(lambda x: LAYERS.Average()([SOFTMAX(x), SOFTMAX(2 * x)])), True),
+        (lambda: after(LAYERS.Activation("linear", dtype="float32")), False),
     ],
 )
-def test_logits_or_probabilities(make, softmax):
-    assert models.ends_in_softmax(make()) == softmax
+def test_logits_or_probabilities(make, expected):
+    given = TrainingConfig(init_from="file.keras")
+    data = datasets.load("digits")
+    assert models.gives_probabilities(given, make(), data) == expected
 
 
 @pytest.mark.parametrize(
@@ -210,7 +214,10 @@ def test_logits_or_probabilities(make, softmax):
             "maps (28, 28, 1) to (10,); data set",
         ),
         (lambda: own_model(classes=3), "maps (8, 8, 1) to (3,)"),
-        (lambda: own_model(activation="sigmoid"), "must end in a softmax or a linear"),
+        (
+            lambda: own_model(activation="sigmoid"),
+            "It ends in: sigmoid",
+        ),
         (lambda: keras.Sequential([LAYERS.Dense(10)]), "with a known input"),
         (
             lambda: keras.Sequential(
@@ -223,8 +230,15 @@ def test_logits_or_probabilities(make, softmax):
                 inputs := [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))],
                 LAYERS.Dense(10)(LAYERS.Flatten()(LAYERS.Add()(inputs))),
             ),
-            "must have one input and one output. It has 2 and 1",
+            "must have one input and one output, a tensor. It has 2 and 1",
         ),
+        (
+            lambda: keras.Model(
+                inputs := keras.Input((8, 8, 1)), {"p": own_model()(inputs)}
+            ),
+            "It has 1 and 1, in a structure: {'p'",
+        ),
+        (lambda: frozen(own_model()), "has no weights that can be trained"),
     ],
 )
 def test_files_that_cannot_be_used(make, message, tmp_path):

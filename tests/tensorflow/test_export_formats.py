@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -63,6 +64,7 @@ def network(activation):
 WAYS = {
     "GAAF layers": lambda: network(GAAF),
     "functions": lambda: network(gaaf),
+    "literal functions": lambda: network(lambda name: gaaf(name, frequency=1e4)),
     "accelerated": lambda: accelerate(network(lambda name: name), verbose=False),
 }
 
@@ -254,7 +256,101 @@ def test_a_changing_strength_is_exported_as_it_is(tmp_path):
     gaaf_keras.export(model, tmp_path / "model", trainable=True)
     said = metadata("saved_model", tmp_path / "model")
     assert {entry["strength"] for entry in said["accelerated"]} == {0.25}
-    assert served("saved_model", tmp_path / "model", x).shape == (5, 3)
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    assert len(loaded.variables) == len(model.weights) + 1  # dropout's random state
+
+
+class Compiled(LAYERS.Layer):
+    """Has a `call` that is a graph of its own."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.dense = LAYERS.Dense(1, kernel_initializer="ones")
+        self.activation = gaaf("tanh")
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    @tf.function
+    def call(self, x):
+        return self.activation(self.dense(x))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Compiled,
+        lambda: LAYERS.Dense(1, activation=GAAF("hard_tanh", unit_gain=True)),
+        lambda: LAYERS.Dense(1, activation=gaaf("tanh", frequency=1e4)),
+        lambda: LAYERS.Dense(1, activation=GAAF(LAYERS.LeakyReLU(0.1))),
+    ],
+)
+def test_train_has_the_layers_own_gradients(layer, tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, layer()(inputs))
+    gaaf_keras.export(model, tmp_path / "model", trainable=True)
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    x = tf.random.normal((9, 2), stddev=2.0)
+
+    def gradients(call, variables):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(call(x))
+        return tape.gradient(total, variables)
+
+    ours = gradients(
+        lambda x: model(x, training=True), [v.value for v in model.trainable_variables]
+    )
+    theirs = gradients(loaded.train, list(loaded.trainable_variables))
+    plain = gradients(loaded.serve, list(loaded.trainable_variables))
+    for gradient, expected, other in zip(theirs, ours, plain, strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
+        assert np.abs(gradient - other).max() > 1e-2
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_gelu_in_onnx(dtype, tmp_path):
+    import onnxruntime
+
+    inputs = keras.Input((4,), dtype=dtype)
+    dense = LAYERS.Dense(5, activation=GAAF("gelu"), dtype=dtype)
+    model = keras.Model(inputs, dense(inputs))
+    gaaf_keras.export(model, tmp_path / "model.onnx", "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(dtype)
+    (y,) = session.run(None, {session.get_inputs()[0].name: x})
+    np.testing.assert_allclose(y, model.predict(x, verbose=0), atol=2e-3)
+
+
+def test_the_old_export_comes_back_if_the_new_cannot_be_moved(tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").touch()
+    rename = Path.rename
+
+    def fail(self, target):
+        if Path(target) == path and "unfinished" in str(self) and self.name == "model":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(KeyboardInterrupt):
+        gaaf_keras.export(network(GAAF), path, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+    assert [file.name for file in path.iterdir()] == ["old"]
+
+
+def test_paths(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((2,)), LAYERS.Dense(1, activation="tanh")])
+    with pytest.raises(ValueError, match="on this machine"):
+        gaaf_keras.export(model, "gs://bucket/model")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a")
+    written = gaaf_keras.export(model, "b/../c d/", overwrite=True)
+    assert written == tmp_path / "a" / "c d"
+    assert (written / "saved_model.pb").exists()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        gaaf_keras.export(model, tmp_path / "link")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""What is beside the weights: adapted layers, losses, optimizers."""
+
+import keras
+import numpy as np
+import pytest
+
+from gaaf_keras import accelerate, restore
+from gaaf_keras.layers import accelerated_layers
+from tests.convert.zoo import LAYERS, sequential
+
+
+def head():
+    return [LAYERS.Dense(3, activation="tanh"), LAYERS.Dense(2)]
+
+
+def normalised(wrap):
+    layer = LAYERS.Normalization()
+    layer.adapt(np.random.default_rng(0).normal(3, 2, (50, 4)).astype("float32"))
+    return sequential(wrap(layer), *head(), shape=(5, 4)), np.ones((2, 5, 4), "float32")
+
+
+def discretised():
+    layer = LAYERS.Discretization(num_bins=4, output_mode="one_hot")
+    layer.adapt(np.random.default_rng(0).normal(size=(50, 1)).astype("float32"))
+    x = np.linspace(-2, 2, 9, dtype="float32")[:, None]
+    return sequential(layer, *head(), shape=(1,)), x
+
+
+def looked_up(**arguments):
+    layer = LAYERS.StringLookup(**arguments)
+    layer.adapt(["b", "b", "a", "c"])
+    inputs = keras.Input((1,), dtype="string")
+    x = LAYERS.Flatten()(LAYERS.Embedding(6, 3)(layer(inputs)))
+    for part in head():
+        x = part(x)
+    x_values = keras.ops.convert_to_tensor([["a"], ["b"], ["c"], ["d"]])
+    return keras.Model(inputs, x), x_values
+
+
+def vectorised():
+    layer = LAYERS.TextVectorization(output_mode="tf_idf")
+    layer.adapt(["a b", "b c", "c c d"])
+    inputs = keras.Input((), dtype="string")
+    x = layer(inputs)
+    for part in head():
+        x = part(x)
+    return keras.Model(inputs, x), keras.ops.convert_to_tensor(["a b b", "c d", "x"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: normalised(lambda layer: layer),
+        lambda: normalised(LAYERS.TimeDistributed),
+        discretised,
+        looked_up,
+        vectorised,
+    ],
+)
+def test_adapted_layers_go_along(make):
+    model, x = make()
+    accelerated = accelerate(model, verbose=False)
+    expected = model(x).numpy()
+    assert np.ptp(expected) > 0
+    np.testing.assert_array_equal(accelerated(x), expected)
+    np.testing.assert_array_equal(restore(accelerated)(x), expected)
+
+
+class Scaled(keras.Loss):
+    """Has no `get_config` of its own."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, true, predicted):
+        return self.factor * keras.ops.mean(keras.ops.square(true - predicted), -1)
+
+
+def test_the_very_same_loss():
+    model = sequential(*head())
+    model.compile("sgd", Scaled(3.0))
+    accelerated = accelerate(model, verbose=False)
+    x, y = np.ones((4, 4), "float32"), np.zeros((4, 2), "float32")
+    assert accelerated.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+
+
+def test_metrics_that_cannot_be_made_again():
+    class Counting(keras.metrics.Mean):
+        def __init__(self, start, **kwargs):
+            super().__init__(**kwargs)
+            self.start = start
+
+        def get_config(self):
+            return {"name": self.name}
+
+    model = sequential(*head())
+    model.compile("sgd", "mse", metrics=[Counting(3)])
+    with pytest.warns(UserWarning, match="is not compiled, compile it yourself"):
+        accelerated = accelerate(model, verbose=False)
+    assert not accelerated.compiled
+
+
+def test_layers_frozen_after_compiling():
+    model = sequential(*head())
+    model.compile("adam", "mse")
+    x, y = np.ones((4, 4), "float32"), np.zeros((4, 2), "float32")
+    model.fit(x, y, verbose=0)
+    model.layers[0].trainable = False
+    with pytest.warns(UserWarning, match="new optimizer state"):
+        accelerated = accelerate(model, verbose=False)
+    accelerated.fit(x, y, verbose=0)
+    np.testing.assert_array_equal(accelerated.layers[0].kernel, model.layers[0].kernel)
+
+
+class Sharing(LAYERS.Layer):
+    """Returns its part as it is, and not its configuration."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x)
+
+    def get_config(self):
+        return {**super().get_config(), "inner": self.inner}
+
+
+def test_parts_are_not_shared_with_the_copy():
+    model = sequential(Sharing(LAYERS.Dense(4)), *head())
+    with pytest.raises(ValueError, match="would share with the model"):
+        accelerate(model, verbose=False)
+
+
+def test_a_variable_in_an_operation():
+    inputs = keras.Input((5,), dtype="int32")
+    embedding = LAYERS.Embedding(7, 4)
+    x = LAYERS.Dense(4, activation="relu")(embedding(inputs))
+    tied = keras.ops.einsum("bij,kj->bik", x, embedding.embeddings)
+    with pytest.raises(ValueError, match=r"uses the variable .*embeddings"):
+        accelerate(keras.Model(inputs, tied), verbose=False)
+
+
+def test_under_a_strategy():
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = sequential(*head())
+        model.compile("sgd", "mse")
+    accelerated = accelerate(model, verbose=False)
+    assert accelerated.distribute_strategy is strategy
+    accelerated.fit(np.ones((4, 4)), np.zeros((4, 2)), verbose=0)
+    assert len(accelerated_layers(accelerated)) == 1

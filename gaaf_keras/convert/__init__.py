@@ -58,7 +58,9 @@ def accelerate(
     stays as it is. Signs that lead nowhere are an error.
 
     On a GPU, Keras has faster kernels for an `LSTM` or `GRU` with exactly the default
-    activations; accelerated ones run without.
+    activations; accelerated ones run without. `model.quantize` passes over layers with
+    a layer as their activation: restore the model first. What stateful recurrent layers
+    remember is not copied.
 
     Args:
         model: A Functional or Sequential Keras model, built or not.

@@ -42,8 +42,8 @@ def rebuilt(model: Any, copy: Callable[[Any], Any]) -> Any:
     if isinstance(model, keras.Sequential):
         _require_constructor(model, ["layers", "trainable", "name"])
         layers = [copy(layer) for layer in model.layers]
-        if model.built:
-            layers.insert(0, same_again(_input_layer(model.inputs[0])))
+        inputs = getattr(model, "inputs", [])  # has none before it is built
+        layers = [same_again(_input_layer(tensor)) for tensor in inputs] + layers
         return type(model)(layers, **kept)
     _require_constructor(model, ["inputs", "outputs", "name"])
     inputs, outputs = _connect(model, copy)

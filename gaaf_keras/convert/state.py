@@ -111,6 +111,9 @@ def _copy_compilation(model: Any, copy: Any) -> None:
         return
     if model.optimizer is None or not model.optimizer.built:
         return
+    pattern = getattr(model.optimizer, "_exclude_from_weight_decay_pattern", None)
+    if pattern is not None:  # which is no part of an optimizer's configuration
+        copy.optimizer.exclude_from_weight_decay(var_names=[pattern.pattern])
     copy.optimizer.build(copy.trainable_variables)
     slots = (model.optimizer.variables, copy.optimizer.variables)
     if len(slots[0]) != len(slots[1]):

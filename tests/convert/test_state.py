@@ -101,6 +101,21 @@ def test_metrics_that_cannot_be_made_again():
     assert not accelerated.compiled
 
 
+def test_what_weight_decay_leaves_alone():
+    model = sequential(*head())
+    optimizer = keras.optimizers.SGD(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model.compile(optimizer, loss=lambda true, predicted: 0 * predicted)
+    model.layers[0].bias.assign(np.ones(3))
+    x, y = np.ones((4, 4), "float32"), np.zeros((4, 2), "float32")
+    model.fit(x, y, verbose=0)
+    accelerated = accelerate(model, verbose=False)
+    accelerated.fit(x, y, verbose=0)
+    np.testing.assert_array_equal(accelerated.layers[0].bias, np.ones(3))
+    kernel = model.layers[0].kernel.numpy()
+    np.testing.assert_allclose(accelerated.layers[0].kernel, 0.95 * kernel, rtol=1e-6)
+
+
 def test_layers_frozen_after_compiling():
     model = sequential(*head())
     model.compile("adam", "mse")

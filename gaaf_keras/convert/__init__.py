@@ -75,7 +75,8 @@ def accelerate(
             layer or nested model. A shared layer has the name of the place where it is
             called first.
         unit_gain: Whether to scale each total derivative down so that it nowhere
-            exceeds the base activation's largest. See `gaaf_keras.gaaf`.
+            exceeds the base activation's largest. For deep networks, since the paper's
+            ReLU shape makes the derivative of every active unit 2, over n layers 2^n.
         verbose: Whether to print what was changed. Defaults to True.
         return_report: Whether to return that too. Defaults to False.
 

@@ -178,6 +178,12 @@ TRAINING_FLAGS = [
         "Devices: one, or all of this machine; auto takes all if there are several "
         "GPUs.",
     ),
+    flags.DEFINE_integer(
+        "logical_devices",
+        None,
+        "Split the GPU or CPU into so many devices, to try --strategy=mirrored.",
+        lower_bound=1,
+    ),
     flags.DEFINE_enum(
         "precision",
         "float32",

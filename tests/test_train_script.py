@@ -1,5 +1,6 @@
 """train.py as its user runs it: one process a command."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -199,6 +200,23 @@ def test_cnn_with_batch_norm_on_tfds_data(tmp_path, data_dir):
         json.loads((tmp_path / "new" / "result.json").read_text())["test_examples"]
         == 37
     )
+
+
+def test_two_logical_devices_train_like_one(tmp_path):
+    common = ["--epochs=2", "--hidden_units=16", "--noexport", "--batch_size=62"]
+    more = ["--strategy=mirrored", "--logical_devices=2"]
+    histories = []
+    for name, flags in (("one", []), ("two", more)):
+        done = train(*common, *flags, f"--output_dir={name}", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert config["replicas"] == 1 + len(histories)
+        with (tmp_path / name / "history.csv").open() as file:
+            histories.append(list(csv.DictReader(file)))
+    for ours, theirs in zip(*histories, strict=True):
+        for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            expected = float(theirs[column])
+            assert float(ours[column]) == pytest.approx(expected, rel=1e-5), column
 
 
 def test_from_a_model_to_its_accelerated_export(tmp_path):

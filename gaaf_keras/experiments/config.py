@@ -112,6 +112,8 @@ class TrainingConfig:
         seed: Seed of the weights, the shuffling, dropout and augmentation.
         strategy: `"one_device"`, `"mirrored"` (all devices of this machine) or
             `"auto"` (mirrored if there is more than one GPU).
+        logical_devices: Into how many devices the GPU or CPU is split, to try the
+            mirrored strategy without several. Defaults to leaving them as they are.
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`: the dtype
             policy of a new model, but for its logits.
         jit_compile: Whether XLA compiles the training step: `"true"`, `"false"`, or
@@ -154,6 +156,7 @@ class TrainingConfig:
     patience: int = 15
     seed: int = 0
     strategy: str = "auto"
+    logical_devices: int | None = None
     precision: str = "float32"
     jit_compile: str = "auto"
     output_dir: str | None = None
@@ -182,6 +185,8 @@ class TrainingConfig:
         )
         for name in ("width", "batch_size", "epochs", "patience"):
             self._require(name, getattr(self, name) >= 1, "be 1 or greater")
+        if self.logical_devices is not None:
+            self._require("logical_devices", self.logical_devices >= 1, "be at least 1")
         if self.train_examples is not None:
             self._require("train_examples", self.train_examples >= 1, "be at least 1")
         self._require(

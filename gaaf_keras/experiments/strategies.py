@@ -6,6 +6,30 @@ import tensorflow as tf
 
 from gaaf_keras.experiments.config import UsageError
 
+_GPU_MEMORY_OF_A_PART = 2048  # MiB
+
+
+def split_device(parts: int) -> None:
+    """Makes several logical devices of the first GPU, or of the CPU, for testing.
+
+    Parts of a GPU get 2 GiB of its memory each.
+
+    Raises:
+        UsageError: If TensorFlow has its devices already, in another number.
+    """
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    device = tf.config.list_physical_devices(kind)[0]
+    limit = {"memory_limit": _GPU_MEMORY_OF_A_PART} if kind == "GPU" else {}
+    wanted = [tf.config.LogicalDeviceConfiguration(**limit) for _ in range(parts)]
+    try:
+        tf.config.set_logical_device_configuration(device, wanted)
+    except RuntimeError as error:
+        if len(_devices()) != parts:
+            raise UsageError(
+                "logical_devices must be chosen before TensorFlow is used in a "
+                f"process; it has {len(_devices())} already. Received: {parts}"
+            ) from error
+
 
 @functools.cache
 def get_strategy(name: str) -> tf.distribute.Strategy:

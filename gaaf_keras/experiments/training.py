@@ -18,7 +18,11 @@ import gaaf_keras
 from gaaf_keras._version import __version__
 from gaaf_keras.experiments import datasets, files, models, optimization
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
-from gaaf_keras.experiments.strategies import device_names, get_strategy
+from gaaf_keras.experiments.strategies import (
+    device_names,
+    get_strategy,
+    split_device,
+)
 
 _MOST_STEPS_AN_EXECUTION = 32
 
@@ -181,6 +185,8 @@ def prepare(config: TrainingConfig) -> Prepared:
             "Training needs Keras on TensorFlow. Set KERAS_BACKEND=tensorflow. "
             f"Received: backend '{keras.backend.backend()}'"
         )
+    if config.logical_devices is not None:
+        split_device(config.logical_devices)
     strategy = get_strategy(config.strategy)
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:

@@ -66,5 +66,6 @@ def test_saved_model_export_says_what_it_needs(backend, tmp_path):
     program = f"import gaaf_keras; gaaf_keras.export(None, {str(tmp_path / 'm')!r})"
     done = run(backend, "-c", program)
     assert (
-        "RuntimeError: A SavedModel can be written with the TensorFlow" in done.stderr
+        "RuntimeError: Format 'saved_model' can be written with the Tensor"
+        in done.stderr
     )

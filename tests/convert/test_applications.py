@@ -13,21 +13,21 @@ from gaaf_keras.layers import accelerated_layers
 # With the smallest images that the network takes.
 NETWORKS = {
     "ConvNeXtTiny": (32, 32, 3),
-    "EfficientNetB0": (32, 32, 3),
-    "EfficientNetV2B0": (32, 32, 3),
-    "MobileNet": (32, 32, 3),
-    "MobileNetV2": (32, 32, 3),
     "MobileNetV3Small": (32, 32, 3),
     "ResNet50": (32, 32, 3),
-    "ResNet50V2": (32, 32, 3),
     "VGG16": (32, 32, 3),
-    "Xception": (75, 75, 3),
 }
 SLOW_NETWORKS = {
     "DenseNet121": (32, 32, 3),
+    "EfficientNetB0": (32, 32, 3),
+    "EfficientNetV2B0": (32, 32, 3),
     "InceptionResNetV2": (75, 75, 3),
     "InceptionV3": (75, 75, 3),
+    "MobileNet": (32, 32, 3),
+    "MobileNetV2": (32, 32, 3),
     "NASNetMobile": (32, 32, 3),
+    "ResNet50V2": (32, 32, 3),
+    "Xception": (75, 75, 3),
 }
 
 

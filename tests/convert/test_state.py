@@ -101,6 +101,34 @@ def test_metrics_that_cannot_be_made_again():
     assert not accelerated.compiled
 
 
+def test_compiled_state_goes_along():
+    model = sequential(LAYERS.Dense(3, activation="relu"), LAYERS.Dense(1))
+    x, y = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
+
+    def squared(true, predicted):  # neither registered nor importable
+        return keras.ops.mean(keras.ops.square(true - predicted), axis=-1)
+
+    model.compile(
+        keras.optimizers.Adam(0.01), loss=squared, metrics=["mae"], jit_compile=False
+    )
+    model.fit(x, y, epochs=2, verbose=0)
+    accelerated = accelerate(model, verbose=False)
+    assert accelerated.optimizer.iterations == model.optimizer.iterations == 2
+    for ours, theirs in zip(
+        accelerated.optimizer.variables, model.optimizer.variables, strict=True
+    ):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(ours), keras.ops.convert_to_numpy(theirs)
+        )
+    assert accelerated.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+    plain = restore(accelerated)
+    for trained in (model, plain):  # go on alike
+        keras.utils.set_random_seed(1)
+        trained.fit(x, y, epochs=2, verbose=0, shuffle=False)
+    for ours, theirs in zip(plain.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
 def test_what_weight_decay_leaves_alone():
     model = sequential(*head())
     optimizer = keras.optimizers.SGD(0.1, weight_decay=0.5)

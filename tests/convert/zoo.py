@@ -120,6 +120,7 @@ MODELS = {
     "tied": (tied, 1),
     "operations": (operations, 3),
     "recurrent": (recurrent, 8),
+    "lstm": (lambda: sequential(LAYERS.LSTM(3), LAYERS.Dense(2), shape=(5, 4)), 2),
     "attention": (self_attention, 1),
     "output of a nested model": (output_of_a_nested_model, 1),
     "masked": (masked, 2),

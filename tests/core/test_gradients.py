@@ -234,7 +234,7 @@ def test_activation_that_is_not_elementwise_is_refused():
     ("arguments", "error", "message"),
     [
         ({"activation": "tnah"}, ValueError, "tnah"),
-        ({"activation": "mish"}, ValueError, "`shape` must be given.*tanh.*mish"),
+        ({"activation": "exponential"}, ValueError, "`shape` must be given.*tanh.*exp"),
         ({"activation": "tanh", "shape": "gaus"}, ValueError, "`shape`.*'gaus'"),
         ({"activation": "tanh", "strength": -1}, ValueError, "`strength`.*-1"),
         ({"activation": "tanh", "strength": "1"}, TypeError, "`strength`.*'1'"),

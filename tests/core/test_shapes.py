@@ -206,7 +206,7 @@ def test_a_shape_of_ones_own():
         ),
         (lambda: shapes.DropoutMatched("elu", 1), ValueError, "tanh, sigmoid.*'elu'"),
         (lambda: shapes.DropoutMatched("relu", 0), ValueError, "`net_std`.*0"),
-        (lambda: shapes.default_for("mish"), ValueError, "`shape`.*tanh.*mish"),
+        (lambda: shapes.default_for("exponential"), ValueError, "`shape`.*tanh.*expon"),
     ],
 )
 def test_misuse_is_named(call, error, message):

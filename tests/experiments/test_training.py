@@ -203,7 +203,8 @@ def replicas(count, data_dir, output_dir):
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
-@pytest.mark.parametrize("count", [5])  # does not divide 12 and 37 examples evenly
+@pytest.mark.slow  # test_train_script.py compares two replicas with one
+@pytest.mark.parametrize("count", [2, 5])  # neither divides 12 and 37 examples evenly
 def test_replicas_train_like_one_device(count, one_replica, data_dir, tmp_path):
     results, errors = replicas(count, data_dir, tmp_path)
     for result, expected in zip(results, one_replica, strict=True):

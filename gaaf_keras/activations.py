@@ -1,9 +1,7 @@
 """Activation functions whose value is kept and whose gradient is accelerated."""
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -11,35 +9,9 @@ from keras import ops
 from gaaf_keras import shapes
 from gaaf_keras._checks import non_negative_number, positive_number
 from gaaf_keras.derivatives import derivative_of, known_activations
+from gaaf_keras.forms import current_form
 from gaaf_keras.gain import UnitGain
 from gaaf_keras.sawtooth import gradient_acceleration, require_floating_point
-
-Form = Literal["custom gradient", "operations", "plain"]
-_FORM: contextvars.ContextVar[Form] = contextvars.ContextVar(
-    "form", default="custom gradient"
-)
-
-
-@contextlib.contextmanager
-def written_as(form: Form) -> Iterator[None]:
-    """Sets how accelerated activations appear in graphs that are traced meanwhile.
-
-    Args:
-        form: `"custom gradient"`, as always; `"operations"`, which have the same value
-            and gradient (but not second derivative) without a custom one, and so
-            survive in a file what a custom gradient does not, such as the body of a
-            loop; `"plain"`, the base activation alone.
-    """
-    token = _FORM.set(form)
-    try:
-        yield
-    finally:
-        _FORM.reset(token)
-
-
-def current_form() -> Form:
-    """Returns what `written_as` has set."""
-    return _FORM.get()
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")

@@ -20,9 +20,9 @@ from gaaf_keras.activations import (
     gaaf,
     gaaf_relu,
     gaaf_tanh,
-    written_as,
 )
 from gaaf_keras.convert import restore
+from gaaf_keras.forms import written_as
 from gaaf_keras.kinds import name_of
 from gaaf_keras.layers import GAAF
 

@@ -117,15 +117,17 @@ def export(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+    unfinished, replaced = folder / "new" / path.name, folder / "replaced"
+    unfinished.parent.mkdir()
     try:
-        unfinished = folder / path.name
         if format == "saved_model":
             _write_saved_model(model, inputs, unfinished, trainable, metadata)
         else:
             _WRITERS[format](model, inputs, unfinished, metadata)
-        _move(unfinished, path, aside=folder / "replaced")
+        _move(unfinished, path, aside=replaced)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.path.lexists(path) or not os.path.lexists(replaced):
+            shutil.rmtree(folder, ignore_errors=True)
     return path
 
 

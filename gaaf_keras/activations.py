@@ -336,6 +336,10 @@ def gaaf_relu(x: Any) -> Any:
     return gaaf("relu")(x)
 
 
+# The functions above, with the names of their base activations.
+FUNCTION_FORMS: dict[Any, str] = {gaaf_tanh: "tanh", gaaf_relu: "relu"}
+
+
 def get(identifier: Any) -> Callable[[Any], Any]:
     """Returns an activation function from a name, a configuration or a callable.
 
@@ -358,8 +362,9 @@ def get(identifier: Any) -> Callable[[Any], Any]:
     """
     if isinstance(identifier, str) and identifier.startswith("gaaf_"):
         base = identifier.removeprefix("gaaf_")
-        if identifier in ("gaaf_tanh", "gaaf_relu"):
-            return {"tanh": gaaf_tanh, "relu": gaaf_relu}[base]
+        for function, name in FUNCTION_FORMS.items():
+            if name == base:
+                return function
         if base in known_activations():
             return gaaf(base)
     try:

@@ -16,10 +16,9 @@ import keras
 
 from gaaf_keras._version import __version__
 from gaaf_keras.activations import (
+    FUNCTION_FORMS,
     AcceleratedActivation,
     gaaf,
-    gaaf_relu,
-    gaaf_tanh,
 )
 from gaaf_keras.convert import restore
 from gaaf_keras.forms import written_as
@@ -313,7 +312,7 @@ def _require_possible(path: Path, kind: str, trainable: bool, overwrite: bool) -
 
 def _describe(model: Any) -> Iterator[dict[str, Any]]:
     """Yields what is to be said of each accelerated activation of a model."""
-    functions = ((gaaf_tanh, gaaf("tanh")), (gaaf_relu, gaaf("relu")))
+    functions = [(function, gaaf(name)) for function, name in FUNCTION_FORMS.items()]
     for layer in model._flatten_layers():
         parts = [*vars(layer).values(), *getattr(layer, "operations", [])]
         for part in [layer] if isinstance(layer, GAAF) else parts:

@@ -1,5 +1,6 @@
 """Acceleration of a model that exists already, and the way back."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import rich
 
 from gaaf_keras import shapes as shape_functions
 from gaaf_keras._checks import non_negative_number
-from gaaf_keras.activations import AcceleratedActivation, gaaf_relu, gaaf_tanh
+from gaaf_keras.activations import FUNCTION_FORMS, AcceleratedActivation
 from gaaf_keras.convert.copying import Site, copy_model
 from gaaf_keras.convert.graph import is_graph, require_graph, same_again
 from gaaf_keras.convert.report import Conversion, ConversionReport
@@ -20,7 +21,6 @@ from gaaf_keras.layers import GAAF
 __all__ = ["Conversion", "ConversionReport", "accelerate", "restore"]
 
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
-_FUNCTIONS = {gaaf_tanh: keras.activations.tanh, gaaf_relu: keras.activations.relu}
 
 
 def accelerate(
@@ -112,9 +112,7 @@ def accelerate(
         strength=non_negative_number("strength", strength),
         unit_gain=unit_gain,
         selectors=as_selectors(layers),
-        outputs={id(last) for last in last_operations(model)}
-        if is_graph(model)
-        else set(),
+        outputs={id(last) for last in last_operations(model)},
     )
     copy, exchanges = copy_model(model, rule)
     report = _report(model.name, exchanges, rule)
@@ -270,8 +268,10 @@ def _base_of(activation: Any) -> Any:
         return _base_of(activation.activation)
     if isinstance(activation, (GAAF, AcceleratedActivation)):
         return activation.activation
-    is_function = callable(activation) and activation.__hash__ is not None
-    return _FUNCTIONS.get(activation) if is_function else None
+    for function, name in FUNCTION_FORMS.items():
+        if activation is function:
+            return keras.activations.get(name)
+    return None
 
 
 def _report(
@@ -324,8 +324,7 @@ def _require_use(
 
 
 def _reasons(report: ConversionReport) -> list[str]:
-    counts: dict[str, int] = {}
-    for row in report.left_alone:
-        reason = f"{row.activation} ({row.left_alone})"
-        counts[reason] = counts.get(reason, 0) + 1
+    counts = collections.Counter(
+        f"{row.activation} ({row.left_alone})" for row in report.left_alone
+    )
     return [f"{count} {reason}" for reason, count in counts.items()]

@@ -71,12 +71,14 @@ def copy_model(model: Any, exchange: Exchange) -> tuple[Any, list[tuple[Site, An
     strategy = getattr(model, "distribute_strategy", None)
     scope = contextlib.nullcontext() if strategy is None else strategy.scope()
     random_state = random.getstate()  # from which Keras takes seeds of new layers
-    with scope, keras.saving.custom_object_scope(_objects_by_name(model)):
-        copier = _Copier(exchange)
-        copy = copier.copy(model, ())
-        copier.refuse_hidden()
-        copy_state(model, copy, copier.copies)
-    random.setstate(random_state)
+    try:
+        with scope, keras.saving.custom_object_scope(_objects_by_name(model)):
+            copier = _Copier(exchange)
+            copy = copier.copy(model, ())
+            copier.refuse_hidden()
+            copy_state(model, copy, copier.copies)
+    finally:
+        random.setstate(random_state)
     return copy, copier.exchanges
 
 

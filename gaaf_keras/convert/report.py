@@ -1,5 +1,6 @@
 """What was done with the activations of a model, as data and as a table."""
 
+import collections
 import dataclasses
 from typing import Any
 
@@ -57,12 +58,14 @@ class ConversionReport:
         )
         for header in ("activation", "in", "count", "shape"):
             table.add_column(header, justify="right" if header == "count" else "left")
-        counts: dict[tuple[str, str, str], int] = {}
-        for row in (*self.accelerated, *self.left_alone):
-            place = row.kind if row.argument is None else f"{row.kind} {row.argument}"
-            outcome = row.left_alone or str(row.shape)
-            key = (row.activation, place, outcome)
-            counts[key] = counts.get(key, 0) + 1
+        counts = collections.Counter(
+            (
+                row.activation,
+                row.kind if row.argument is None else f"{row.kind} {row.argument}",
+                row.left_alone or str(row.shape),
+            )
+            for row in (*self.accelerated, *self.left_alone)
+        )
         for (activation, place, outcome), count in counts.items():
             table.add_row(activation, place, str(count), outcome)
         return table

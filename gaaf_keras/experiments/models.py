@@ -141,19 +141,10 @@ def build(config: TrainingConfig, data: ImageData) -> keras.Model:
     """
     if config.init_from is not None:
         return _from_file(config, data)[0]
-    activation: Any = config.activation
-    if config.accelerates:
-        activation = _gaaf_layer(
-            activation.removeprefix("gaaf_"),
-            shape=config.shape,
-            strength=config.strength,
-            unit_gain=config.unit_gain,
-            frequency=config.frequency,
-        )
     arguments: dict[str, Any] = {
         "input_shape": data.train.images.shape[1:],
         "classes": data.classes,
-        "activation": activation,
+        "activation": _hidden_activation(config),
         "dropout": config.dropout,
         "batch_norm": config.batch_norm,
         "mean": data.mean,
@@ -185,7 +176,7 @@ def require_fit(config: TrainingConfig, data: ImageData) -> ConversionReport | N
             f"{smallest} pixels. Data set '{data.name}' has {height}x{width}."
         )
     try:
-        build(config, data)
+        _hidden_activation(config)
     except ValueError as error:  # a shape that does not exist, or does not fit
         raise UsageError(str(error)) from error
     return None
@@ -303,6 +294,19 @@ def _activate(x: Any, index: int, activation: Any, batch_norm: bool) -> Any:
         config = {**activation.get_config(), "name": name}
         return type(activation).from_config(config)(x)
     return keras.layers.Activation(activation, name=name)(x)
+
+
+def _hidden_activation(config: TrainingConfig) -> Any:
+    """Returns the hidden activation of a new model, as `mlp` and `cnn` take it."""
+    if not config.accelerates:
+        return config.activation
+    return _gaaf_layer(
+        config.activation.removeprefix("gaaf_"),
+        shape=config.shape,
+        strength=config.strength,
+        unit_gain=config.unit_gain,
+        frequency=config.frequency,
+    )
 
 
 def _gaaf_layer(base: str, **arguments: Any) -> GAAF:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import gaaf_keras
 from gaaf_keras.experiments import models
+from tests.tensorflow.exports import operations
 
 # Loads a SavedModel where neither Keras nor this package can be imported.
 SERVE = """
@@ -32,15 +33,7 @@ def gaaf_model():
 
 
 def kinds_of_operations(folder):
-    served = tf.saved_model.load(folder).signatures["serving_default"]
-    return sorted(
-        {op.type for op in served.graph.get_operations()}
-        | {
-            node.op
-            for function in served.graph.as_graph_def().library.function
-            for node in function.node_def
-        }
-    )
+    return sorted(set(operations("saved_model", folder)))
 
 
 def test_served_without_keras_and_without_this_package(tmp_path):

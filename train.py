@@ -4,17 +4,25 @@
     python train.py --dataset=mnist --download --activation=gaaf_tanh --runs=5
     python train.py --dataset=cifar10 --model=cnn --batch_norm --activation=gaaf_relu
     python train.py --dataset=mnist --init_from=model.keras --accelerate
+    python train.py --dataset=my_images.npz --strategy=mirrored
 
 Prints progress and a table, and writes models, histories and results to
 --output_dir. Test data is scored once, at the epoch with the best validation
 accuracy.
+
+However it was stopped, the same command with the same --output_dir goes on after the
+last epoch that was completed. It ends with the code 0 if all is done; 1 if something
+cannot be done, or a single training diverged; 75 if another worker was lost; 128 plus
+the number of the signal, such as 143 for SIGTERM and 130 for Ctrl-C.
 """
 
 import datetime
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from absl import app, flags, logging
@@ -23,14 +31,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlo
 
 FLAGS = flags.FLAGS
 
+_STOPPED_BY_SIGNAL = 128  # and the number of the signal, as shells have it
+
 # Names and defaults are those of gaaf_keras.experiments.TrainingConfig. They are
 # repeated here so that --help and mistakes are answered without loading TensorFlow.
 TRAINING_FLAGS = [
     flags.DEFINE_string(
         "dataset",
         "digits",
-        "digits (bundled, needs no network), or a tensorflow-datasets "
-        "image-classification data set: mnist, cifar10, cifar100, svhn_cropped, ...",
+        "digits (bundled, needs no network); a tensorflow-datasets "
+        "image-classification data set: mnist, cifar10, cifar100, svhn_cropped, ...; "
+        "or a file that numpy.savez wrote, ending in .npz, with x_train, y_train, "
+        "x_test and y_test.",
     ),
     flags.DEFINE_string(
         "data_dir",
@@ -111,6 +123,12 @@ TRAINING_FLAGS = [
     flags.DEFINE_bool(
         "batch_norm", False, "Batch normalisation before each hidden activation."
     ),
+    flags.DEFINE_bool(
+        "sync_batch_norm",
+        True,
+        "With several replicas, normalise over the global batch, as on one device, and "
+        "not over each replica's share.",
+    ),
     flags.DEFINE_enum(
         "optimizer",
         "sgd",
@@ -174,9 +192,10 @@ TRAINING_FLAGS = [
     flags.DEFINE_enum(
         "strategy",
         "auto",
-        ["auto", "one_device", "mirrored"],
-        "Devices: one, or all of this machine; auto takes all if there are several "
-        "GPUs.",
+        ["auto", "one_device", "mirrored", "multi_worker"],
+        "Devices: one, all of this machine, or all of several machines that TF_CONFIG "
+        "or Slurm describe. auto takes those if they are described, and all GPUs of "
+        "this machine if there are several.",
     ),
     flags.DEFINE_integer(
         "logical_devices",
@@ -197,7 +216,21 @@ TRAINING_FLAGS = [
         "Compile the training step with XLA; auto is Keras's choice on a GPU, and no "
         "on a CPU.",
     ),
-    flags.DEFINE_bool("export", True, "Also write a SavedModel for serving."),
+    flags.DEFINE_bool(
+        "deterministic",
+        False,
+        "Compute the same weights to the last bit from the same seed on one device, "
+        "interrupted or not, if need be more slowly.",
+    ),
+    flags.DEFINE_bool(
+        "histograms", False, "Write histograms of net inputs for TensorBoard."
+    ),
+    flags.DEFINE_bool(
+        "export",
+        None,
+        "Also write a SavedModel for serving. By default where Keras runs on "
+        "TensorFlow, which can.",
+    ),
 ]
 _SUITE = flags.DEFINE_enum(
     "suite",
@@ -215,28 +248,61 @@ _RUNS = flags.DEFINE_integer(
     lower_bound=1,
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "New folder for what is written. By default one under runs/."
+    "output_dir",
+    None,
+    "Folder for what is written: a new one, or that of the same command to go on with. "
+    "By default a new one under runs/.",
 )
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Trains what the flags say; ends with a sentence if that cannot be done."""
+    """Trains what the flags say, until that is done or a signal comes."""
     if len(arguments) > 1:
         sys.exit(f"train.py: unexpected argument {arguments[1]!r}; see --help")
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)  # TensorFlow reports every export
-    from gaaf_keras.experiments import UsageError, suites
-
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     output_dir = _OUTPUT_DIR.value or _fresh_folder(_SUITE.value or "training")
     runs = _RUNS.value or (3 if _SUITE.value else 1)
     try:
+        _run(output_dir, runs)
+    except Interrupted as interruption:
+        print(
+            f"train.py: stopped by {interruption.signal.name}. Completed epochs are "
+            f"saved: the same command, with --output_dir={output_dir}, goes on.",
+            file=sys.stderr,
+        )
+        sys.exit(_STOPPED_BY_SIGNAL + interruption.signal)
+
+
+class Interrupted(BaseException):
+    """A signal asked the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+def _run(output_dir: str, runs: int) -> None:
+    """Trains, and ends with a sentence if that cannot be done."""
+    from gaaf_keras.experiments import UsageError, WorkerLostError, suites
+
+    try:
         plan = suites.plan(_SUITE.value, _given_fields(), runs)
-        folder = suites.run(plan, Path(output_dir))
+        last = suites.run(plan, Path(output_dir))
     except UsageError as error:
         sys.exit(f"train.py: {error}")
-    print(f"Results: {output_dir}")
-    if FLAGS.export:
-        print(f"SavedModel: {folder / 'saved_model'}")
+    except WorkerLostError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
+    alone = last.output_dir == Path(output_dir)
+    if alone and last.diverged:
+        sys.exit("train.py: the training diverged.")
 
 
 def _given_fields() -> dict[str, Any]:

@@ -31,7 +31,7 @@ OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "lion
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 JIT_COMPILE = ("auto", "true", "false")
 LEARNING_RATE_SCHEDULES = ("constant", "cosine", "step")
-STRATEGIES = ("auto", "one_device", "mirrored")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
 
 # What describes a new model, and means nothing for one from a file.
@@ -52,10 +52,16 @@ ACCELERATION = (
     "frequency",
     "acceleration_schedule",
 )
+# What may be otherwise when a training goes on.
+PLACES = ("data_dir", "download", "output_dir")
 
 
 class UsageError(ValueError):
     """Something the user asked for cannot be done; the message says what to do."""
+
+
+class WorkerLostError(RuntimeError):
+    """Another process of the same training is gone; all must be started again."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,8 +69,9 @@ class TrainingConfig:
     """Everything that decides one training.
 
     Attributes:
-        dataset: `"digits"`, which needs no network, or the name of a
-            tensorflow-datasets image-classification data set.
+        dataset: `"digits"`, which needs no network, the name of a
+            tensorflow-datasets image-classification data set, or an `.npz` file with
+            the arrays `x_train`, `y_train`, `x_test` and `y_test`.
         data_dir: Folder of the prepared tensorflow-datasets data. Defaults to that
             package's own default.
         download: Whether a data set that is not there may be downloaded.
@@ -83,6 +90,8 @@ class TrainingConfig:
             default shape, or of its accelerated form, such as `"gaaf_tanh"`.
         dropout: Rate of the dropout layers, from 0 (none) to below 1.
         batch_norm: Whether to normalise before each hidden activation.
+        sync_batch_norm: Whether batch normalisation is over the global batch, as on one
+            device, and not over each replica's share of it.
         shape: Shape function of the accelerated activations, as
             `gaaf_keras.shapes.get` takes it: `"b_silu"`, `"gaussian(width=3)"`.
             Defaults to that of the activation.
@@ -110,17 +119,24 @@ class TrainingConfig:
         patience: Epochs without a better validation accuracy after which training
             stops.
         seed: Seed of the weights, the shuffling, dropout and augmentation.
-        strategy: `"one_device"`, `"mirrored"` (all devices of this machine) or
-            `"auto"` (mirrored if there is more than one GPU).
+        strategy: `"one_device"`, `"mirrored"` (all devices of this machine),
+            `"multi_worker"` (all devices of several machines, as `TF_CONFIG` or Slurm
+            describe them) or `"auto"` (multi_worker if there is such a description,
+            mirrored if there is more than one GPU).
         logical_devices: Into how many devices the GPU or CPU is split, to try the
             mirrored strategy without several. Defaults to leaving them as they are.
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`: the dtype
             policy of a new model, but for its logits.
         jit_compile: Whether XLA compiles the training step: `"true"`, `"false"`, or
             `"auto"`, which is Keras's own choice on a GPU and no on a CPU.
-        output_dir: Folder for what the training writes; it must be new or empty.
-            Defaults to writing nothing.
-        export: Whether to write a SavedModel into `output_dir`.
+        deterministic: Whether the same seed gives the same weights to the last bit,
+            on one device, at some cost in speed.
+        histograms: Whether to write histograms of net inputs for TensorBoard.
+        output_dir: Folder for what the training writes. If it holds the same training,
+            interrupted, that goes on; otherwise it must be new or empty. Defaults to
+            writing nothing.
+        export: Whether to write a SavedModel into `output_dir`. Defaults to yes where
+            the Keras backend is TensorFlow, which can.
 
     Raises:
         UsageError: If a value is out of range.
@@ -139,6 +155,7 @@ class TrainingConfig:
     activation: str = "gaaf_tanh"
     dropout: float = 0.0
     batch_norm: bool = False
+    sync_batch_norm: bool = True
     shape: str | None = None
     strength: float = 1.0
     unit_gain: bool = False
@@ -159,8 +176,10 @@ class TrainingConfig:
     logical_devices: int | None = None
     precision: str = "float32"
     jit_compile: str = "auto"
+    deterministic: bool = False
+    histograms: bool = False
     output_dir: str | None = None
-    export: bool = True
+    export: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden_units", tuple(self.hidden_units))

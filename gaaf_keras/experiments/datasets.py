@@ -1,35 +1,35 @@
-"""Image data sets in memory, with fixed splits, and the pipelines that feed them.
-
-Images are read and decoded once and kept as whole numbers; a batch is gathered from
-memory. What a pipeline yields is a function of the seed and the epoch alone.
-"""
+"""Data sets with fixed splits, read and decoded once and kept in memory."""
 
 import dataclasses
 import difflib
 import functools
-import math
+import importlib.util
 import textwrap
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from gaaf_keras.experiments.config import UsageError
 
-_SHIFT = 4  # pixels a training image moves at most, in each direction
 _MOST_VALIDATION = (
     5000  # examples held out, unless a tenth of the training data is less
 )
 _DIGITS_VALIDATION = 240
 _DIGITS_TEST = 360
-_LARGEST_EVALUATION_BATCH = 256
+_FEWEST_OWN_EXAMPLES = 10  # or there would be none to hold out
+_DIMENSIONS = (2, 3, 4)  # of vectors, images, and images with channels
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images of shape (examples, height, width, channels) and their labels."""
+    """Images of shape (examples, height, width, channels) and their labels, int32.
+
+    Of a user's own data also vectors, of shape (examples, features).
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -78,11 +78,16 @@ def load(
 
     Validation is always the last tenth of the training data, at most 5,000 (of the
     digits, 240), whatever `train_examples` is. The test split is the data set's own
-    (of the digits, 360 that are always the same).
+    (of the digits, 360 that are always the same). Training data from a file is put in
+    an order of its own first, always the same, since it may be sorted.
 
     Args:
         name: `"digits"` (the 1,797 handwritten digits bundled with scikit-learn, 8x8
-            pixels) or a tensorflow-datasets image-classification data set.
+            pixels), a tensorflow-datasets image-classification data set, or a file
+            that `numpy.savez` has written, ending in `.npz`, with `x_train`,
+            `y_train`, `x_test` and `y_test`: images of shape
+            (examples, height, width), or with channels, or vectors of shape
+            (examples, features), and labels that are whole numbers from 0.
         data_dir: Folder of the prepared tensorflow-datasets data. Defaults to that
             package's own default.
         download: Whether a data set that is not there may be downloaded.
@@ -96,10 +101,13 @@ def load(
     Raises:
         UsageError: If there is no such data set, if it is not there and may not be
             or cannot be downloaded, if it is not one of equally large, labelled
-            images, or if it has fewer training examples than asked for.
+            images, if the arrays in a file do not fit each other, or if it has fewer
+            training examples than asked for.
     """
     if name == "digits":
         return _load_digits(train_examples)
+    if name.endswith(".npz"):
+        return _load_arrays(name, train_examples)
     return _load_tfds(name, data_dir, download, train_examples)
 
 
@@ -124,6 +132,77 @@ def _load_digits(train_examples: int | None) -> ImageData:
         validation=part(first_validation, _DIGITS_VALIDATION),
         test=part(first_test, _DIGITS_TEST),
     )
+
+
+def _load_arrays(name: str, train_examples: int | None) -> ImageData:
+    path = Path(name).expanduser()
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = sorted(set(_ARRAYS) - set(file.files))
+            arrays = {key: file[key] for key in _ARRAYS if key not in missing}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or _one_line(error)
+        raise UsageError(f"Data set '{name}' cannot be read ({reason}).") from error
+    if missing:
+        raise UsageError(
+            f"Data set '{name}' must have the arrays {', '.join(_ARRAYS)}. "
+            f"Missing: {', '.join(missing)}"
+        )
+    splits = {
+        part: _checked_split(name, part, arrays[f"x_{part}"], arrays[f"y_{part}"])
+        for part in ("train", "test")
+    }
+    train, test = splits["train"], splits["test"]
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise UsageError(
+            f"Data set '{name}' must have training and test images of one shape. "
+            f"Received: {train.images.shape[1:]} and {test.images.shape[1:]}"
+        )
+    total = len(train)
+    if total < _FEWEST_OWN_EXAMPLES:
+        raise UsageError(
+            f"Data set '{name}' must have at least {_FEWEST_OWN_EXAMPLES} training "
+            f"examples. Received: {total}"
+        )
+    first_validation = total - min(total // 10, _MOST_VALIDATION)
+    count = _train_size(name, first_validation, train_examples)
+    order = np.random.default_rng(0).permutation(total)
+
+    def part(chosen: np.ndarray) -> Split:
+        return Split(train.images[chosen], train.labels[chosen])
+
+    return ImageData(
+        name=name,
+        classes=1 + int(max(train.labels.max(), test.labels.max())),
+        train=part(order[:count]),
+        validation=part(order[first_validation:]),
+        test=test,
+    )
+
+
+def _checked_split(name: str, part: str, x: np.ndarray, y: np.ndarray) -> Split:
+    """Returns the arrays of a user's file as a split, or says what is wrong."""
+    if y.ndim == len(("examples", "label")) and y.shape[1] == 1:
+        y = y[:, 0]
+    numbers = x.dtype.kind in "buif" and x.ndim in _DIMENSIONS and x.size > 0
+    if not numbers or (x.dtype.kind == "f" and not np.all(np.isfinite(x))):
+        raise UsageError(
+            f"Data set '{name}': x_{part} must be finite numbers of the shape "
+            "(examples, height, width), (examples, height, width, channels) or "
+            f"(examples, features). Received: {x.dtype} of the shape {x.shape}"
+            + (", not all finite" if numbers else "")
+        )
+    if y.dtype.kind not in "ui" or y.shape != x.shape[:1] or y.min() < 0:
+        raise UsageError(
+            f"Data set '{name}': y_{part} must be whole numbers from 0, one an image "
+            f"({len(x)}). Received: {y.dtype} of the shape {y.shape}"
+            + (f", the least {y.min()}" if y.dtype.kind in "ui" and y.size else "")
+        )
+    if x.ndim == len(("examples", "height", "width")):
+        x = x[..., np.newaxis]
+    if x.dtype.kind == "f":
+        x = x.astype("float32")
+    return Split(x, y.astype("int32"))
 
 
 def _load_tfds(
@@ -168,6 +247,11 @@ def _train_size(name: str, available: int, train_examples: int | None) -> int:
 
 
 def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
+    if not importlib.util.find_spec("tensorflow"):
+        raise UsageError(
+            f"Data set '{name}' needs TensorFlow to be read. Install it beside the "
+            "other backend, or give 'digits' or arrays in an .npz file."
+        )
     import tensorflow_datasets as tfds
 
     if data_dir is not None:
@@ -185,8 +269,8 @@ def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
         close = difflib.get_close_matches(name, known, n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise UsageError(
-            f"There is no data set '{name}'. Give 'digits' or the name of a "
-            f"tensorflow-datasets image-classification data set.{hint}"
+            f"There is no data set '{name}'. Give 'digits', an .npz file or the name "
+            f"of a tensorflow-datasets image-classification data set.{hint}"
         ) from error
     except Exception as error:  # a damaged folder, a version or a source unknown to it
         raise UsageError(
@@ -232,109 +316,3 @@ def _require_labelled_images(name: str, info: Any) -> None:
 
 def _one_line(message: object) -> str:
     return textwrap.shorten(str(message), width=200, placeholder=" ...")
-
-
-def training_pipeline(
-    split: Split, batch_size: int, seed: int, augment: bool, first_epoch: int = 0
-) -> tf.data.Dataset:
-    """Returns an endless stream of training batches, shuffled anew each epoch.
-
-    An epoch is `len(split) // batch_size` batches; the few examples left over take
-    their turn in another epoch. The order in an epoch, and how its images are
-    augmented, depend on the seed and the number of the epoch alone, so that training
-    can go on from any epoch as if it had never stopped.
-
-    Args:
-        split: The examples.
-        batch_size: Examples a batch, at most `len(split)`.
-        seed: Seed of order and augmentation.
-        augment: Whether to flip images and shift them by up to 4 pixels.
-        first_epoch: The epoch to begin with, counted from 0.
-
-    Returns:
-        A data set of `(images, labels)`: float32 `(batch, height, width, channels)`
-        and int32 `(batch,)`.
-    """
-    steps = len(split) // batch_size
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
-
-    def batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(len(split)), seed=[seed, epoch]
-        )
-        order = tf.reshape(order[: steps * batch_size], (steps, batch_size))
-        return tf.data.Dataset.from_tensor_slices(order)
-
-    def gather(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = tf.cast(tf.gather(images, indices), tf.float32)
-        if augment:
-            batch = _flip_and_shift(batch, seed=tf.stack([seed, step]))
-        return batch, tf.gather(labels, indices)
-
-    return (
-        tf.data.Dataset.counter(first_epoch)
-        .flat_map(batches)
-        .enumerate(first_epoch * steps)
-        .map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def evaluation_pipeline(split: Split, replicas: int = 1) -> tf.data.Dataset:
-    """Returns a whole split, in order, in equally large batches.
-
-    What is missing in the last batch is filled up with copies of the first example
-    that weigh nothing, so that the replicas can share each batch. (A smaller one
-    could leave a replica without examples, and the mean of none is not a number.)
-    The other weights are such that the mean over the batches is the mean over the
-    split's examples, in Keras's losses and in weighted metrics alike.
-
-    Args:
-        split: The examples.
-        replicas: How many replicas share a batch.
-
-    Returns:
-        A data set of `(images, labels, weights)`, the weights being float32
-        `(batch,)`. Its first `len(split)` examples are the split's.
-    """
-    count = len(split)
-    steps = math.ceil(count / _LARGEST_EVALUATION_BATCH)
-    batch_size = math.ceil(count / (steps * replicas)) * replicas
-    padded = steps * batch_size
-    indices = np.zeros(padded, "int32")
-    indices[:count] = np.arange(count)
-    weights = np.zeros(padded, "float32")
-    weights[:count] = padded / count
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
-
-    def gather(indices: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        batch = tf.cast(tf.gather(images, indices), tf.float32)
-        return batch, tf.gather(labels, indices), weights
-
-    return (
-        tf.data.Dataset.from_tensor_slices((indices, weights))
-        .batch(batch_size, drop_remainder=True)
-        .map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def _flip_and_shift(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Mirrors half of the images and moves each, with black coming in at the edges."""
-    count, height, width = images.shape[:3]
-    flip_seed, row_seed, column_seed = tf.unstack(
-        tf.random.experimental.stateless_split(tf.cast(seed, tf.int32), 3)
-    )
-    flipped = tf.random.stateless_uniform((count, 1, 1, 1), flip_seed) < 1 / 2
-    images = tf.where(flipped, tf.reverse(images, axis=[2]), images)
-    images = tf.pad(images, [[0, 0], [_SHIFT, _SHIFT], [_SHIFT, _SHIFT], [0, 0]])
-
-    def offsets(seed: tf.Tensor) -> tf.Tensor:
-        return tf.random.stateless_uniform(
-            (count, 1), seed, maxval=2 * _SHIFT + 1, dtype=tf.int32
-        )
-
-    rows = offsets(row_seed) + tf.range(height)
-    columns = offsets(column_seed) + tf.range(width)
-    images = tf.gather(images, rows, axis=1, batch_dims=1)
-    return tf.gather(images, columns, axis=2, batch_dims=1)

@@ -133,14 +133,30 @@ def cnn(
     return keras.Model(inputs, _logits(x, classes), name="cnn")
 
 
-def build(config: TrainingConfig, data: ImageData) -> keras.Model:
+def build(
+    config: TrainingConfig, data: ImageData, synchronized: bool = False
+) -> keras.Model:
     """Returns the model that a configuration asks for, sized for its data.
+
+    Args:
+        config: The training.
+        data: What it is on.
+        synchronized: Whether batch normalisations put the replicas' shares of a batch
+            together.
 
     Raises:
         UsageError: If the model in a file cannot be read, accelerated or used.
     """
-    if config.init_from is not None:
-        return _from_file(config, data)[0]
+    model = (
+        _new(config, data) if config.init_from is None else _from_file(config, data)[0]
+    )
+    for layer in model._flatten_layers():
+        if synchronized and isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+    return model
+
+
+def _new(config: TrainingConfig, data: ImageData) -> keras.Model:
     arguments: dict[str, Any] = {
         "input_shape": data.train.images.shape[1:],
         "classes": data.classes,
@@ -167,19 +183,30 @@ def require_fit(config: TrainingConfig, data: ImageData) -> ConversionReport | N
         What `--accelerate` changes in the model, None without it.
     """
     if config.init_from is not None:
+        _require_images(data, config.augment)
         return _from_file(config, data)[1]
-    height, width = data.train.images.shape[1:3]
+    _require_images(data, config.augment or config.model == "cnn")
+    height_and_width = data.train.images.shape[1:-1]
     smallest = 2**_CNN_STAGES
-    if config.model == "cnn" and min(height, width) < smallest:
+    if config.model == "cnn" and min(height_and_width) < smallest:
         raise UsageError(
             f"The cnn halves images {_CNN_STAGES} times and needs at least {smallest}x"
-            f"{smallest} pixels. Data set '{data.name}' has {height}x{width}."
+            f"{smallest} pixels. Data set '{data.name}' has "
+            f"{'x'.join(map(str, height_and_width))}."
         )
     try:
         _hidden_activation(config)
     except ValueError as error:  # a shape that does not exist, or does not fit
         raise UsageError(str(error)) from error
     return None
+
+
+def _require_images(data: ImageData, needed: bool | None) -> None:
+    if needed and len(data.train.images.shape) == len(("examples", "features")):
+        raise UsageError(
+            f"Data set '{data.name}' has vectors, not images: choose the mlp, without "
+            "augment."
+        )
 
 
 def gives_probabilities(

@@ -21,10 +21,11 @@ class ProgressView:
     Args:
         trainings: How many trainings there will be.
         epochs: Most epochs of each.
+        quiet: Whether to show nothing.
     """
 
-    def __init__(self, trainings: int, epochs: int) -> None:
-        self.console = Console(highlight=False)
+    def __init__(self, trainings: int, epochs: int, quiet: bool = False) -> None:
+        self.console = Console(highlight=False, quiet=quiet)
         self._total = trainings * epochs
         self._epochs = epochs
         self._bar = Progress(
@@ -38,7 +39,8 @@ class ProgressView:
             transient=True,
         )
         self._task: TaskID | None = None
-        self._done = 0
+        self._done = 0  # epochs, those not needed and those of before included
+        self._trained = 0
         self._next_line = 0.0
 
     def __enter__(self) -> Self:
@@ -66,13 +68,20 @@ class ProgressView:
         self,
         name: str,
         epoch: int,
+        trained: int,
         epoch_seconds: float | None,
         logs: dict[str, Any],
     ) -> None:
-        """Shows the state of the current training after an epoch, counted from 1.
+        """Shows the state of the current training after an epoch.
 
-        `epoch_seconds` is what an epoch takes, if that is known already.
+        Args:
+            name: The training's.
+            epoch: The epoch that has ended, counted from 1.
+            trained: How many were trained now, and not before an interruption.
+            epoch_seconds: What an epoch takes, if that is known already.
+            logs: The epoch's losses and accuracies.
         """
+        left = self._total - self._done - epoch
         status = (
             f"epoch {epoch}/{self._epochs}"
             f"  loss {logs['loss']:.4f} acc {logs['accuracy']:.4f}"
@@ -81,20 +90,26 @@ class ProgressView:
         if self._task is not None:
             self._bar.update(
                 self._task,
-                completed=self._done + epoch,
+                completed=self._trained + trained,
+                total=self._trained + trained + left,
                 description=name,
                 status=status,
             )
         if not self.console.is_terminal and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
             if epoch_seconds is not None:
-                left = epoch_seconds * (self._total - self._done - epoch)
-                status += f"  {datetime.timedelta(seconds=round(left))} left"
+                seconds = round(epoch_seconds * left)
+                status += f"  {datetime.timedelta(seconds=seconds)} left"
             self.print(f"{name}  {status}")
 
-    def training_done(self) -> None:
-        """Counts a training as done, whatever epoch it stopped at."""
+    def training_done(self, trained: int) -> None:
+        """Counts a training as done, whatever epoch it stopped at.
+
+        Args:
+            trained: How many epochs were trained now, and not before an interruption.
+        """
         self._done += self._epochs
+        self._trained += trained
 
 
 class _Reporter(keras.callbacks.Callback):
@@ -103,12 +118,12 @@ class _Reporter(keras.callbacks.Callback):
         self._view = view
         self._name = name
 
+        self._trained = 0
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         now = time.monotonic()
-        if epoch == 0:
+        if self._trained == 0:
             self._first_end = now  # the first epoch says little: it builds the graph
-        epoch_seconds = (now - self._first_end) / epoch if epoch else None
-        self._view.report(self._name, epoch + 1, epoch_seconds, logs or {})
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._view.training_done()
+        seconds = (now - self._first_end) / self._trained if self._trained else None
+        self._trained += 1
+        self._view.report(self._name, epoch + 1, self._trained, seconds, logs or {})

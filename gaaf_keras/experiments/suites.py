@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from rich.table import Table
 
-from gaaf_keras.experiments import files
+from gaaf_keras.experiments import files, folders
 from gaaf_keras.experiments.config import (
     ACCELERATION,
     ARCHITECTURE,
@@ -20,11 +20,8 @@ from gaaf_keras.experiments.config import (
     UsageError,
 )
 from gaaf_keras.experiments.progress import ProgressView
-from gaaf_keras.experiments.training import (
-    TrainingResult,
-    prepare,
-    train_and_evaluate,
-)
+from gaaf_keras.experiments.results import TrainingResult
+from gaaf_keras.experiments.training import prepare, train_and_evaluate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,33 +232,43 @@ def _require_no_architecture(given: Mapping[str, Any]) -> None:
         )
 
 
-def run(plan: Plan, output_dir: Path) -> Path:
+def run(plan: Plan, output_dir: Path) -> TrainingResult:
     """Trains everything in a plan and writes and prints what came out.
 
     Args:
         plan: What to train.
-        output_dir: A new or empty folder. It gets the trainings' own folders and, if
-            there is more than one training, `summary.json` and `summary.md`.
+        output_dir: A new or empty folder, or one of the same plan, interrupted: what
+            is finished there is not trained again. It gets the trainings' own folders
+            and, if there is more than one training, `summary.json` and `summary.md`.
 
     Returns:
-        The folder of the last training of the last variant that is chosen.
+        The last training of the last variant that is chosen.
 
     Raises:
         UsageError: If something in the plan cannot be done; before any training and
             before anything is written.
+        WorkerLostError: If another process of the same training is gone.
     """
     trainings = plan.trainings(output_dir)
-    notes = [prepare(config).note for config in plan.variants.values()]
-    files.new_folder(output_dir)
+    configs = [config for _, config in trainings]
+    prepared = [prepare(config) for config in plan.variants.values()]
+    strategy = prepared[0].strategy
+    strategy.decide(lambda: _make_room(output_dir, configs))
     results: dict[str, list[TrainingResult]] = {name: [] for name in plan.variants}
     several = len(trainings) > 1
     epochs = max(config.epochs for config in plan.variants.values())
-    with ProgressView(len(trainings), epochs) as view:
-        for note in filter(None, notes):
+    with ProgressView(len(trainings), epochs, not strategy.is_chief) as view:
+        if keras.backend.backend() != "tensorflow":
+            view.print(
+                f"On {keras.backend.backend()} neither SavedModels nor TensorBoard's "
+                "files are written: they need Keras on TensorFlow."
+            )
+        for note in (variant.note for variant in prepared if variant.note):
             view.console.print(note)
         for number, (name, config) in enumerate(trainings, start=1):
             label = f"[{number}/{len(trainings)}] {name}, seed {config.seed}"
             result = train_and_evaluate(config, [view.callback(label)])
+            view.training_done(result.epochs_run - result.epochs_before)
             results[name].append(dataclasses.replace(result, model=None))
             # Test accuracies are not there to choose a learning rate by.
             shown = "validation" if plan.groups else "test"
@@ -269,18 +276,53 @@ def run(plan: Plan, output_dir: Path) -> Path:
             view.print(
                 f"{label}: {shown} accuracy {share:.2%} "
                 f"(best epoch {result.best_epoch} of {result.epochs_run}, "
-                f"{result.seconds:.1f} s)"
-                + (", DIVERGED: the loss became not a number" * result.diverged)
+                f"{result.seconds:.1f} s{_before(result)})"
             )
+            if result.diverged:
+                view.print(_advice(result, config))
             keras.backend.clear_session()
     summary = summarise(plan, results)
-    if several:
+    if several and strategy.is_chief:
         files.write_json(output_dir / "summary.json", summary)
         files.write_text(output_dir / "summary.md", markdown(summary))
     view.console.print(table(summary))
+    view.print(f"Results: {output_dir}")
     chosen = {variant["name"] for variant in summary["variants"] if variant["chosen"]}
-    (*_, last) = (config for name, config in trainings if name in chosen)
-    return Path(last.output_dir or output_dir)
+    (*_, last) = (results[name][-1] for name in plan.variants if name in chosen)
+    saved_model = Path(str(last.output_dir)) / folders.SAVED_MODEL
+    if strategy.is_chief and saved_model.is_dir():
+        view.print(f"SavedModel: {saved_model}")
+    return last
+
+
+def _make_room(output_dir: Path, configs: list[TrainingConfig]) -> None:
+    folders.require_room(output_dir, configs)
+    files.writable_folder(output_dir)
+
+
+def _before(result: TrainingResult) -> str:
+    if result.epochs_before == result.epochs_run:
+        return ", finished before"
+    return f", resumed after epoch {result.epochs_before}" * (result.epochs_before > 0)
+
+
+def _advice(result: TrainingResult, config: TrainingConfig) -> str:
+    """Returns what is said of a training that diverged."""
+    epoch, step = result.diverged_at or (0, 0)
+    causes = [f"a learning rate of {config.learning_rate:g} that is too high"]
+    if config.accelerates and not config.unit_gain:
+        causes.append(
+            "an accelerated gradient that is too large (--unit_gain, or a --strength "
+            f"below {config.strength:g})"
+        )
+    if config.precision != "float32":
+        causes.append(f"{config.precision}, in which numbers overflow or vanish early")
+    return (
+        f"DIVERGED: the loss was not a number in epoch {epoch}, by step {step}. Likely "
+        f"causes: {'; '.join(causes)}. model.keras has the best epoch before, "
+        f"{folders.CHECKPOINT} the state of the last; --init_from=model.keras with a "
+        "smaller --learning_rate goes on from there."
+    )
 
 
 def summarise(

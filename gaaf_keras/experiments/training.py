@@ -1,73 +1,34 @@
 """One training: fit, choose the best epoch on validation data, score it on test."""
 
-import csv
-import dataclasses
-import math
-import platform
+import shlex
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import gaaf_keras
-from gaaf_keras._version import __version__
-from gaaf_keras.experiments import datasets, files, models, optimization
-from gaaf_keras.experiments.config import TrainingConfig, UsageError
-from gaaf_keras.experiments.strategies import (
-    device_names,
-    get_strategy,
-    split_device,
+from gaaf_keras.experiments import (
+    datasets,
+    files,
+    folders,
+    models,
+    optimization,
+    recording,
+    strategies,
 )
+from gaaf_keras.experiments.checkpoints import Checkpoint, best_row
+from gaaf_keras.experiments.config import TrainingConfig, UsageError
+from gaaf_keras.experiments.results import TrainingResult
+from gaaf_keras.experiments.strategies import Strategy
 
-_MOST_STEPS_AN_EXECUTION = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingResult:
-    """What came out of one training.
-
-    Attributes:
-        test_accuracy: Share of all test examples that the best epoch's weights
-            classify rightly, from 0 to 1.
-        validation_accuracy: The same on validation data: the best of all epochs.
-        best_epoch: The first epoch with that validation accuracy, counted from 1.
-        epochs_run: How many epochs were trained.
-        seconds: Wall time of the training in seconds, validation included.
-        parameters: Trainable parameters of the model.
-        test_examples: How many test examples were scored: all of them.
-        diverged: Whether the loss became infinite or not a number, at which training
-            stopped. The scores are then those of the best epoch before, if any.
-        history: A row an epoch: `epoch` (from 1), `loss`, `accuracy`, `val_loss`,
-            `val_accuracy`, `seconds`.
-        model: The trained model, with the best epoch's weights.
-        output_dir: The folder written, if any.
-    """
-
-    test_accuracy: float
-    validation_accuracy: float
-    best_epoch: int
-    epochs_run: int
-    seconds: float
-    parameters: int
-    test_examples: int
-    diverged: bool
-    history: list[dict[str, float]] = dataclasses.field(repr=False)
-    model: keras.Model = dataclasses.field(repr=False)
-    output_dir: Path | None
-
-    def to_json(self) -> dict[str, float]:
-        """Returns the numbers, without history, model and folder."""
-        left_out = ("history", "model", "output_dir")
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in left_out
-        }
+# What a folder comes to hold, in sizes of the model with its optimizer, at most: two
+# checkpoints, each with the best weights, the model and the SavedModel.
+_SIZES_OF_A_FOLDER = 6
+_SPACE_FOR_THE_REST = 10_000_000  # bytes
+_HISTOGRAM_IMAGES = 256
 
 
 def train_and_evaluate(
@@ -77,8 +38,12 @@ def train_and_evaluate(
 
     Validation accuracy decides which epoch is best (the first, if several are) and
     when to stop. With `config.output_dir` that folder gets `config.json`,
-    `history.csv`, `tensorboard/`, `model.keras`, `saved_model/` (with
+    `history.csv`, `tensorboard/` (with TensorFlow), `model.keras`, `saved_model/` (with
     `config.export`) and, last, `result.json`.
+
+    Until then `checkpoint.npz` there has all that the training needs to go on: called
+    again with the same configuration it goes on after the last epoch that was
+    completed, as if it had never stopped, and finished it is read, not trained again.
 
     Args:
         config: What to train, on what, and how.
@@ -89,7 +54,9 @@ def train_and_evaluate(
 
     Raises:
         UsageError: If what the configuration asks for cannot be done; before any
-            training and before anything is written.
+            training and before anything is written. Later only if the output folder
+            can be written to no longer.
+        WorkerLostError: If another process of the same training is gone.
 
     Example:
     ```python
@@ -99,63 +66,44 @@ def train_and_evaluate(
     print(result.test_accuracy)
     ```
     """
-    strategy, data, _ = prepare(config)
-    folder = None if config.output_dir is None else files.new_folder(config.output_dir)
-    if folder is not None:
-        files.write_json(folder / "config.json", _description(config, strategy))
-
-    keras.utils.set_random_seed(config.seed)
-    replicas = strategy.num_replicas_in_sync
-    steps = len(data.train) // config.batch_size
-    with strategy.scope():
-        model = models.build(config, data)
-        model.compile(
-            optimizer=optimization.optimizer(config, steps),
-            loss=optimization.loss(
-                config, not models.gives_probabilities(config, model, data)
-            ),
-            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-            # Several steps at once crash Keras on several replicas.
-            steps_per_execution=(
-                1 if replicas > 1 else _largest_divisor(steps, _MOST_STEPS_AN_EXECUTION)
-            ),
-            jit_compile=_jit_compile(config),
-        )
-    history = _History(folder)
-    start = time.monotonic()
-    model.fit(
-        datasets.training_pipeline(
-            data.train, config.batch_size, config.seed, _augments(config)
-        ),
-        steps_per_epoch=steps,
-        epochs=config.epochs,
-        shuffle=False,  # the pipeline shuffles
-        validation_data=datasets.evaluation_pipeline(data.validation, replicas),
-        callbacks=[
-            history,
-            *_callbacks(config, folder),
-            *callbacks,
-        ],
-        verbose=0,
+    prepared = prepare(config)
+    strategy, data, _ = prepared
+    folder = None if config.output_dir is None else Path(config.output_dir)
+    begun = strategy.decide(lambda: _begin(config, folder, strategy))
+    folders.require_same(
+        begun["flags"],
+        config,
+        "The workers have different flags. Of the first: ",
+        "Give all workers the same command.",
     )
-    seconds = time.monotonic() - start
-    best = max(history.rows, key=lambda row: row["val_accuracy"])
+    if begun["result"] is not None:
+        return TrainingResult.from_json(
+            begun["result"],
+            history=begun["history"],
+            model=_finished_model(folder),
+            output_dir=folder,
+            epochs_before=len(begun["history"]),
+        )
+    resumed = _last_checkpoint(folder, strategy)
+    recorder, model = _fit(config, prepared, folder, resumed, callbacks)
+    best = best_row(recorder.history)
+    split = data.validation
     result = TrainingResult(
-        test_accuracy=accuracy(model, data.test, replicas),
-        validation_accuracy=best["val_accuracy"],
-        best_epoch=int(best["epoch"]),
-        epochs_run=len(history.rows),
-        seconds=round(seconds, 3),
+        test_accuracy=accuracy(model, data.test),
+        validation_accuracy=best["val_accuracy"] if best else accuracy(model, split),
+        best_epoch=int(best["epoch"]) if best else 0,
+        epochs_run=len(recorder.history),
+        seconds=recorder.history[-1]["seconds"],
         parameters=sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         test_examples=len(data.test),
-        diverged=not all(math.isfinite(row["loss"]) for row in history.rows),
-        history=history.rows,
+        diverged_at=recorder.diverged_at,
+        history=recorder.history,
         model=model,
         output_dir=folder,
+        epochs_before=len(resumed.history) if resumed else 0,
     )
-    if folder is not None:
-        _save(model, folder, config.export)
-        files.write_json(folder / "result.json", result.to_json())
+    if folder is not None and strategy.is_chief:
+        _save(model, result, folder, _exports(config))
     return result
 
 
@@ -168,7 +116,7 @@ class Prepared(NamedTuple):
         note: What is good to know beforehand, to be printed; None for nothing.
     """
 
-    strategy: tf.distribute.Strategy
+    strategy: Strategy
     data: datasets.ImageData
     note: Any
 
@@ -178,29 +126,17 @@ def prepare(config: TrainingConfig) -> Prepared:
 
     Raises:
         UsageError: If the data set is not there, or model, batch and devices do not
-            fit it.
+            fit it, or the Keras backend cannot do what is asked.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise UsageError(
-            "Training needs Keras on TensorFlow. Set KERAS_BACKEND=tensorflow. "
-            f"Received: backend '{keras.backend.backend()}'"
-        )
-    if config.logical_devices is not None:
-        split_device(config.logical_devices)
-    strategy = get_strategy(config.strategy)
-    replicas = strategy.num_replicas_in_sync
-    if config.batch_size % replicas:
-        raise UsageError(
-            f"batch_size must be a multiple of the {replicas} replicas, which share "
-            f"each batch. Received: {config.batch_size}"
-        )
-    if config.jit_compile == "true" and isinstance(
-        strategy, tf.distribute.MirroredStrategy
-    ):
-        raise UsageError(
-            "jit_compile must be auto or false with the mirrored strategy, where "
-            "TensorFlow cannot compile the training step. Received: 'true'"
-        )
+    strategy = strategies.get(config)
+    strategy.jit_compile(config.jit_compile)
+    if not _on_tensorflow():
+        for name in ("export", "histograms"):
+            if getattr(config, name):
+                raise UsageError(
+                    f"{name} needs Keras on TensorFlow. Set KERAS_BACKEND=tensorflow "
+                    f"or leave it out. Received: backend '{keras.backend.backend()}'"
+                )
     data = datasets.load(
         config.dataset, config.data_dir, config.download, config.train_examples
     )
@@ -209,21 +145,136 @@ def prepare(config: TrainingConfig) -> Prepared:
             f"batch_size must be at most {len(data.train)}, the number of training "
             f"examples. Received: {config.batch_size}"
         )
-    with strategy.scope():
-        note = models.require_fit(config, data)
-    return Prepared(strategy, data, note)
+    return Prepared(strategy, data, models.require_fit(config, data))
 
 
-def accuracy(model: keras.Model, split: datasets.Split, replicas: int = 1) -> float:
+def accuracy(model: keras.Model, split: datasets.Split) -> float:
     """Returns the share of a split's examples, all of them, classified rightly."""
-    logits = model.predict(datasets.evaluation_pipeline(split, replicas), verbose=0)
-    return float(np.mean(np.argmax(logits[: len(split)], axis=-1) == split.labels))
+    images = split.images.astype("float32")
+    logits = model.predict(images, batch_size=256, verbose=0)
+    return float(np.mean(np.argmax(logits, axis=-1) == split.labels))
 
 
-def _jit_compile(config: TrainingConfig) -> bool | str:
-    if config.jit_compile == "auto":
-        return "auto" if tf.config.list_logical_devices("GPU") else False
-    return config.jit_compile == "true"
+def _begin(
+    config: TrainingConfig, folder: Path | None, strategy: Strategy
+) -> dict[str, Any]:
+    """Makes the folder ready and returns what is in it; on the chief alone."""
+    flags = folders.flags(config)
+    nothing = {"flags": flags, "result": None, "history": None}
+    if folder is None:
+        return nothing
+    folders.require_room(folder, [config])
+    if folders.is_finished(folder):
+        result, history = folders.read_finished(folder)
+        return {"flags": flags, "result": result, "history": history}
+    files.remove_unfinished(files.writable_folder(folder))
+    resolved = {
+        "augment": _augments(config),
+        **strategy.describe(),
+        "command": shlex.join(["python", *sys.argv]),
+    }
+    files.write_json(folder / folders.CONFIG, {**flags, "resolved": resolved})
+    return nothing
+
+
+def _finished_model(folder: Path | None) -> keras.Model | None:
+    path = Path(str(folder)) / folders.MODEL
+    return keras.saving.load_model(path) if path.is_file() else None
+
+
+def _last_checkpoint(folder: Path | None, strategy: Strategy) -> Checkpoint | None:
+    """Returns the state after the last epoch that was completed, if there is any."""
+
+    def content() -> bytes:
+        path = Path(str(folder)) / folders.CHECKPOINT
+        return path.read_bytes() if path.is_file() else b""
+
+    written = b"" if folder is None else strategy.share(content)
+    return Checkpoint.from_bytes(written) if written else None
+
+
+def _fit(
+    config: TrainingConfig,
+    prepared: Prepared,
+    folder: Path | None,
+    resumed: Checkpoint | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> tuple[recording.Recorder, keras.Model]:
+    """Trains, and returns what happened and the model as it was at its best."""
+    strategy, data, _ = prepared
+    keras.utils.set_random_seed(config.seed)
+
+    def save(checkpoint: Checkpoint) -> None:
+        if folder is not None and strategy.is_chief:
+            history = recording.to_csv(checkpoint.history)
+            files.write_text(folder / folders.HISTORY, history)
+            files.write_bytes(folder / folders.CHECKPOINT, checkpoint.to_bytes())
+
+    recorder = recording.Recorder(config.patience, save, resumed)
+    schedule = _strengths(config)
+    done = len(recorder.history)
+    watching: list[keras.callbacks.Callback] = []
+    with strategy.guarded():
+        with strategy.scope():
+            model = _compiled_model(config, strategy, data)
+            if folder is not None and strategy.is_chief:
+                _require_space(model, folder)
+                watching = _tensorboard(config, folder, data)
+            if resumed is not None:
+                resumed.restore(model)
+            model.fit(
+                **strategy.fit_arguments(
+                    data, config.batch_size, config.seed, _augments(config), done
+                ),
+                steps_per_epoch=len(data.train) // config.batch_size,
+                initial_epoch=done,
+                epochs=done if recorder.finished else config.epochs,
+                shuffle=False,  # the batches are in an order of their own
+                callbacks=[
+                    *([schedule] if schedule else []),
+                    *watching,
+                    recorder,
+                    *callbacks,
+                ],
+                verbose=0,
+            )
+        if strategy.replicas > 1:  # what was trained on many is to be used on one
+            model = _compiled_model(config, strategies.Strategy(["one"]), data)
+    recorder.last_good.restore(model)
+    model.set_weights(recorder.last_good.best_weights)
+    if schedule:
+        best = best_row(recorder.history)
+        schedule.set_model(model)
+        schedule.on_epoch_begin(int(best["epoch"]) - 1 if best else 0)
+    return recorder, model
+
+
+def _compiled_model(
+    config: TrainingConfig, strategy: Strategy, data: datasets.ImageData
+) -> keras.Model:
+    """Returns a new model with its optimizer, ready to be trained."""
+    steps = len(data.train) // config.batch_size
+    synchronized = config.sync_batch_norm and strategy.synchronizes_batch_norm
+    model = models.build(config, data, synchronized)
+    model.compile(
+        optimizer=optimization.optimizer(config, steps),
+        loss=optimization.loss(
+            config, not models.gives_probabilities(config, model, data)
+        ),
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        steps_per_execution=strategy.steps_per_execution(steps),
+        jit_compile=strategy.jit_compile(config.jit_compile),
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _require_space(model: keras.Model, folder: Path) -> None:
+    size = sum(
+        int(np.prod(variable.shape)) * np.dtype("float32").itemsize
+        for variable in (*model.variables, *model.optimizer.variables)
+    )
+    files.require_space(folder, _SIZES_OF_A_FOLDER * size + _SPACE_FOR_THE_REST)
 
 
 def _augments(config: TrainingConfig) -> bool:
@@ -232,94 +283,49 @@ def _augments(config: TrainingConfig) -> bool:
     return config.augment
 
 
-def _largest_divisor(number: int, limit: int) -> int:
-    """The steps an execution: as many as possible that fill an epoch exactly."""
-    return max(d for d in range(1, limit + 1) if number % d == 0)
+def _on_tensorflow() -> bool:
+    return keras.backend.backend() == "tensorflow"
 
 
-def _callbacks(
-    config: TrainingConfig, folder: Path | None
+def _exports(config: TrainingConfig) -> bool:
+    return _on_tensorflow() if config.export is None else config.export
+
+
+def _tensorboard(
+    config: TrainingConfig, folder: Path, data: datasets.ImageData
 ) -> list[keras.callbacks.Callback]:
-    callbacks = [
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.EarlyStopping(
-            monitor="val_accuracy",
-            mode="max",
-            patience=config.patience,
-            restore_best_weights=True,
-        ),
-    ]
-    if config.acceleration_schedule != "constant":
-        callbacks.append(gaaf_keras.AccelerationSchedule(_strengths(config)))
-    if folder is not None:
-        callbacks.append(
-            keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)
-        )
+    if not _on_tensorflow():
+        return []
+    path = folder / folders.TENSORBOARD
+    callbacks = [keras.callbacks.TensorBoard(str(path), write_graph=False)]
+    if config.histograms:
+        images = data.validation.images[:_HISTOGRAM_IMAGES].astype("float32")
+        callbacks.append(recording.NetInputHistograms(path, images))
     return callbacks
 
 
-def _strengths(config: TrainingConfig) -> Callable[[int], float]:
-    """Returns the strength as a function of the epoch, counted from 0."""
+def _strengths(config: TrainingConfig) -> gaaf_keras.AccelerationSchedule | None:
+    """Returns the callback that changes the strength, None if it is constant."""
     schedules = keras.optimizers.schedules
-    if config.acceleration_schedule == "linear":
-        return schedules.PolynomialDecay(config.strength, config.epochs, 0.0)
-    if config.acceleration_schedule == "cosine":
-        return schedules.CosineDecay(config.strength, config.epochs)
     rise = max(1, round(config.epochs / 10))
-    return lambda epoch: config.strength * min(1.0, epoch / rise)
-
-
-class _History(keras.callbacks.Callback):
-    """Keeps a row an epoch, and writes it to `history.csv` at once."""
-
-    columns = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
-
-    def __init__(self, folder: Path | None) -> None:
-        super().__init__()
-        self.rows: list[dict[str, float]] = []
-        self._path = None if folder is None else folder / "history.csv"
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._start = time.monotonic()
-        if self._path is not None:
-            with self._path.open("w", newline="") as file:
-                csv.writer(file).writerow(self.columns)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        seconds = round(time.monotonic() - self._start, 3)
-        values = {**(logs or {}), "epoch": epoch + 1, "seconds": seconds}
-        self.rows.append({name: values[name] for name in self.columns})
-        if self._path is not None:
-            with self._path.open("a", newline="") as file:
-                csv.writer(file).writerow(self.rows[-1].values())
-
-
-def _description(
-    config: TrainingConfig, strategy: tf.distribute.Strategy
-) -> dict[str, Any]:
-    """What config.json says: the flags as resolved, and what they ran on."""
-    import tensorflow_datasets as tfds
-
-    return {
-        **dataclasses.asdict(config),
-        "augment": _augments(config),
-        "strategy": type(strategy).__name__,
-        "replicas": strategy.num_replicas_in_sync,
-        "devices": device_names(strategy),
-        "versions": {
-            "gaaf_keras": __version__,
-            "keras": keras.__version__,
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "tensorflow_datasets": tfds.__version__,
-        },
-        "command": sys.argv,
+    schedule: dict[str, Callable[[int], Any]] = {
+        "linear": schedules.PolynomialDecay(config.strength, config.epochs, 0.0),
+        "cosine": schedules.CosineDecay(config.strength, config.epochs),
+        "warm_up": lambda epoch: config.strength * min(1.0, epoch / rise),
     }
+    if config.acceleration_schedule == "constant":
+        return None
+    return gaaf_keras.AccelerationSchedule(schedule[config.acceleration_schedule])
 
 
-def _save(model: keras.Model, folder: Path, export: bool) -> None:
-    unfinished = folder / "unfinished.keras"
-    model.save(unfinished)
-    unfinished.rename(folder / "model.keras")
+def _save(
+    model: keras.Model, result: TrainingResult, folder: Path, export: bool
+) -> None:
+    with files.writing(folder / folders.MODEL) as unfinished:
+        model.save(unfinished)
     if export:
-        gaaf_keras.export(model, folder / "saved_model")
+        gaaf_keras.export(model, folder / folders.SAVED_MODEL, overwrite=True)
+    files.write_text(folder / folders.HISTORY, recording.to_csv(result.history))
+    files.write_json(folder / folders.RESULT, result.to_json())
+    if not result.diverged:
+        (folder / folders.CHECKPOINT).unlink()

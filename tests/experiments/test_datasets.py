@@ -1,18 +1,12 @@
-"""Data sets: fixed splits, pipelines that repeat themselves, clear refusals."""
+"""Data sets: fixed splits, clear refusals."""
 
-import itertools
 import shutil
 
-import keras
 import numpy as np
 import pytest
 
 from gaaf_keras.experiments import UsageError, datasets
-from gaaf_keras.experiments.datasets import (
-    Split,
-    evaluation_pipeline,
-    training_pipeline,
-)
+from gaaf_keras.experiments.datasets import Split
 
 
 def as_rows(split):
@@ -20,20 +14,6 @@ def as_rows(split):
         (image.tobytes(), int(label))
         for image, label in zip(split.images, split.labels, strict=True)
     }
-
-
-def numbered(count):
-    """A split whose image number i is filled with i."""
-    images = np.arange(count, dtype="uint8").reshape(-1, 1, 1, 1)
-    return Split(images, np.arange(count, dtype="int32"))
-
-
-def epochs(dataset, steps, count):
-    batches = list(itertools.islice(dataset.as_numpy_iterator(), steps * count))
-    return [
-        np.concatenate([labels for _, labels in batches[i * steps : (i + 1) * steps]])
-        for i in range(count)
-    ]
 
 
 def test_digits_are_split_for_good():
@@ -130,86 +110,71 @@ def test_damaged_data_is_named(data_dir, tmp_path):
         datasets.load("mnist", str(copy), train_examples=5)
 
 
-def test_training_epochs_are_new_orders_without_repetition():
-    dataset = training_pipeline(numbered(23), 5, seed=0, augment=False)
-    first, second = epochs(dataset, steps=4, count=2)
-    assert len(set(first)) == len(set(second)) == 20
-    assert first.tolist() != second.tolist()
-
-
-def test_training_order_depends_on_seed_and_epoch_alone():
-    def orders(seed, first_epoch=0, count=3):
-        dataset = training_pipeline(numbered(23), 5, seed, False, first_epoch)
-        return np.array(epochs(dataset, steps=4, count=count)).tolist()
-
-    assert orders(seed=1) == orders(seed=1)
-    assert orders(seed=1) != orders(seed=2)
-    assert orders(seed=1)[2:] == orders(seed=1, first_epoch=2, count=1)
-
-
-def test_images_and_labels_stay_together():
-    dataset = training_pipeline(numbered(23), 5, seed=0, augment=False)
-    for images, labels in itertools.islice(dataset.as_numpy_iterator(), 8):
-        assert images.dtype == "float32"
-        np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
-
-
-def test_augmentation_flips_and_shifts():
+def own_arrays(folder, **changes):
+    """Writes a user's file of 40 training and 10 test images, and returns its name."""
     random = np.random.default_rng(0)
-    split = Split(random.integers(1, 255, (6, 9, 9, 3), "uint8"), np.arange(6))
-
-    def variants(image):
-        for flipped in (image, image[:, ::-1]):
-            padded = np.pad(flipped, [(4, 4), (4, 4), (0, 0)])
-            for row, column in itertools.product(range(9), range(9)):
-                yield padded[row : row + 9, column : column + 9]
-
-    def batches(first_epoch=0):
-        dataset = training_pipeline(split, 6, 3, augment=True, first_epoch=first_epoch)
-        return list(itertools.islice(dataset.as_numpy_iterator(), 20))
-
-    seen = set()
-    for images, labels in batches():
-        for image, label in zip(images, labels, strict=True):
-            found = [
-                number
-                for number, variant in enumerate(variants(split.images[label]))
-                if np.array_equal(variant, image)
-            ]
-            assert len(found) == 1
-            seen.update(found)
-    assert len(seen) > 50  # of 162: shifts in all directions, flipped and not
-    np.testing.assert_array_equal(batches()[7][0], batches(first_epoch=7)[0][0])
+    arrays = {
+        "x_train": random.integers(0, 256, (40, 6, 5), "uint8"),
+        "y_train": np.arange(40) % 3,
+        "x_test": random.integers(0, 256, (10, 6, 5), "uint8"),
+        "y_test": np.arange(10) % 3,
+        **changes,
+    }
+    path = folder / "own.npz"
+    np.savez(path, **{name: a for name, a in arrays.items() if a is not None})
+    return str(path)
 
 
-@pytest.mark.parametrize("count", [1, 5, 256, 257, 1000])
-@pytest.mark.parametrize("replicas", [1, 2, 3])
-def test_evaluation_covers_everything_once(count, replicas):
-    split = Split(np.zeros((count, 1, 1, 1), "uint8"), np.arange(count))
-    batches = list(evaluation_pipeline(split, replicas).as_numpy_iterator())
-    sizes = {len(labels) for _, labels, _ in batches}
-    assert len(sizes) == 1
-    assert sizes.pop() % replicas == 0
-    labels = np.concatenate([labels for _, labels, _ in batches])
-    weights = np.concatenate([weights for *_, weights in batches])
-    assert labels[:count].tolist() == list(range(count))
-    assert np.all(weights[count:] == 0)
-    values = np.random.default_rng(0).normal(size=len(labels))
-    assert np.mean(weights * values) == pytest.approx(values[:count].mean(), rel=1e-5)
+def test_own_arrays(tmp_path):
+    path = own_arrays(tmp_path, y_test=np.arange(10)[:, None] % 3)
+    data = datasets.load(path)
+    assert [len(data.train), len(data.validation), len(data.test)] == [36, 4, 10]
+    assert data.train.images.shape == (36, 6, 5, 1)
+    assert data.classes == 3
+    assert data.train.labels.dtype == data.test.labels.dtype == "int32"
+    with np.load(path) as arrays:
+        everything = Split(arrays["x_train"][..., None], arrays["y_train"])
+        np.testing.assert_array_equal(data.test.images[..., 0], arrays["x_test"])
+    assert as_rows(data.train) | as_rows(data.validation) == as_rows(everything)
+    # A file may be sorted by label: what is held out is not its last part.
+    assert data.train.labels.tolist() != everything.labels[:36].tolist()
+    few = datasets.load(path, train_examples=9)
+    np.testing.assert_array_equal(few.train.images, data.train.images[:9])
+    np.testing.assert_array_equal(few.validation.images, data.validation.images)
 
 
-def test_keras_evaluates_exactly():
-    random = np.random.default_rng(0)
-    split = Split(random.integers(0, 9, (301, 2, 2, 1)), random.integers(0, 3, 301))
-    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
-    model.compile(
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
-    scores = model.evaluate(evaluation_pipeline(split), return_dict=True, verbose=0)
-    logits = model.predict(split.images.astype("float32"), verbose=0).astype("float64")
-    right = logits[np.arange(301), split.labels]
-    losses = np.log(np.exp(logits).sum(axis=1)) - right
-    assert scores["loss"] == pytest.approx(losses.mean(), rel=1e-5)
-    accuracy = (logits.argmax(axis=1) == split.labels).mean()
-    assert scores["accuracy"] == pytest.approx(accuracy, rel=1e-6)
+def test_own_vectors(tmp_path):
+    features = np.random.default_rng(0).normal(size=(40, 7))
+    data = datasets.load(own_arrays(tmp_path, x_train=features, x_test=features[:10]))
+    assert data.train.images.shape == (36, 7)
+    assert data.train.images.dtype == "float32"
+    assert np.shape(data.mean) == (7,)
+    assert data.mean == pytest.approx(data.train.images.mean(axis=0), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_test": None, "x_train": None}, "must have.*Missing: x_train, y_test"),
+        ({"x_train": np.zeros(40)}, r"x_train must be finite numbers.*\(40,\)"),
+        ({"x_train": np.full((40, 6, 5), np.nan)}, "x_train must be.*not all finite"),
+        ({"x_test": np.zeros((10, 5, 5))}, r"one shape.*\(6, 5, 1\) and \(5, 5, 1\)"),
+        ({"x_test": np.full((10, 6, 5), "a")}, "x_test must be finite numbers.*<U1"),
+        ({"y_train": np.arange(40) - 1}, "y_train must be whole.*the least -1"),
+        ({"y_train": np.zeros(40)}, "y_train must be whole numbers.*float64"),
+        ({"y_train": np.zeros(39, int)}, r"one an image \(40\).*\(39,\)"),
+        ({"x_train": np.zeros((9, 6, 5)), "y_train": np.zeros(9, int)}, "at least 10"),
+        ({"x_train": np.array([{}], object)}, "cannot be read"),
+    ],
+)
+def test_wrong_arrays_are_refused(changes, message, tmp_path):
+    with pytest.raises(UsageError, match=message) as error:
+        datasets.load(own_arrays(tmp_path, **changes))
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_npz_file_is_refused(tmp_path):
+    (tmp_path / "text.npz").write_text("text")
+    for name in ("text.npz", "missing.npz"):
+        with pytest.raises(UsageError, match=f"{name}' cannot be read"):
+            datasets.load(str(tmp_path / name))

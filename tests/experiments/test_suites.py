@@ -74,7 +74,7 @@ def test_wrong_plans_are_refused(suite, given, runs, message):
 def test_run_writes_every_training_and_the_summary(tmp_path, capsys):
     plan = suites.plan("digits", {**TINY, "export": False}, runs=2)
     last = suites.run(plan, tmp_path)
-    assert last == tmp_path / "GAAF" / "seed_1"
+    assert last.output_dir == tmp_path / "GAAF" / "seed_1"
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [v["name"] for v in summary["variants"]] == ["base", "dropout", "GAAF"]
     for variant in summary["variants"]:

@@ -1,0 +1,120 @@
+"""The batches as `tf.data` pipelines: images stay in memory, batches are gathered."""
+
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from gaaf_keras.experiments.batches import SHIFT, plan_epoch, plan_evaluation
+from gaaf_keras.experiments.datasets import Split
+
+
+def training_pipeline(
+    split: Split,
+    batch_size: int,
+    seed: int,
+    augment: bool,
+    first_epoch: int = 0,
+    *,
+    replicas: int = 1,
+    shard: slice = slice(None),
+) -> tf.data.Dataset:
+    """Returns an endless stream of training batches, as `plan_epoch` plans them.
+
+    Args:
+        split: The examples.
+        batch_size: Examples a step, at most `len(split)` and a multiple of `replicas`.
+        seed: Seed of order and augmentation.
+        augment: Whether to flip images and shift them by up to 4 pixels.
+        first_epoch: The epoch to begin with, counted from 0.
+        replicas: Into how many batches each step is divided.
+        shard: Which of them to yield; by default all, one after the other.
+
+    Returns:
+        A data set of `(images, labels)`: float32
+        `(batch_size / replicas, height, width, channels)` and int32
+        `(batch_size / replicas,)`.
+    """
+    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    batch = batch_size // replicas
+
+    def epochs() -> Iterator[tuple[tf.Tensor, ...]]:
+        epoch = first_epoch
+        while True:
+            plan = plan_epoch(len(split), batch_size, seed, epoch)
+            yield tuple(
+                part.reshape(-1, replicas, batch)[:, shard].reshape(-1, batch)
+                for part in plan
+            )
+            epoch += 1
+
+    def gather(
+        indices: tf.Tensor, flips: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = tf.cast(tf.gather(images, indices), tf.float32)
+        if augment:
+            batch = _flip_and_shift(batch, flips, rows, columns)
+        return batch, tf.gather(labels, indices)
+
+    whole_numbers = tf.TensorSpec((None, batch), tf.int32)
+    signature = (
+        whole_numbers,
+        tf.TensorSpec((None, batch), tf.bool),
+        whole_numbers,
+        whole_numbers,
+    )
+    return (
+        tf.data.Dataset.from_generator(epochs, output_signature=signature)
+        .unbatch()
+        .map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def evaluation_pipeline(
+    split: Split, replicas: int = 1, shard: slice = slice(None)
+) -> tf.data.Dataset:
+    """Returns a whole split, in order, in batches as `plan_evaluation` plans them.
+
+    Args:
+        split: The examples.
+        replicas: Into how many batches each step is divided.
+        shard: Which of them to yield; by default all, one after the other.
+
+    Returns:
+        A data set of `(images, labels, weights)`, the weights being float32
+        `(batch,)`.
+    """
+    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    indices, weights = (
+        part.reshape(-1, replicas, part.shape[1] // replicas)[:, shard].reshape(
+            -1, part.shape[1] // replicas
+        )
+        for part in plan_evaluation(len(split), replicas)
+    )
+
+    def gather(indices: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.cast(tf.gather(images, indices), tf.float32)
+        return batch, tf.gather(labels, indices), weights
+
+    return (
+        tf.data.Dataset.from_tensor_slices((indices, weights))
+        .map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _flip_and_shift(
+    images: tf.Tensor, flips: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor
+) -> tf.Tensor:
+    """Does what `batches.flip_and_shift` does."""
+    height, width = images.shape[1:3]
+    images = tf.where(
+        flips[:, tf.newaxis, tf.newaxis, tf.newaxis],
+        tf.reverse(images, axis=[2]),
+        images,
+    )
+    images = tf.pad(images, [[0, 0], [SHIFT, SHIFT], [SHIFT, SHIFT], [0, 0]])
+    rows = rows[:, tf.newaxis] + tf.range(height)
+    columns = columns[:, tf.newaxis] + tf.range(width)
+    images = tf.gather(images, rows, axis=1, batch_dims=1)
+    return tf.gather(images, columns, axis=2, batch_dims=1)

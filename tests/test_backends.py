@@ -10,20 +10,19 @@ import pytest
 
 CORE = Path(__file__).parent / "core"
 
-pytestmark = pytest.mark.parametrize(
-    "backend",
-    [
-        "jax",
-        pytest.param(
-            "torch",
-            marks=pytest.mark.skipif(
-                not importlib.util.find_spec("torch")
-                and not os.environ.get("GAAF_KERAS_TEST_ALL_BACKENDS"),
-                reason="PyTorch is not installed; `pip install torch` to test with it",
-            ),
+ALL_BACKENDS = [
+    "jax",
+    pytest.param(
+        "torch",
+        marks=pytest.mark.skipif(
+            not importlib.util.find_spec("torch")
+            and not os.environ.get("GAAF_KERAS_TEST_ALL_BACKENDS"),
+            reason="PyTorch is not installed; `pip install torch` to test with it",
         ),
-    ],
-)
+    ),
+]
+
+pytestmark = pytest.mark.parametrize("backend", ALL_BACKENDS)
 
 
 def run(backend, *arguments):

@@ -1,0 +1,73 @@
+"""Real processes that are killed, asked to stop, and begun again."""
+
+import json
+import random
+import signal
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from tests.processes import finished, history, start, train, wait_for_epochs
+
+TRAINING = (
+    *("--hidden_units=64,64", "--batch_size=63", "--dropout=0.1", "--deterministic"),
+    *("--noexport", "--patience=100"),
+)
+
+
+def outcome(folder):
+    """Returns the weights and numbers of a training, without its times."""
+    result = json.loads((folder / "result.json").read_text())
+    del result["seconds"]
+    model = keras.saving.load_model(folder / "model.keras")
+    return result, history(folder), [w.tolist() for w in model.get_weights()]
+
+
+def test_killed_and_stopped_training_is_the_same(tmp_path):
+    flags = (*TRAINING, "--epochs=60")
+    whole = start(*flags, "--output_dir=whole", folder=tmp_path)
+    process = start(*flags, "--output_dir=parts", folder=tmp_path)
+    path = tmp_path / "parts" / "history.csv"
+    wait_for_epochs(path, 2, process)
+    process.kill()
+    process.wait()
+    process = start(*flags, "--output_dir=parts", folder=tmp_path)
+    wait_for_epochs(path, len(history(path.parent)) + 2, process)
+    process.send_signal(signal.SIGTERM)
+    stopped = finished(process)
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in stopped.stderr
+    assert "with --output_dir=parts, goes on" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert not (path.parent / "result.json").exists()
+    done = train(*flags, "--output_dir=parts", folder=tmp_path)
+    assert done.returncode == finished(whole).returncode == 0, done.stderr
+    assert "resumed after epoch" in done.stdout
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(tmp_path):
+    flags = (*TRAINING, "--epochs=150", "--batch_norm", "--optimizer=adam")
+    flags = (*flags, "--learning_rate=0.001", "--output_dir=parts")
+    folder = tmp_path / "parts"
+    epochs = 0
+    for _ in range(10):
+        process = start(*flags, folder=tmp_path)
+        wait_for_epochs(folder / "history.csv", epochs + 1, process)
+        time.sleep(random.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+        reached = len(history(folder))
+        assert reached > epochs
+        # What is complete can be read: history.csv is written before checkpoint.npz.
+        with np.load(folder / "checkpoint.npz") as checkpoint:
+            description = json.loads(str(checkpoint["description"]))
+        assert reached - len(description["history"]) in (0, 1)
+        epochs = len(description["history"])
+    assert train(*flags, folder=tmp_path).returncode == 0
+    done = train(*flags[:-1], "--output_dir=whole", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert outcome(folder) == outcome(tmp_path / "whole")

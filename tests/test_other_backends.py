@@ -1,0 +1,67 @@
+"""train.py where TensorFlow is not installed: on JAX and PyTorch."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.processes import history, train
+from tests.test_backends import ALL_BACKENDS
+
+NO_TENSORFLOW = "tensorflow,tensorflow_datasets,tensorboard"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    path = tmp_path_factory.mktemp("own") / "digits.npz"
+    np.savez(
+        path,
+        x_train=digits.images[:1400].astype("uint8"),
+        y_train=digits.target[:1400],
+        x_test=digits.images[1400:].astype("uint8"),
+        y_test=digits.target[1400:],
+    )
+    return path
+
+
+def train_on(backend, *flags, data, folder):
+    flags = ("--epochs=4", "--hidden_units=32", "--batch_size=60", *flags)
+    done = train(
+        *(f"--dataset={data}", "--batch_norm", *flags),
+        folder=folder,
+        without=NO_TENSORFLOW,
+        KERAS_BACKEND=backend,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"On {backend} neither SavedModels nor TensorBoard" in done.stdout
+
+
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_own_arrays(backend, own, tmp_path):
+    train_on(backend, "--output_dir=one", data=own, folder=tmp_path)
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {
+        *("config.json", "history.csv", "model.keras", "result.json")
+    }
+    result = json.loads((tmp_path / "one" / "result.json").read_text())
+    assert result["test_accuracy"] > 0.8
+    if backend == "jax":
+        several = ("--strategy=mirrored", "--logical_devices=2", "--output_dir=two")
+        train_on(backend, *several, data=own, folder=tmp_path)
+        config = json.loads((tmp_path / "two" / "config.json").read_text())
+        assert config["resolved"]["devices"] == ["cpu:0", "cpu:1"]
+        expected = history(tmp_path / "one")
+        np.testing.assert_allclose(history(tmp_path / "two"), expected, rtol=1e-5)
+
+
+def test_what_needs_tensorflow_says_so(tmp_path):
+    done = train(
+        *("--dataset=mnist", "--histograms"),
+        folder=tmp_path,
+        without=NO_TENSORFLOW,
+        KERAS_BACKEND="jax",
+    )
+    assert done.returncode == 1
+    assert "train.py: histograms needs Keras on TensorFlow" in done.stderr

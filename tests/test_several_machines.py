@@ -1,0 +1,104 @@
+"""Several workers: real processes on this machine, which is all they know of."""
+
+import numpy as np
+import pytest
+
+from gaaf_keras.experiments import WorkerLostError
+from gaaf_keras.experiments.strategies import rendezvous
+from tests.processes import (
+    clusters,
+    finished,
+    history,
+    start,
+    train,
+    wait_for_epochs,
+)
+
+TRAINING = (
+    *("--hidden_units=16,16", "--batch_size=60", "--batch_norm", "--noexport"),
+    *("--learning_rate=0.05", "--acceleration_schedule=linear"),
+)
+
+
+def start_workers(count, *flags, folder):
+    return [
+        start(*flags, folder=folder, TF_CONFIG=config) for config in clusters(count)
+    ]
+
+
+def test_two_workers_train_like_one_device_though_one_dies(tmp_path):
+    flags = (*TRAINING, "--epochs=8")
+    path = tmp_path / "two" / "history.csv"
+    workers = start_workers(2, *flags, "--output_dir=two", folder=tmp_path)
+    wait_for_epochs(path, 2, workers[0])
+    workers[1].kill()
+    lost = finished(workers[0])
+    workers[1].communicate()
+    assert lost.returncode == 75
+    assert "train.py: Another worker has stopped or cannot be reached." in lost.stderr
+    assert "Traceback" not in lost.stderr
+    assert 2 <= len(history(path.parent)) < 8
+    workers = start_workers(2, *flags, "--output_dir=two", folder=tmp_path)
+    alone = train(*flags, "--output_dir=one", folder=tmp_path)
+    chief, other = map(finished, workers)
+    assert [chief.returncode, other.returncode, alone.returncode] == [0, 0, 0]
+    assert "resumed after epoch" in chief.stdout
+    assert other.stdout == ""  # one tells, and one writes
+    assert {p.name for p in tmp_path.iterdir()} == {"one", "two"}
+    expected = history(tmp_path / "one")
+    np.testing.assert_allclose(history(path.parent), expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 2])
+def test_three_workers(victim, tmp_path):
+    flags = (*TRAINING, "--epochs=12", "--optimizer=momentum")
+    workers = start_workers(3, *flags, "--output_dir=three", folder=tmp_path)
+    wait_for_epochs(tmp_path / "three" / "history.csv", 2, workers[0])
+    workers[victim].terminate()
+    codes = [finished(worker).returncode for worker in workers]
+    assert codes == [143 if i == victim else 75 for i in range(3)]
+    workers = start_workers(3, *flags, "--output_dir=three", folder=tmp_path)
+    assert [finished(worker).returncode for worker in workers] == [0, 0, 0]
+    assert train(*flags, "--output_dir=one", folder=tmp_path).returncode == 0
+    expected = history(tmp_path / "one")
+    np.testing.assert_allclose(history(tmp_path / "three"), expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_finished_training_and_other_flags(tmp_path):
+    flags = (*TRAINING, "--epochs=2", "--output_dir=new")
+    for printed in ("test accuracy", "finished before"):
+        workers = start_workers(2, *flags, folder=tmp_path)
+        chief, other = map(finished, workers)
+        assert (chief.returncode, other.returncode) == (0, 0), chief.stderr
+        assert printed in chief.stdout
+    workers = start_workers(2, *flags, "--seed=1", folder=tmp_path)
+    for done in map(finished, workers):
+        assert done.returncode == 1
+        assert "train.py: output_dir 'new' holds a training with other" in done.stderr
+
+
+@pytest.mark.slow
+def test_tasks_of_slurm(tmp_path):
+    task = {
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+    }
+    workers = [
+        start(
+            *(*TRAINING, "--epochs=2", "--output_dir=new"),
+            **{**task, "SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)},
+            folder=tmp_path,
+        )
+        for number in range(2)
+    ]
+    assert [finished(worker).returncode for worker in workers] == [0, 0]
+    assert len(history(tmp_path / "new")) == 2
+
+
+def test_workers_that_do_not_come_are_named():
+    addresses = ["127.0.0.1:1", "127.0.0.1:2"]
+    with pytest.raises(WorkerLostError, match=r"Worker 1 waited for 0 \(127.0.0.1:1\)"):
+        rendezvous.meet(addresses, own=1, seconds=0.2)

@@ -1,5 +1,9 @@
 """Several workers: real processes on this machine, which is all they know of."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -96,6 +100,62 @@ def test_tasks_of_slurm(tmp_path):
     ]
     assert [finished(worker).returncode for worker in workers] == [0, 0]
     assert len(history(tmp_path / "new")) == 2
+
+
+# Trains with only one of the two places in Keras mended, or both.
+PARTLY_MENDED = """
+import sys
+from keras.src.backend.tensorflow import trainer
+from gaaf_keras.experiments import TrainingConfig, strategies, train_and_evaluate
+
+config = TrainingConfig(epochs=1, hidden_units=(4,), batch_size=60)
+strategies.get(config)
+keep = {
+    "build": (trainer.TensorFlowTrainer, "_maybe_symbolic_build"),
+    "metrics": (trainer, "reduce_per_replica"),
+}
+if sys.argv[1] in keep:
+    owner, name = keep[sys.argv[1]]
+    original = getattr(owner, name)
+    class Unchanged(type(sys)):
+        pass
+    import contextlib
+    from gaaf_keras.experiments.strategies import multi_worker
+    mended = multi_worker._keras_issue_20585_worked_around
+    @contextlib.contextmanager
+    def partly():
+        with mended():
+            setattr(owner, name, original)
+            yield
+    multi_worker._keras_issue_20585_worked_around = partly
+try:
+    train_and_evaluate(config)
+except Exception as error:
+    print("FAILED", type(error).__name__, flush=True)
+    import os
+    os._exit(0)  # the other worker waits for this one
+print("TRAINED")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("unchanged", "outcome"),
+    [("build", "FAILED"), ("metrics", "FAILED"), ("", "TRAINED")],
+)
+def test_keras_issue_20585_is_still_there(unchanged, outcome, tmp_path):
+    """If this fails with "TRAINED", that part of the workaround can go."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", PARTLY_MENDED, unchanged],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TF_CONFIG": config},
+        )
+        for config in clusters(2)
+    ]
+    printed = [finished(worker).stdout for worker in workers]
+    assert all(outcome in text for text in printed), printed
 
 
 def test_workers_that_do_not_come_are_named():

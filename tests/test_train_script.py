@@ -185,6 +185,7 @@ def test_cnn_with_batch_norm_on_tfds_data(tmp_path, data_dir):
 
 def test_two_logical_devices_train_like_one(tmp_path):
     common = ["--epochs=2", "--hidden_units=16", "--noexport", "--batch_size=62"]
+    common.append("--batch_norm")
     more = ["--strategy=mirrored", "--logical_devices=2"]
     histories = []
     for name, flags in (("one", []), ("two", more)):

@@ -45,7 +45,9 @@ def recurrent():
     return keras.Model(inputs, LAYERS.Dense(2)(x)), (6, 4), 2
 
 
-@pytest.mark.parametrize("make", [convolutional, recurrent])
+@pytest.mark.parametrize(
+    "make", [pytest.param(convolutional, marks=pytest.mark.slow), recurrent]
+)
 def test_fine_tuned_in_tensorflow_alone(make, tmp_path):
     model, input_shape, outputs = make()
     for layer in model.layers:

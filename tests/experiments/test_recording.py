@@ -1,0 +1,144 @@
+"""What is seen of a training: net inputs, and the moment at which it goes wrong."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from gaaf_keras import GAAF
+from gaaf_keras.experiments import (
+    TrainingConfig,
+    datasets,
+    recording,
+    suites,
+    train_and_evaluate,
+    training,
+)
+from gaaf_keras.experiments.checkpoints import Checkpoint
+from gaaf_keras.layers import GAAFTanh
+
+
+def test_history_file_keeps_every_digit():
+    row = dict.fromkeys(recording.COLUMNS, 1 / 3) | {"epoch": 1}
+    assert recording.from_csv(recording.to_csv([row, row])) == [row, row]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "uint32", "bool"])
+def test_checkpoint_file_keeps_every_dtype(dtype):
+    values = keras.ops.convert_to_numpy(keras.ops.cast([0, 1, 3], dtype))
+    again = Checkpoint.from_bytes(Checkpoint([], [values], [values[:2]]).to_bytes())
+    assert again.variables[0].dtype == values.dtype
+    np.testing.assert_array_equal(again.variables[0], values)
+    np.testing.assert_array_equal(again.best_weights[0], values[:2])
+
+
+def test_net_inputs():
+    inputs = keras.Input((5,))
+    x = keras.layers.Dense(4, activation="relu", name="own")(inputs)
+    x = keras.layers.Dense(3, activation=GAAFTanh(), name="accelerated")(x)
+    x = keras.layers.BatchNormalization()(keras.layers.Dense(4)(x))
+    x = GAAF("sigmoid", name="layer")(x)
+    x = keras.layers.Activation("tanh", name="plain")(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    images = np.random.default_rng(0).normal(size=(7, 5)).astype("float32")
+    before = model.predict(images, verbose=0)
+    found = recording.net_inputs(model, images)
+    assert set(found) == {"own", "accelerated", "layer", "plain"}
+    kernel, bias = model.get_layer("own").get_weights()
+    first = images @ kernel + bias
+    np.testing.assert_allclose(found["own"], first, atol=1e-6)
+    kernel, bias = model.get_layer("accelerated").get_weights()
+    second = np.maximum(first, 0) @ kernel + bias
+    np.testing.assert_allclose(found["accelerated"], second, atol=1e-6)
+    sigmoid = 1 / (1 + np.exp(-found["layer"]))
+    np.testing.assert_allclose(found["plain"], sigmoid, atol=1e-6)
+    assert model.get_layer("own").activation is keras.activations.relu
+    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
+
+
+def test_histograms_for_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = TrainingConfig(
+        hidden_units=(4,),
+        epochs=2,
+        train_examples=200,
+        export=False,
+        histograms=True,
+        output_dir=str(tmp_path / "new"),
+    )
+    train_and_evaluate(config)
+    events = EventAccumulator(str(tmp_path / "new" / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["tensors"] == ["net_input/activation_1"]
+    steps = [event.step for event in events.Tensors("net_input/activation_1")]
+    assert steps == [0, 1]
+
+
+class _Spoil(keras.callbacks.Callback):
+    """Makes the weights infinite after an epoch, counted from 1."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self._epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self._epoch:
+            self.before = self.model.get_weights()
+            variable = self.model.trainable_weights[0]
+            variable.assign(np.full(variable.shape, np.inf))
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training(tmp_path):
+    folder = tmp_path / "new"
+    config = TrainingConfig(
+        hidden_units=(8,),
+        epochs=9,
+        batch_size=63,
+        export=False,
+        output_dir=str(folder),
+    )
+    result = train_and_evaluate(config, [_Spoil(3)])
+    assert result.diverged
+    assert result.diverged_at == (4, 19)  # by the end of 19 steps that run at once
+    assert (result.epochs_run, result.best_epoch) == (4, 3)
+    assert json.loads((folder / "result.json").read_text())["diverged_at"] == [4, 19]
+    with (folder / "history.csv").open() as file:
+        assert [row["loss"] for row in csv.DictReader(file)][3] == "nan"
+    last_good = Checkpoint.from_bytes((folder / "checkpoint.npz").read_bytes())
+    assert [row["epoch"] for row in last_good.history] == [1, 2, 3]
+    assert all(np.all(np.isfinite(value)) for value in last_good.variables)
+    model = keras.saving.load_model(folder / "model.keras")
+    score = training.accuracy(model, datasets.load("digits").test)
+    assert score == result.test_accuracy > 0.5
+    again = train_and_evaluate(config)
+    assert again.diverged_at == (4, 19)
+    assert np.isnan(again.history[3]["loss"])
+
+
+def test_a_training_that_diverges_at_once_keeps_the_start():
+    config = TrainingConfig(hidden_units=(8,), epochs=9, batch_size=63)
+    spoil = _Spoil(0)
+    result = train_and_evaluate(config, [spoil])
+    assert (result.epochs_run, result.best_epoch) == (1, 0)
+    for ours, theirs in zip(result.model.get_weights(), spoil.before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    validation = datasets.load("digits").validation
+    score = training.accuracy(result.model, validation)
+    assert result.validation_accuracy == score
+
+
+def test_the_likely_causes_are_named(tmp_path, capsys, monkeypatch):
+    def spoiled(config, callbacks):
+        return train_and_evaluate(config, [*callbacks, _Spoil(1)])
+
+    monkeypatch.setattr(suites, "train_and_evaluate", spoiled)
+    given = {"hidden_units": (8,), "epochs": 3, "precision": "mixed_float16"}
+    plan = suites.plan(None, {**given, "export": False}, 1)
+    suites.run(plan, tmp_path / "new")
+    printed = capsys.readouterr().out
+    assert "DIVERGED: the loss was not a number in epoch 2, by step 9" in printed
+    for cause in ("a learning rate of 0.1", "--unit_gain", "mixed_float16, in which"):
+        assert cause in printed

@@ -73,10 +73,15 @@ def writing(path: Path) -> Iterator[Path]:
     except OSError as error:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise UsageError(
-            f"'{path}' cannot be written ({error.strerror or error}). What was written "
-            "before is complete: make room, and give the same command to go on."
-        ) from error
+        raise cannot_be_written(path, error.strerror or str(error)) from error
+
+
+def cannot_be_written(path: Path, reason: str) -> UsageError:
+    """Returns the error that tells of a file or folder that is not complete."""
+    return UsageError(
+        f"'{path}' cannot be written ({reason}). What was written before is complete: "
+        "make room, and give the same command to go on."
+    )
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -7,6 +7,8 @@ import tensorflow as tf
 from gaaf_keras.experiments.batches import SHIFT, plan_epoch, plan_evaluation
 from gaaf_keras.experiments.datasets import Split
 
+_BATCHES_AHEAD = 4
+
 
 def training_pipeline(
     split: Split,
@@ -65,8 +67,9 @@ def training_pipeline(
     return (
         tf.data.Dataset.from_generator(epochs, output_signature=signature)
         .unbatch()
-        .map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .prefetch(tf.data.AUTOTUNE)
+        .map(gather, num_parallel_calls=_BATCHES_AHEAD, deterministic=True)
+        .prefetch(_BATCHES_AHEAD)
+        .with_options(_options())
     )
 
 
@@ -98,9 +101,17 @@ def evaluation_pipeline(
 
     return (
         tf.data.Dataset.from_tensor_slices((indices, weights))
-        .map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .prefetch(tf.data.AUTOTUNE)
+        .map(gather, num_parallel_calls=_BATCHES_AHEAD, deterministic=True)
+        .prefetch(_BATCHES_AHEAD)
+        .with_options(_options())
     )
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    # Its threads can take two seconds to end, and one ends with each validation.
+    options.autotune.enabled = False
+    return options
 
 
 def _flip_and_shift(

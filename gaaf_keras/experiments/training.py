@@ -324,8 +324,19 @@ def _save(
     with files.writing(folder / folders.MODEL) as unfinished:
         model.save(unfinished)
     if export:
-        gaaf_keras.export(model, folder / folders.SAVED_MODEL, overwrite=True)
+        _export(model, folder / folders.SAVED_MODEL)
     files.write_text(folder / folders.HISTORY, recording.to_csv(result.history))
     files.write_json(folder / folders.RESULT, result.to_json())
     if not result.diverged:
         (folder / folders.CHECKPOINT).unlink()
+
+
+def _export(model: keras.Model, path: Path) -> None:
+    import tensorflow as tf
+
+    try:
+        gaaf_keras.export(model, path, overwrite=True)
+    except OSError as error:
+        raise files.cannot_be_written(path, error.strerror or str(error)) from error
+    except tf.errors.ResourceExhaustedError as error:
+        raise files.cannot_be_written(path, "No space left on device") from error

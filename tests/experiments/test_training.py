@@ -51,6 +51,31 @@ def test_scores_belong_to_the_returned_model(trained):
     assert trained.validation_accuracy == pytest.approx(accuracy(data.validation))
 
 
+def test_validation_in_several_batches_is_exact(tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {
+        f"{name}_{part}": values
+        for part, count in (("train", 6010), ("test", 10))
+        for name, values in (
+            ("x", random.normal(size=(count, 3)).astype("float32")),
+            ("y", random.integers(0, 3, count)),
+        )
+    }
+    np.savez(tmp_path / "own.npz", **arrays)
+    path = str(tmp_path / "own.npz")
+    config = TrainingConfig(
+        dataset=path, hidden_units=(4,), epochs=1, batch_size=1000, learning_rate=1e-9
+    )
+    result = train_and_evaluate(config)
+    validation = datasets.load(path).validation
+    assert len(validation) == 601  # three batches, of which five run at once
+    score = training.accuracy(result.model, validation)
+    assert result.validation_accuracy == pytest.approx(score, rel=1e-6)
+    logits = result.model.predict(validation.images, verbose=0).astype("float64")
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[range(601), validation.labels]
+    assert result.history[0]["val_loss"] == pytest.approx(losses.mean(), rel=1e-5)
+
+
 def test_files(trained):
     folder = trained.output_dir
     assert {path.name for path in folder.iterdir()} == {

@@ -12,7 +12,7 @@ from gaaf_keras.experiments.datasets import ImageData
 from gaaf_keras.experiments.strategies.base import Strategy
 
 _GPU_MEMORY_OF_A_PART = 2048  # MiB
-_MOST_STEPS_AN_EXECUTION = 32
+_MOST_STEPS_AN_EXECUTION = 50
 
 
 class TensorFlowStrategy(Strategy):
@@ -66,8 +66,7 @@ class TensorFlowStrategy(Strategy):
         augment: bool,
         first_epoch: int,
     ) -> dict[str, Any]:
-        validation_batches, _ = plan_evaluation(len(data.validation), self.replicas)
-        return {
+        arguments = {
             "x": self._distribute(
                 lambda replicas, shard: pipelines.training_pipeline(
                     data.train,
@@ -78,15 +77,22 @@ class TensorFlowStrategy(Strategy):
                     replicas=replicas,
                     shard=shard,
                 )
-            ),
+            )
+        }
+        if not self.is_distributed:
+            return arguments | {
+                "validation_data": pipelines.evaluation_pipeline(data.validation)
+            }
+        # Without an end, at which each replica would be given an empty batch that
+        # counts as a full one.
+        batches, _ = plan_evaluation(len(data.validation), self.replicas)
+        return arguments | {
             "validation_data": self._distribute(
                 lambda replicas, shard: pipelines.evaluation_pipeline(
                     data.validation, replicas, shard
                 ).repeat()
             ),
-            # Without an end, at which each replica would be given an empty batch that
-            # counts as a full one.
-            "validation_steps": len(validation_batches),
+            "validation_steps": len(batches),
         }
 
     @property

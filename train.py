@@ -31,6 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlo
 
 FLAGS = flags.FLAGS
 
+_WORKER_LOST = 75  # what sysexits.h calls a temporary failure
 _STOPPED_BY_SIGNAL = 128  # and the number of the signal, as shells have it
 
 # Names and defaults are those of gaaf_keras.experiments.TrainingConfig. They are
@@ -299,7 +300,7 @@ def _run(output_dir: str, runs: int) -> None:
         sys.exit(f"train.py: {error}")
     except WorkerLostError as error:
         print(f"train.py: {error}", file=sys.stderr)
-        sys.exit(os.EX_TEMPFAIL)
+        sys.exit(_WORKER_LOST)
     alone = last.output_dir == Path(output_dir)
     if alone and last.diverged:
         sys.exit("train.py: the training diverged.")

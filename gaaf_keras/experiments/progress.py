@@ -117,7 +117,6 @@ class _Reporter(keras.callbacks.Callback):
         super().__init__()
         self._view = view
         self._name = name
-
         self._trained = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -5,7 +5,8 @@
 Side by side in one run, epoch after epoch: an epoch as `train.py` runs it, with its
 data, metrics, callbacks, checkpoint and files, and as many training and validation
 steps of the same network on batches that lie ready, in loops inside TensorFlow. Prints
-the ratio of the two, and its spread over the epochs.
+the ratio of the two and its spread over the epochs, in seconds and in CPU seconds,
+which other work on the machine disturbs less.
 """
 
 import os
@@ -37,6 +38,7 @@ _WIDTH = flags.DEFINE_integer("width", 8, "As for train.py.")
 
 
 Batch = tuple[tf.Tensor, tf.Tensor]
+CLOCKS = {"seconds": time.perf_counter, "CPU seconds": time.process_time}
 
 
 class Bare(keras.callbacks.Callback):
@@ -47,7 +49,8 @@ class Bare(keras.callbacks.Callback):
         validation: A validation batch, and how many there are in an epoch.
 
     Attributes:
-        pairs: The seconds of an epoch and of the bare steps, for each epoch.
+        clocks: By the name of a clock, the seconds of an epoch and of the bare steps,
+            for each epoch.
     """
 
     def __init__(self, train: Batch, validation: Batch, validations: int) -> None:
@@ -55,7 +58,9 @@ class Bare(keras.callbacks.Callback):
         self._train = train
         self._validation = validation
         self._validations = validations
-        self.pairs: list[tuple[float, float]] = []
+        self.clocks: dict[str, list[tuple[float, float]]] = {
+            name: [] for name in CLOCKS
+        }
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         model = keras.models.clone_model(self.model)
@@ -73,14 +78,21 @@ class Bare(keras.callbacks.Callback):
         steps(tf.constant(1), tf.constant(1))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        start = time.perf_counter()
+        before = now()
         counts = self.params["steps"], self._validations
         self._steps(*map(tf.constant, counts))
-        self._start = time.perf_counter()
-        self._bare = self._start - start
+        self._start = now()
+        self._bare = {name: self._start[name] - before[name] for name in CLOCKS}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.pairs.append((time.perf_counter() - self._start, self._bare))
+        for name, end in now().items():
+            pair = end - self._start[name], self._bare[name]
+            self.clocks[name].append(pair)
+
+
+def now() -> dict[str, float]:
+    """Returns what each clock says."""
+    return {name: clock() for name, clock in CLOCKS.items()}
 
 
 def batch(split: datasets.Split, size: int) -> Batch:
@@ -112,17 +124,18 @@ def main(arguments: Sequence[str]) -> None:
             len(indices),
         )
         train_and_evaluate(config, [bare])
-    pairs = bare.pairs[1:]  # the first builds the graph
-    ratios = [epoch / steps for epoch, steps in pairs]
-    epoch, steps = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
     print(
         f"{config.dataset}, {config.model}, batches of {config.batch_size}, "
-        f"{os.cpu_count()} CPUs ({platform.machine()}), TensorFlow {tf.__version__}\n"
-        f"steps alone:          {steps:.2f} s (median)\n"
-        f"an epoch of train.py: {epoch:.2f} s (median)\n"
-        f"ratio: {statistics.median(ratios):.3f} (median of {len(ratios)}, "
-        f"{min(ratios):.3f} to {max(ratios):.3f})"
+        f"{os.cpu_count()} CPUs ({platform.machine()}), TensorFlow {tf.__version__}"
     )
+    for name, (_, *pairs) in bare.clocks.items():  # the first builds the graph
+        epoch, steps = map(statistics.median, zip(*pairs, strict=True))
+        ratios = [epoch / steps for epoch, steps in pairs]
+        low, middle, high = statistics.quantiles(ratios)
+        print(
+            f"{name}: an epoch {epoch:.2f}, its steps alone {steps:.2f} (medians of "
+            f"{len(pairs)}); ratio {middle:.3f} (quartiles {low:.3f} and {high:.3f})"
+        )
 
 
 if __name__ == "__main__":

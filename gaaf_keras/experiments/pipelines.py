@@ -1,5 +1,6 @@
 """The batches as `tf.data` pipelines: images stay in memory, batches are gathered."""
 
+import os
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -8,6 +9,8 @@ from gaaf_keras.experiments.batches import SHIFT, plan_epoch, plan_evaluation
 from gaaf_keras.experiments.datasets import Split
 
 _BATCHES_AHEAD = 4
+# Few, and its own: data is quickly gathered, and the training needs the processors.
+_THREADS = max(1, (os.cpu_count() or 1) // 4)
 
 
 def training_pipeline(
@@ -67,7 +70,7 @@ def training_pipeline(
     return (
         tf.data.Dataset.from_generator(epochs, output_signature=signature)
         .unbatch()
-        .map(gather, num_parallel_calls=_BATCHES_AHEAD, deterministic=True)
+        .map(gather, num_parallel_calls=_THREADS, deterministic=True)
         .prefetch(_BATCHES_AHEAD)
         .with_options(_options())
     )
@@ -101,7 +104,7 @@ def evaluation_pipeline(
 
     return (
         tf.data.Dataset.from_tensor_slices((indices, weights))
-        .map(gather, num_parallel_calls=_BATCHES_AHEAD, deterministic=True)
+        .map(gather, num_parallel_calls=_THREADS, deterministic=True)
         .prefetch(_BATCHES_AHEAD)
         .with_options(_options())
     )
@@ -111,6 +114,7 @@ def _options() -> tf.data.Options:
     options = tf.data.Options()
     # Its threads can take two seconds to end, and one ends with each validation.
     options.autotune.enabled = False
+    options.threading.private_threadpool_size = _THREADS
     return options
 
 

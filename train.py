@@ -291,10 +291,10 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 def _run(output_dir: str, runs: int) -> None:
     """Trains, and ends with a sentence if that cannot be done."""
-    from gaaf_keras.experiments import UsageError, WorkerLostError, suites
+    from gaaf_keras.experiments import UsageError, WorkerLostError, plans, suites
 
     try:
-        plan = suites.plan(_SUITE.value, _given_fields(), runs)
+        plan = plans.plan(_SUITE.value, _given_fields(), runs)
         last = suites.run(plan, Path(output_dir))
     except UsageError as error:
         sys.exit(f"train.py: {error}")

@@ -37,7 +37,7 @@ def test_help_is_quick_and_complete(tmp_path):
 
 def test_flags_are_those_of_the_configuration():
     import train as script
-    from gaaf_keras.experiments import TrainingConfig, config, suites
+    from gaaf_keras.experiments import TrainingConfig, config, plans
 
     fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
     flags = {flag.name: flag for flag in script.TRAINING_FLAGS}
@@ -62,7 +62,7 @@ def test_flags_are_those_of_the_configuration():
     assert choices(flags["precision"]) == config.PRECISIONS
     assert choices(flags["jit_compile"]) == config.JIT_COMPILE
     assert choices(flags["strategy"]) == config.STRATEGIES
-    assert choices(script._SUITE) == tuple(suites.SUITES)
+    assert choices(script._SUITE) == tuple(plans.SUITES)
 
 
 @pytest.mark.parametrize(

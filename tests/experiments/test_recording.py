@@ -11,6 +11,7 @@ from gaaf_keras import GAAF
 from gaaf_keras.experiments import (
     TrainingConfig,
     datasets,
+    plans,
     recording,
     suites,
     train_and_evaluate,
@@ -136,7 +137,7 @@ def test_the_likely_causes_are_named(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(suites, "train_and_evaluate", spoiled)
     given = {"hidden_units": (8,), "epochs": 3, "precision": "mixed_float16"}
-    plan = suites.plan(None, {**given, "export": False}, 1)
+    plan = plans.plan(None, {**given, "export": False}, 1)
     suites.run(plan, tmp_path / "new")
     printed = capsys.readouterr().out
     assert "DIVERGED: the loss was not a number in epoch 2, by step 9" in printed

@@ -13,6 +13,7 @@ from gaaf_keras.experiments import (
     TrainingConfig,
     UsageError,
     files,
+    plans,
     suites,
     train_and_evaluate,
 )
@@ -231,7 +232,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 def test_a_suite_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     given = {"hidden_units": (8,), "epochs": 2, "train_examples": 200, "export": False}
-    plan = suites.plan(None, given, runs=2)
+    plan = plans.plan(None, given, runs=2)
     count = 0
 
     def counting(config, callbacks):
@@ -255,7 +256,7 @@ def test_a_suite_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     suites.run(plan, tmp_path / "new")
     assert capsys.readouterr().out.count("finished before") == 2
     assert json.loads((tmp_path / "new" / "summary.json").read_text()) == summary
-    other = suites.plan("digits", given, 1)
+    other = plans.plan("digits", given, 1)
     with pytest.raises(UsageError, match=r"holds '.*', which is not of this command"):
         suites.run(other, tmp_path / "new")
 

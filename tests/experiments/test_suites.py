@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from gaaf_keras.experiments import UsageError, suites
+from gaaf_keras.experiments import UsageError, plans, suites
 
 TINY = {"hidden_units": (8,), "epochs": 2, "train_examples": 200}
 
 
 def test_paper_tables():
-    mnist = suites.SUITES["mnist"].variants
+    mnist = plans.SUITES["mnist"].variants
     assert [(v["activation"], v["dropout"] > 0) for v in mnist.values()] == [
         ("tanh", False),
         ("tanh", True),
         ("gaaf_tanh", False),
     ]
     for name in ("cifar10", "cifar100", "svhn"):
-        variants = suites.SUITES[name].variants
+        variants = plans.SUITES[name].variants
         assert [(v["activation"], v["batch_norm"]) for v in variants.values()] == [
             ("relu", False),
             ("relu", True),
@@ -30,7 +30,7 @@ def test_paper_tables():
 
 
 def test_given_fields_override_the_suite():
-    plan = suites.plan("digits", {"epochs": 7, "seed": 3}, runs=2)
+    plan = plans.plan("digits", {"epochs": 7, "seed": 3}, runs=2)
     assert {config.epochs for config in plan.variants.values()} == {7}
     trainings = plan.trainings(Path("out"))
     assert [(name, c.seed) for name, c in trainings] == [
@@ -41,7 +41,7 @@ def test_given_fields_override_the_suite():
 
 def test_folders():
     def folders(suite, given, runs):
-        plan = suites.plan(suite, given, runs)
+        plan = plans.plan(suite, given, runs)
         return [config.output_dir for _, config in plan.trainings(Path("out"))]
 
     assert folders(None, {}, 1) == ["out"]
@@ -68,11 +68,11 @@ def test_folders():
 )
 def test_wrong_plans_are_refused(suite, given, runs, message):
     with pytest.raises(UsageError, match=message):
-        suites.plan(suite, given, runs)
+        plans.plan(suite, given, runs)
 
 
 def test_run_writes_every_training_and_the_summary(tmp_path, capsys):
-    plan = suites.plan("digits", {**TINY, "export": False}, runs=2)
+    plan = plans.plan("digits", {**TINY, "export": False}, runs=2)
     last = suites.run(plan, tmp_path)
     assert last.output_dir == tmp_path / "GAAF" / "seed_1"
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -104,7 +104,7 @@ def test_run_writes_every_training_and_the_summary(tmp_path, capsys):
 
 
 def test_one_run_has_no_standard_deviation():
-    config = suites.plan(None, {}, 1)
+    config = plans.plan(None, {}, 1)
     result = _Result(0.9812, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
     summary = suites.summarise(config, {"gaaf_tanh": [result]})
     assert summary["variants"][0]["test_accuracy"]["standard_deviation"] is None
@@ -112,7 +112,7 @@ def test_one_run_has_no_standard_deviation():
 
 
 def test_diverged_trainings_are_marked():
-    plan = suites.plan(None, {}, 2)
+    plan = plans.plan(None, {}, 2)
     results = [
         _Result(0.98, 0.97, 3, 4, 1.5, 10, 360, diverged=diverged)
         for diverged in (False, True)
@@ -122,7 +122,7 @@ def test_diverged_trainings_are_marked():
 
 
 def test_sweep_of_learning_rates():
-    plan = suites.plan("digits", {"learning_rate": (0.1, 0.01)}, runs=2)
+    plan = plans.plan("digits", {"learning_rate": (0.1, 0.01)}, runs=2)
     names = [
         f"{name}, learning rate {rate}"
         for name in ("base", "dropout", "GAAF")
@@ -149,7 +149,7 @@ def test_sweep_of_learning_rates():
 
 
 def test_one_learning_rate_is_no_sweep():
-    plan = suites.plan(None, {"learning_rate": (0.5,)}, 1)
+    plan = plans.plan(None, {"learning_rate": (0.5,)}, 1)
     assert list(plan.variants) == ["gaaf_tanh"]
     assert plan.variants["gaaf_tanh"].learning_rate == 0.5
 

@@ -31,6 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlo
 
 FLAGS = flags.FLAGS
 
+_BACKENDS = ("tensorflow", "jax", "torch")
 _WORKER_LOST = 75  # what sysexits.h calls a temporary failure
 _STOPPED_BY_SIGNAL = 128  # and the number of the signal, as shells have it
 
@@ -291,8 +292,15 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 def _run(output_dir: str, runs: int) -> None:
     """Trains, and ends with a sentence if that cannot be done."""
-    from gaaf_keras.experiments import UsageError, WorkerLostError, plans, suites
-
+    try:
+        from gaaf_keras.experiments import UsageError, WorkerLostError, plans, suites
+    except ModuleNotFoundError as error:
+        if error.name not in _BACKENDS:
+            raise
+        sys.exit(
+            f"train.py: Keras is to run on {error.name}, which is not installed. "
+            f"Install it, or set KERAS_BACKEND to what is: {', '.join(_BACKENDS)}."
+        )
     try:
         plan = plans.plan(_SUITE.value, _given_fields(), runs)
         last = suites.run(plan, Path(output_dir))

@@ -17,14 +17,17 @@ WITHOUT = """
 import runpy, sys
 from importlib.machinery import PathFinder
 
+_, script, hidden, *flags = sys.argv
+
 class Without:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        hidden = name.partition(".")[0] in sys.argv[2].split(",")
-        return None if hidden else PathFinder.find_spec(name, path, target)
+        if name.partition(".")[0] in hidden.split(","):
+            return None
+        return PathFinder.find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
-script, sys.argv = sys.argv[1], [sys.argv[1], *sys.argv[3:]]
+sys.argv = [script, *flags]
 sys.path.insert(0, script.removesuffix("train.py"))
 runpy.run_path(script, run_name="__main__")
 """

@@ -56,6 +56,13 @@ def test_own_arrays(backend, own, tmp_path):
         np.testing.assert_allclose(history(tmp_path / "two"), expected, rtol=1e-5)
 
 
+def test_a_backend_that_is_missing_is_named(tmp_path):
+    done = train(folder=tmp_path, without="tensorflow", KERAS_BACKEND="tensorflow")
+    assert done.returncode == 1
+    assert "train.py: Keras is to run on tensorflow, which is not ins" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_what_needs_tensorflow_says_so(tmp_path):
     done = train(
         *("--dataset=mnist", "--histograms"),

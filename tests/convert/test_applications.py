@@ -12,12 +12,12 @@ from gaaf_keras.layers import accelerated_layers
 
 # With the smallest images that the network takes.
 NETWORKS = {
-    "ConvNeXtTiny": (32, 32, 3),
     "MobileNetV3Small": (32, 32, 3),
     "ResNet50": (32, 32, 3),
     "VGG16": (32, 32, 3),
 }
 SLOW_NETWORKS = {
+    "ConvNeXtTiny": (32, 32, 3),
     "DenseNet121": (32, 32, 3),
     "EfficientNetB0": (32, 32, 3),
     "EfficientNetV2B0": (32, 32, 3),

@@ -81,7 +81,7 @@ while True:
     [
         ("model", "os.rename", 1, "old"),  # before the old one is put aside
         ("model", "os.rename", 2, "none"),  # before the new one takes its place
-        ("model.keras", "os.rename", 1, "old"),
+        pytest.param("model.keras", "os.rename", 1, "old", marks=pytest.mark.slow),
         pytest.param("model", "shutil.rmtree", 1, "new", marks=pytest.mark.slow),
         pytest.param("model", "os.mkdir", 1, "old", marks=pytest.mark.slow),
         pytest.param("model", "never", 0, "any", marks=pytest.mark.slow),

@@ -164,7 +164,7 @@ def _load_arrays(name: str, train_examples: int | None) -> ImageData:
             f"Data set '{name}' must have at least {_FEWEST_OWN_EXAMPLES} training "
             f"examples. Received: {total}"
         )
-    first_validation = total - min(total // 10, _MOST_VALIDATION)
+    first_validation = total - _held_out(total)
     count = _train_size(name, first_validation, train_examples)
     order = np.random.default_rng(0).permutation(total)
 
@@ -211,7 +211,7 @@ def _load_tfds(
     builder = _prepared_builder(name, data_dir, download)
     _require_labelled_images(name, builder.info)
     total = builder.info.splits["train"].num_examples
-    validation = min(total // 10, _MOST_VALIDATION)
+    validation = _held_out(total)
     train = _train_size(name, total - validation, train_examples)
 
     def read(split: str) -> Split:
@@ -233,6 +233,11 @@ def _load_tfds(
         validation=read(f"train[{total - validation}:]"),
         test=read("test"),
     )
+
+
+def _held_out(total: int) -> int:
+    """Returns how many of the training examples are for validation."""
+    return min(total // 10, _MOST_VALIDATION)
 
 
 def _train_size(name: str, available: int, train_examples: int | None) -> int:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from gaaf_keras.experiments.batches import SHIFT, plan_epoch, plan_evaluation
@@ -42,14 +43,11 @@ def training_pipeline(
     images, labels = tf.constant(split.images), tf.constant(split.labels)
     batch = batch_size // replicas
 
-    def epochs() -> Iterator[tuple[tf.Tensor, ...]]:
+    def epochs() -> Iterator[tuple[np.ndarray, ...]]:
         epoch = first_epoch
         while True:
             plan = plan_epoch(len(split), batch_size, seed, epoch)
-            yield tuple(
-                part.reshape(-1, replicas, batch)[:, shard].reshape(-1, batch)
-                for part in plan
-            )
+            yield tuple(_shares(part, replicas, shard) for part in plan)
             epoch += 1
 
     def gather(
@@ -92,10 +90,7 @@ def evaluation_pipeline(
     """
     images, labels = tf.constant(split.images), tf.constant(split.labels)
     indices, weights = (
-        part.reshape(-1, replicas, part.shape[1] // replicas)[:, shard].reshape(
-            -1, part.shape[1] // replicas
-        )
-        for part in plan_evaluation(len(split), replicas)
+        _shares(part, replicas, shard) for part in plan_evaluation(len(split), replicas)
     )
 
     def gather(indices: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -108,6 +103,12 @@ def evaluation_pipeline(
         .prefetch(_BATCHES_AHEAD)
         .with_options(_options())
     )
+
+
+def _shares(plan: np.ndarray, replicas: int, shard: slice) -> np.ndarray:
+    """Divides each batch of a plan between replicas; returns those of a shard."""
+    share = plan.shape[1] // replicas
+    return plan.reshape(-1, replicas, share)[:, shard].reshape(-1, share)
 
 
 def _options() -> tf.data.Options:

@@ -35,13 +35,15 @@ _LOST = (
 class MultiWorkerStrategy(TensorFlowStrategy):
     """All devices of all workers."""
 
-    def __init__(self, strategy: tf.distribute.MultiWorkerMirroredStrategy) -> None:
-        resolver = strategy.cluster_resolver
-        spec = resolver.cluster_spec()
+    def __init__(
+        self,
+        strategy: tf.distribute.MultiWorkerMirroredStrategy,
+        cluster: dict[str, Any],
+    ) -> None:
         addresses = [
             f"{job} {task}: {address}"
-            for job in sorted(spec.jobs)
-            for task, address in enumerate(spec.job_tasks(job))
+            for job in _JOBS
+            for task, address in enumerate(cluster["cluster"].get(job, []))
         ]
         local = strategy.num_replicas_in_sync // len(addresses)
         super().__init__(
@@ -51,9 +53,7 @@ class MultiWorkerStrategy(TensorFlowStrategy):
             else addresses,
         )
         self.name = "MultiWorkerMirroredStrategy"
-        self.is_chief = resolver.task_type == "chief" or (
-            "chief" not in spec.jobs and resolver.task_id == 0
-        )
+        self.is_chief = _own_number(cluster) == 0
 
     def share(self, content: Callable[[], bytes]) -> bytes:
         payload = content() if self.is_chief else b""
@@ -202,7 +202,7 @@ def get(
             "strategy multi_worker must be chosen before TensorFlow is used in a "
             "process."
         ) from error
-    return MultiWorkerStrategy(strategy)
+    return MultiWorkerStrategy(strategy, cluster)
 
 
 def _addresses(cluster: dict[str, Any]) -> list[str]:

@@ -41,10 +41,18 @@ def run(backend, *arguments):
 
 
 def test_core_tests_pass(backend):
-    plain = ["-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", str(CORE)]
-    done = run(backend, *plain)
+    plain = ["-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
+    done = run(backend, *plain, "-m", "not slow and not once", str(CORE))
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+def test_analyses(backend):
+    analyses = str(Path(__file__).parent / "analysis" / "test_against_numpy.py")
+    plain = ["-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
+    done = run(backend, *plain, "-m", "not slow and not once", analyses)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped" not in done.stdout
 
 

@@ -20,6 +20,7 @@ def total_derivative(activation, net_std, x):
     return reference.DERIVATIVES[activation](x) + added
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("net_std", [0.1, 0.7, 2.0, 5.0])
 @pytest.mark.parametrize("activation", STATED_ERROR)
 def test_against_a_million_samples(activation, net_std):

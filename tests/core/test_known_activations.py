@@ -111,6 +111,7 @@ def normal_floats(low, high):
     return st.floats(low, high, allow_subnormal=False)  # the backends take them for 0
 
 
+@pytest.mark.once
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(NAMES),

@@ -10,6 +10,7 @@ from tests import reference
 from tests.gradients import points, upstream_like, value_and_gradient
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("activation", "shape", "strength", "factor"),
     [
@@ -40,6 +41,7 @@ def test_factor(activation, shape, strength, factor):
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("activation", list(reference.DERIVATIVES))
 @pytest.mark.parametrize("strength", [0.3, 2.7])
 def test_no_unit_passes_more_than_the_base_could(activation, strength):

@@ -1,0 +1,62 @@
+"""What happens in a network: gradient, saturation, co-adaptation, flatness.
+
+For any built Keras model and data, on every Keras backend. Nothing changes the model
+that is looked at. What is defined by the values of an activation's net inputs and
+outputs is found wherever a model applies one: in activation layers, in layers with
+`activation=`, and in nested models. Not looked into are recurrent layers,
+`TimeDistributed` and `Bidirectional`.
+"""
+
+from gaaf_keras.analysis.co_adaptation import (
+    Ablation,
+    Correlations,
+    ablation,
+    correlations,
+)
+from gaaf_keras.analysis.flatness import (
+    Robustness,
+    hessian_eigenvalue,
+    input_noise,
+    weight_noise,
+)
+from gaaf_keras.analysis.functions import Curve, curve
+from gaaf_keras.analysis.gradient_flow import (
+    GradientFlow,
+    LayerGradient,
+    gradient_flow,
+)
+from gaaf_keras.analysis.measuring import Distribution
+from gaaf_keras.analysis.net_variance import (
+    ExpectedDerivative,
+    NetVariance,
+    net_variance,
+)
+from gaaf_keras.analysis.saturation import Saturation, saturation
+from gaaf_keras.analysis.statistics import Difference, Spread, paired_difference
+from gaaf_keras.analysis.weights import weights
+
+__all__ = [
+    "Ablation",
+    "Correlations",
+    "Curve",
+    "Difference",
+    "Distribution",
+    "ExpectedDerivative",
+    "GradientFlow",
+    "LayerGradient",
+    "NetVariance",
+    "Robustness",
+    "Saturation",
+    "Spread",
+    "ablation",
+    "correlations",
+    "curve",
+    "gradient_flow",
+    "hessian_eigenvalue",
+    "input_noise",
+    "net_variance",
+    "paired_difference",
+    "saturation",
+    "weight_noise",
+    "weights",
+]

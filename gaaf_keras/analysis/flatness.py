@@ -1,0 +1,273 @@
+"""How flat the loss is around a model's weights, and how robust the model.
+
+The paper holds that gradient in the saturation area leads to flat regions of the loss,
+where small changes of weights and inputs matter little. All of it is measured at
+inference, where accelerated activations have their true gradients.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from gaaf_keras.analysis import measuring
+from gaaf_keras.analysis.differentiation import gradient, isolated
+
+
+@dataclasses.dataclass(frozen=True)
+class Robustness:
+    """Loss and accuracy under noise of different size.
+
+    Attributes:
+        sizes: The sizes of the noise; the first is 0, without noise.
+        losses: Loss at each size, mean over the draws.
+        loss_deviations: Standard deviation of the loss over the draws (n - 1).
+        accuracies: Accuracy at each size, from 0 to 1, mean over the draws. Empty if
+            the model does not classify.
+    """
+
+    sizes: list[float]
+    losses: list[float]
+    loss_deviations: list[float]
+    accuracies: list[float]
+
+
+def weight_noise(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    loss: Any = None,
+    sizes: Sequence[float] = (0.05, 0.1, 0.2, 0.4),
+    draws: int = 5,
+    seed: int = 0,
+) -> Robustness:
+    """Measures the loss when the weights are moved in random directions.
+
+    Each trainable weight tensor w becomes `w + size * |w| * e / |e|`, where e is drawn
+    from a normal distribution and |.| is the root of the sum of squares, so that a
+    tensor of whatever scale is changed by the same part of itself. The model stays as
+    it is.
+
+    Args:
+        model: A built Keras model.
+        x: Inputs, as arrays that the model can be called on.
+        y: Targets.
+        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
+            what the model was compiled with.
+        sizes: Relative sizes of the change, 0 or greater.
+        draws: Random directions to try for each size. They are those of
+            `numpy.random.default_rng([seed, draw]).standard_normal`, for one tensor
+            after the other; the same for all sizes.
+        seed: Seed of the directions.
+
+    Returns:
+        Loss and accuracy by the size of the change.
+
+    Raises:
+        ValueError: If a size is negative, or the model has no loss.
+
+    Example:
+    ```python
+    analysis.weight_noise(model, x_test, y_test).losses
+    ```
+
+    Reference:
+        The paper, section 3, claims flat regions and does not measure them.
+    """
+    _require_sizes(sizes)
+    variables = model.trainable_variables
+    values = [ops.convert_to_numpy(variable.value) for variable in variables]
+
+    def forward(x: Any, weights: list[Any]) -> Any:
+        for variable, value in zip(variables, weights, strict=True):
+            variable.assign(value)  # in the isolated run alone
+        return model(x, training=False)
+
+    evaluate = measuring.evaluation(model, forward, x, y, loss)
+
+    def at(size: float, draw: int) -> np.ndarray:
+        random = np.random.default_rng([seed, draw])
+        moved = [
+            (value + size * _of_length(random.standard_normal(value.shape), value))
+            for value in values
+        ]
+        weights = [m.astype(v.dtype) for m, v in zip(moved, values, strict=True)]
+        return evaluate(x, y, weights)
+
+    return _robustness(sizes, draws, at)
+
+
+def input_noise(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    loss: Any = None,
+    sizes: Sequence[float] = (0.1, 0.2, 0.4, 0.8),
+    draws: int = 3,
+    seed: int = 0,
+) -> Robustness:
+    """Measures loss and accuracy when noise is added to the inputs.
+
+    Args:
+        model: A built Keras model.
+        x: Inputs: one array of numbers.
+        y: Targets.
+        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
+            what the model was compiled with.
+        sizes: Standard deviations of the noise, relative to that of all of `x`; 0 or
+            greater.
+        draws: Noises to try for each size. They are those of
+            `numpy.random.default_rng([seed, draw]).standard_normal(x.shape)`.
+        seed: Seed of the noise.
+
+    Returns:
+        Loss and accuracy by the size of the noise.
+
+    Raises:
+        ValueError: If a size is negative, or the model has no loss.
+
+    Example:
+    ```python
+    analysis.input_noise(model, x_test, y_test).accuracies
+    ```
+
+    Reference:
+        The paper, section 3, claims robustness and does not measure it.
+    """
+    _require_sizes(sizes)
+    x = np.asarray(x, "float32")
+    deviation = float(x.std())
+
+    def forward(x: Any) -> Any:
+        return model(x, training=False)
+
+    evaluate = measuring.evaluation(model, forward, x, y, loss)
+
+    def at(size: float, draw: int) -> np.ndarray:
+        noise = np.random.default_rng([seed, draw]).standard_normal(x.shape)
+        return evaluate((x + size * deviation * noise).astype("float32"), y)
+
+    return _robustness(sizes, draws, at)
+
+
+def hessian_eigenvalue(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    loss: Any = None,
+    iterations: int = 50,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+) -> float:
+    """Returns the largest eigenvalue of the Hessian of the loss, by size.
+
+    The Hessian is that of the loss with respect to all trainable weights. Power
+    iteration multiplies a random vector by it again and again, without ever forming it;
+    each product costs about four times as much as a gradient. The model stays as it is.
+
+    Args:
+        model: A built Keras model.
+        x: Inputs, as arrays that the model can be called on, all computed at once.
+            Some hundred examples do.
+        y: Targets.
+        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
+            what the model was compiled with.
+        iterations: How often to multiply at most.
+        tolerance: Relative change of the eigenvalue at which to stop.
+        seed: Seed of the first vector.
+
+    Returns:
+        The eigenvalue that is largest by absolute value. Negative if the curvature in
+        that direction is.
+
+    Raises:
+        ValueError: If the model has no loss.
+
+    Example:
+    ```python
+    analysis.hessian_eigenvalue(model, x_test[:500], y_test[:500])
+    ```
+
+    Reference:
+        The paper, section 3, claims flat regions and does not measure them.
+    """
+    measuring.prepare_loss(model, loss, x, y)
+    product = _hessian_product(model, loss)
+    random = np.random.default_rng(seed)
+    vector = _normalised(
+        [random.standard_normal(v.shape) for v in model.trainable_variables]
+    )
+    eigenvalue = math.inf
+    for _ in range(iterations):
+        image = [part.astype("float64") for part in product(x, y, _float32(vector))]
+        before, eigenvalue = eigenvalue, _dot(vector, image)
+        if _dot(image, image) == 0:
+            return 0.0
+        vector = _normalised(image)
+        if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
+            break
+    return eigenvalue
+
+
+def _hessian_product(model: Any, loss: Any) -> Callable[..., list[np.ndarray]]:
+    """Returns what multiplies a vector by the Hessian of a batch's loss."""
+    loss_of = measuring.loss_function(model, loss, training=False)
+    variables = model.trainable_variables
+
+    def product(x: Any, y: Any, vector: list[Any]) -> list[Any]:
+        def loss_at(weights: Sequence[Any]) -> Any:
+            state = list(zip(variables, weights, strict=True))
+            with keras.StatelessScope(state, collect_losses=True):
+                return loss_of(x, y, model(x, training=False))
+
+        def slope(weights: Sequence[Any]) -> Any:
+            pairs = zip(gradient(loss_at)(weights), vector, strict=True)
+            return sum(ops.sum(g * ops.cast(v, g.dtype)) for g, v in pairs)
+
+        return gradient(slope)([v.value for v in variables])
+
+    return isolated(model, product)
+
+
+def _require_sizes(sizes: Sequence[float]) -> None:
+    if not all(size >= 0 for size in sizes):
+        raise ValueError(
+            f"Argument `sizes` must be numbers from 0 up. Received: sizes={sizes}"
+        )
+
+
+def _robustness(
+    sizes: Sequence[float], draws: int, at: Callable[[float, int], np.ndarray]
+) -> Robustness:
+    rows = [np.array([at(0.0, 0)])]
+    rows += [np.array([at(size, draw) for draw in range(draws)]) for size in sizes]
+    means = [row.mean(axis=0) for row in rows]
+    losses, *accuracies = np.transpose(means).tolist()
+    deviations = [float(row[:, 0].std(ddof=1)) if len(row) > 1 else 0.0 for row in rows]
+    return Robustness(
+        [0.0, *sizes], losses, deviations, accuracies[0] if accuracies else []
+    )
+
+
+def _of_length(direction: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return direction * (np.linalg.norm(like) / np.linalg.norm(direction))
+
+
+def _dot(first: list[np.ndarray], second: list[np.ndarray]) -> float:
+    return float(sum(np.vdot(a, b) for a, b in zip(first, second, strict=True)))
+
+
+def _normalised(vector: list[np.ndarray]) -> list[np.ndarray]:
+    length = math.sqrt(_dot(vector, vector))
+    return [part / length for part in vector]
+
+
+def _float32(vector: list[np.ndarray]) -> list[np.ndarray]:
+    return [part.astype("float32") for part in vector]

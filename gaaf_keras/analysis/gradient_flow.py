@@ -1,0 +1,278 @@
+"""How much gradient reaches each layer: the paper's table 2.
+
+With the loss L, the net input z of a layer and its output a = phi(z), for each layer
+the means over examples and nodes of |dL/dz|, |dL/da| and |a|.
+
+Dropout multiplies the outputs that it keeps by 1 / (1 - rate), and a network may have
+large outputs and small weights behind them or the other way round, so that gradients
+of two networks are not on one scale. Two more numbers take the activity into account:
+the ratio of |dL/da| to |a|, which says how fast a gradient step would change the
+outputs, relative to what they are; and |a dL/da|, which says how much the loss changes
+with a relative change of the outputs. The last stays the same when a layer's outputs
+are multiplied by a factor and the weights behind them divided by it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from gaaf_keras.analysis import measuring
+from gaaf_keras.analysis.differentiation import (
+    gradient_and_more,
+    isolated,
+    shapes_of,
+)
+from gaaf_keras.analysis.observation import (
+    NET_INPUT,
+    observed_activations,
+    observing,
+)
+
+# A float16 gradient below 6e-8 is 0; this much larger it is not.
+_LOSS_SCALE = {"float16": 2.0**12}
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerGradient:
+    """Gradient and activity of a layer, means over examples and nodes.
+
+    Attributes:
+        net_input_gradient: Mean of |dL/dz|, z being the net input.
+        output_gradient: Mean of |dL/da|, a being the output of the activation, before
+            dropout.
+        activity: Mean of |a|.
+        sensitivity: Mean of |a dL/da|: what the loss changes with a relative change of
+            an output. Does not depend on the scale of the outputs.
+    """
+
+    net_input_gradient: float
+    output_gradient: float
+    activity: float
+    sensitivity: float
+
+    @property
+    def ratio(self) -> float:
+        """Mean |dL/da| divided by mean |a|."""
+        return self.output_gradient / self.activity if self.activity else 0.0
+
+    @classmethod
+    def mean(cls, values: Sequence["LayerGradient"]) -> "LayerGradient":
+        """Returns the means over several batches or trainings."""
+        rows = [dataclasses.astuple(value) for value in values]
+        return cls(*np.mean(rows, axis=0).tolist())
+
+
+def gradient_flow(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    loss: Any = None,
+    training: bool = True,
+    batch_size: int = 128,
+) -> dict[str, LayerGradient]:
+    """Measures the gradient that reaches each layer of a model.
+
+    The loss is the mean over a batch, so that an example's gradient is divided by the
+    batch size: compare only numbers of one batch size. The model stays as it is.
+
+    Args:
+        model: A built Keras model.
+        x: Inputs, as arrays that the model can be called on.
+        y: Targets.
+        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
+            what the model was compiled with.
+        training: Whether the model runs as in training: with dropout, and with
+            accelerated gradients.
+        batch_size: Examples that share a loss. Those left over are not used.
+
+    Returns:
+        The layers' gradients by the name of the layer that holds the activation, in the
+        order in which the model computes them.
+
+    Raises:
+        ValueError: If the model has no activations to look at, or no loss.
+
+    Example:
+    >>> import keras, numpy
+    >>> from gaaf_keras import GAAFTanh, analysis
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), GAAFTanh()])
+    >>> x, y = numpy.ones((8, 4)), numpy.zeros((8, 3))
+    >>> flow = analysis.gradient_flow(model, x, y, loss="mse")
+    >>> flow["gaaf_tanh"].output_gradient > 0
+    True
+
+    Reference:
+        The paper, table 2.
+    """
+    total = measuring.count((x, y))
+    measuring.prepare_loss(model, loss, x, y)
+    probe = gradient_probe(model, loss, training)
+    size = min(batch_size, total)
+    batches = [
+        probe(*measuring.part((x, y), first, first + size))
+        for first in range(0, total - size + 1, size)
+    ]
+    return {
+        name: LayerGradient.mean([batch[name] for batch in batches])
+        for name in batches[0]
+    }
+
+
+def gradient_probe(
+    model: Any, loss: Any = None, training: bool = True
+) -> Callable[[Any, Any], dict[str, LayerGradient]]:
+    """Returns what measures the gradient flow of one batch of inputs and targets."""
+    activations = observed_activations(model)
+    loss_of = measuring.loss_function(model, loss, training)
+    names: list[str] = []
+
+    def measure(x: Any, y: Any) -> list[Any]:
+        def run(observer: Callable[[str, str, Any], Any]) -> Any:
+            with observing(activations, observer):
+                outputs = model(x, training=training)
+            return loss_of(x, y, outputs)
+
+        def tensors() -> list[Any]:
+            names.clear()
+            seen: list[Any] = []
+
+            def observe(name: str, kind: str, tensor: Any) -> Any:
+                if kind == NET_INPUT:
+                    names.append(name)
+                seen.append(tensor)
+                return tensor
+
+            run(observe)
+            return seen
+
+        shapes = shapes_of(tensors)
+        scale = max(_LOSS_SCALE.get(dtype, 1.0) for _, dtype in shapes)
+
+        def loss_and_values(nudges: Sequence[Any]) -> tuple[Any, list[Any]]:
+            waiting = iter(nudges)
+            values: list[Any] = []
+
+            def observe(_: str, __: str, tensor: Any) -> Any:
+                values.append(tensor + next(waiting))
+                return values[-1]
+
+            return scale * run(observe), values
+
+        nudges = [ops.zeros(shape, dtype) for shape, dtype in shapes]
+        gradients, values = gradient_and_more(loss_and_values)(nudges)
+        rows = []
+        for i in range(0, len(shapes), 2):  # net input and output in turn
+            of_net_input, of_output, output = (
+                ops.cast(tensor, "float32")
+                for tensor in (gradients[i], gradients[i + 1], values[i + 1])
+            )
+            rows.append(
+                [
+                    ops.mean(ops.abs(of_net_input)) / scale,
+                    ops.mean(ops.abs(of_output)) / scale,
+                    ops.mean(ops.abs(output)),
+                    ops.mean(ops.abs(output * of_output)) / scale,
+                ]
+            )
+        return rows
+
+    compiled = isolated(model, measure)
+
+    def probe(x: Any, y: Any) -> dict[str, LayerGradient]:
+        rows = compiled(x, y)
+        return {
+            name: LayerGradient(*map(float, row))
+            for name, row in zip(names, rows, strict=True)
+        }
+
+    return probe
+
+
+class GradientFlow(keras.callbacks.Callback):
+    """Measures the gradient that reaches each layer while a model trains.
+
+    Every so many steps it measures `gradient_flow` on a batch of given data: another
+    part of it each time, in order. Training is the same with it and without it. On
+    TensorFlow and JAX a measurement takes about as long as two training steps, the
+    first one longer, since it is compiled.
+
+    Args:
+        x: Inputs, for example those of training or a part of them.
+        y: Targets.
+        every: Steps between two measurements.
+        batch_size: Examples of a measurement. The loss is the mean over them, so give
+            the batch size of training to get the gradients of training.
+
+    Attributes:
+        history: For each measurement the step, counted from 1, and the layers'
+            gradients by name.
+
+    Raises:
+        ValueError: If `every` or `batch_size` is below 1; when training begins, if the
+            model has no activations to look at, or no loss.
+
+    Example:
+    ```python
+    flow = gaaf_keras.analysis.GradientFlow(x_train, y_train)
+    model.fit(x_train, y_train, epochs=10, callbacks=[flow])
+    print(flow.mean())
+    ```
+
+    Reference:
+        The paper, table 2.
+    """
+
+    def __init__(self, x: Any, y: Any, every: int = 100, batch_size: int = 128) -> None:
+        super().__init__()
+        for name, value in (("every", every), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(
+                    f"Argument `{name}` must be 1 or greater. Received: {name}={value}"
+                )
+        self._x, self._y = x, y
+        self._every = every
+        self._size = min(batch_size, measuring.count((x, y)))
+        self._steps_before = 0
+        self._probe: Callable[..., dict[str, LayerGradient]] | None = None
+        self.history: list[tuple[int, dict[str, LayerGradient]]] = []
+
+    def mean(self) -> dict[str, LayerGradient]:
+        """Returns the mean over all measurements, by the name of the layer."""
+        names = self.history[0][1] if self.history else {}
+        return {
+            name: LayerGradient.mean([layers[name] for _, layers in self.history])
+            for name in names
+        }
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        measuring.prepare_loss(self.model, None, self._x, self._y)
+        self._probe = gradient_probe(self.model)
+        self._last_step: int | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        steps = (self.params or {}).get("steps")
+        if steps is not None:
+            self._steps_before = epoch * steps
+        elif self._last_step is not None:
+            self._steps_before = self._last_step
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        step = self._steps_before + batch + 1
+        last = self._steps_before if self._last_step is None else self._last_step
+        self._last_step = step
+        if step // self._every > last // self._every:
+            self._measure(step)
+
+    def _measure(self, step: int) -> None:
+        assert self._probe is not None
+        places = measuring.count(self._x) // self._size
+        first = (step // self._every - 1) % places * self._size
+        batch = measuring.part((self._x, self._y), first, first + self._size)
+        self.history.append((step, self._probe(*batch)))

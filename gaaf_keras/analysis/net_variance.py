@@ -1,0 +1,161 @@
+"""The noise that dropout gives to net inputs, and the gradient that it buys.
+
+The paper's mechanism: noise moves net inputs out of the saturation area now and then,
+so that on average they have a derivative there. That is what is measured here: for each
+net input its mean and variance over many draws of the noise, the derivative at the mean
+and the mean of the derivative.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from gaaf_keras.analysis import measuring
+from gaaf_keras.analysis.differentiation import to_numpy
+from gaaf_keras.analysis.saturation import THRESHOLD
+
+_BINS = 40
+_FEWEST_IN_A_BIN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpectedDerivative:
+    """The derivative that noise gives on average, at net inputs of different size.
+
+    Attributes:
+        net_input: Mean net input over the draws, a value a bin.
+        plain: phi' at that mean.
+        under_noise: Mean of phi' over the draws.
+    """
+
+    net_input: list[float]
+    plain: list[float]
+    under_noise: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class NetVariance:
+    """The variance of a layer's net inputs under noise, and what it does.
+
+    Attributes:
+        variance: Variance of a net input over the draws, mean over examples and nodes.
+        net_std: Its square root: what `DropoutMatched` takes.
+        derivative: phi' at the mean net input, mean over examples and nodes.
+        derivative_under_noise: Mean of phi' over the draws as well.
+        derivative_in_training: What the backward pass uses at the mean net input:
+            more than `derivative` where the activation is accelerated.
+        saturated: Share of net inputs whose mean is in the saturation area.
+        saturated_derivative: As `derivative`, over those alone. 0 if there are none.
+        saturated_derivative_under_noise: As `derivative_under_noise`, over those.
+        saturated_derivative_in_training: As `derivative_in_training`, over those.
+        curve: The derivatives by net input.
+    """
+
+    variance: float
+    net_std: float
+    derivative: float
+    derivative_under_noise: float
+    derivative_in_training: float
+    saturated: float
+    saturated_derivative: float
+    saturated_derivative_under_noise: float
+    saturated_derivative_in_training: float
+    curve: ExpectedDerivative
+
+
+def net_variance(
+    model: Any, x: Any, draws: int = 32, threshold: float = THRESHOLD
+) -> dict[str, NetVariance]:
+    """Measures the variance that a model's noise gives to its net inputs.
+
+    The model is run several times on the same inputs as in training: with dropout, and
+    any other noise that it has. Without noise all variances are 0. The draws follow
+    from the states of the model's random generators, which stay as they are; so does
+    the model.
+
+    Args:
+        model: A built Keras model.
+        x: Inputs, as arrays that the model can be called on, all computed at once.
+            Some hundred examples do.
+        draws: How often to run the model, 2 or more.
+        threshold: A net input z is in the saturation area if |phi'(z)| is below this.
+
+    Returns:
+        What was found by the name of the layer that holds the activation, in the order
+        in which the model computes them. Variances are those of a sample (n - 1).
+
+    Raises:
+        ValueError: If there are too few draws, or the model has no activations to look
+            at.
+
+    Example:
+    ```python
+    analysis.net_variance(model, x_test[:500])["activation_2"].net_std
+    ```
+
+    Reference:
+        The paper, sections 2 and 3. Figure 4 shows the derivative under noise.
+    """
+    if draws < 2:  # noqa: PLR2004
+        raise ValueError(
+            f"Argument `draws` must be 2 or greater. Received: draws={draws}"
+        )
+    observation = measuring.Observation(model, training=True, derivatives=True)
+    sums: dict[str, list[np.ndarray]] = {}
+    for _ in range(draws):
+        for name, (net_input, slope, _) in observation(x).items():
+            wide = net_input.astype("float64")
+            terms = [wide, np.square(wide), slope.astype("float64")]
+            if name in sums:
+                terms = [a + b for a, b in zip(sums[name], terms, strict=True)]
+            sums[name] = terms
+    return {
+        name: _net_variance(observation.activation(name), draws, threshold, terms)
+        for name, terms in sums.items()
+    }
+
+
+def _net_variance(
+    activation: Any, draws: int, threshold: float, sums: list[np.ndarray]
+) -> NetVariance:
+    total, of_squares, of_slopes = sums
+    mean = total / draws
+    variance = float(np.mean(of_squares - total * mean)) / (draws - 1)
+    tensor = ops.convert_to_tensor(mean.astype("float32"))
+    plain = to_numpy(activation.derivative(tensor)).astype("float64")
+    in_training = to_numpy(activation.derivative_in_training(tensor))
+    noisy = of_slopes / draws
+    flat = np.abs(plain) < threshold
+
+    def where_flat(values: np.ndarray) -> float:
+        return float(values[flat].mean()) if flat.any() else 0.0
+
+    return NetVariance(
+        variance=variance,
+        net_std=max(variance, 0.0) ** 0.5,
+        derivative=float(plain.mean()),
+        derivative_under_noise=float(noisy.mean()),
+        derivative_in_training=float(in_training.mean()),
+        saturated=float(flat.mean()),
+        saturated_derivative=where_flat(plain),
+        saturated_derivative_under_noise=where_flat(noisy),
+        saturated_derivative_in_training=where_flat(in_training),
+        curve=_by_net_input(mean, plain, noisy),
+    )
+
+
+def _by_net_input(
+    mean: np.ndarray, plain: np.ndarray, noisy: np.ndarray
+) -> ExpectedDerivative:
+    low, high = np.quantile(mean, [0.001, 0.999])
+    edges = np.linspace(low, high, _BINS + 1)
+    places = np.digitize(mean.ravel(), edges)
+    rows = [
+        [float(values.ravel()[inside].mean()) for values in (mean, plain, noisy)]
+        for place in range(1, _BINS + 1)
+        if (inside := places == place).sum() >= _FEWEST_IN_A_BIN
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    return ExpectedDerivative(*columns)

@@ -1,0 +1,190 @@
+"""What goes into a model's activations and comes out of them, as the model runs."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+from gaaf_keras.activations import FUNCTION_FORMS, AcceleratedActivation
+from gaaf_keras.analysis.differentiation import gradient
+from gaaf_keras.derivatives import derivative_of
+from gaaf_keras.kinds import function_of, is_activation_operation, name_of
+from gaaf_keras.layers import GAAF
+
+_NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
+# They run their parts in loops, where single steps cannot be told apart.
+_CLOSED = (
+    keras.layers.RNN,
+    keras.layers.Bidirectional,
+    keras.layers.TimeDistributed,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservedActivation:
+    """An activation in a model.
+
+    Attributes:
+        holder: The activation layer or operation, or the layer that was given the
+            activation as an argument.
+        applied: What is applied to the net input: the activation itself, with its
+            accelerated gradient if it has one.
+        base: The base activation, without acceleration.
+        is_accelerated: Whether the gradient is another than that of the base.
+    """
+
+    holder: Any
+    applied: Any
+    base: Any
+    is_accelerated: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the layer that holds the activation."""
+        return self.holder.name
+
+    def derivative(self, x: Any) -> Any:
+        """Returns phi'(x) of the base activation, elementwise."""
+        known = derivative_of(self.base)
+        return _differentiated(self.base)(x) if known is None else known(x)
+
+    def derivative_in_training(self, x: Any) -> Any:
+        """Returns the derivative that the backward pass of training uses."""
+        if not self.is_accelerated:
+            return self.derivative(x)
+        return _differentiated(self.applied)(x)
+
+
+def _differentiated(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def total(tensors: Any) -> Any:
+        return ops.sum(function(tensors[0]))
+
+    return lambda x: gradient(total)([x])[0]
+
+
+def observed_activations(model: Any) -> list[ObservedActivation]:
+    """Returns the elementwise activations of a model, those of nested ones included.
+
+    Left out are those inside of recurrent layers, `TimeDistributed` and
+    `Bidirectional`, softmax and its like, and `"linear"`.
+
+    Raises:
+        ValueError: If there are none, or the model is not built.
+    """
+    if not model.built:
+        raise ValueError(
+            "Argument `model` must be built: call it once on some inputs. "
+            f"Received: model={model.name!r}, which has no weights yet"
+        )
+    found: dict[int, ObservedActivation] = {}
+    taken: set[int] = set()  # arguments of others, however often they are met
+    for holder in _parts(model):
+        own = getattr(holder, "activation", None)
+        if _is_activation(holder):
+            found[id(holder)] = ObservedActivation(holder, holder, *base_of(holder))
+        elif callable(own):
+            found[id(holder)] = ObservedActivation(holder, own, *base_of(own))
+            taken.add(id(own))
+    activations = [
+        activation
+        for key, activation in found.items()
+        if key not in taken
+        and name_of(activation.base) not in (*_NOT_ELEMENTWISE, "linear")
+    ]
+    if not activations:
+        raise ValueError(
+            "Argument `model` must have elementwise activations to look at: activation "
+            "layers, or layers with `activation=`. Recurrent layers are not looked "
+            f"into. Received: model={model.name!r}"
+        )
+    return activations
+
+
+def base_of(activation: Any) -> tuple[Any, bool]:
+    """Returns the base of an activation, and whether that is another: accelerated."""
+    if isinstance(activation, keras.layers.Activation):
+        activation = activation.activation
+    if isinstance(activation, (GAAF, AcceleratedActivation)):
+        return function_of(activation.activation), True
+    if activation in FUNCTION_FORMS:
+        return function_of(FUNCTION_FORMS[activation]), True
+    return function_of(activation), False
+
+
+def _is_activation(operation: Any) -> bool:
+    return isinstance(
+        operation, (GAAF, AcceleratedActivation)
+    ) or is_activation_operation(operation)
+
+
+def _parts(layer: Any) -> Iterator[Any]:
+    """Yields all layers and operations inside of a layer, each once."""
+    seen: set[int] = set()
+    pending = [layer]
+    while pending:
+        part = pending.pop(0)
+        if id(part) in seen or isinstance(part, _CLOSED):
+            continue
+        seen.add(id(part))
+        if part is not layer:
+            yield part
+        if isinstance(part, keras.layers.Layer) and not _is_activation(part):
+            pending += part._flatten_layers(include_self=False, recursive=False)
+            pending += [
+                operation
+                for operation in getattr(part, "operations", ())
+                if not isinstance(operation, keras.layers.Layer)
+            ]
+
+
+# Called with the name of an activation, what the tensor is and the tensor; returns
+# what the model goes on with.
+Observer = Callable[[str, str, Any], Any]
+NET_INPUT, OUTPUT = "net input", "output"
+
+
+@contextlib.contextmanager
+def observing(
+    activations: list[ObservedActivation], observer: Observer
+) -> Iterator[None]:
+    """Shows an observer all net inputs and outputs while a model is called.
+
+    Args:
+        activations: Those of the model that are to be looked at.
+        observer: Is called in the order in which the model computes. An activation
+            that is applied several times has the names `name`, `name (2)`, ...
+    """
+    times: dict[str, int] = {}
+
+    def observed(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(apply)
+        def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+            times[name] = times.get(name, 0) + 1
+            label = f"{name} ({times[name]})" if times[name] > 1 else name
+            x = observer(label, NET_INPUT, x)
+            return observer(label, OUTPUT, apply(x, *args, **kwargs))
+
+        return call
+
+    changed = []
+    try:
+        for activation in activations:
+            holder = activation.holder
+            is_argument = activation.applied is not holder
+            attribute = "activation" if is_argument else "call"
+            changed.append((vars(holder), attribute, vars(holder).get(attribute)))
+            # Past Keras's tracking of attributes; nothing of this stays.
+            vars(holder)[attribute] = observed(
+                activation.name, getattr(holder, attribute)
+            )
+        yield
+    finally:
+        for attributes, attribute, before in changed:
+            if before is None:
+                del attributes[attribute]
+            else:
+                attributes[attribute] = before

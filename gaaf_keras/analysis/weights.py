@@ -1,0 +1,39 @@
+"""How a model's weights are distributed: figure 1."""
+
+from typing import Any
+
+import numpy as np
+
+from gaaf_keras.analysis.differentiation import to_numpy
+from gaaf_keras.analysis.measuring import Distribution
+
+
+def weights(model: Any) -> dict[str, Distribution]:
+    """Returns the distribution of the kernels of each layer of a model.
+
+    Kernels are the trainable weights with two dimensions or more: those of dense,
+    convolution, recurrent, embedding and attention layers, without biases and the
+    scales of normalisations. Ask before and after training to see what it changed.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        The distributions by the path of the weight, such as `"dense_1/kernel"`.
+
+    Example:
+    >>> import keras
+    >>> from gaaf_keras import analysis
+    >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, name="d")])
+    >>> before = analysis.weights(model)["sequential/d/kernel"]
+    >>> abs(before.edges[-1]) <= (6 / (64 + 32)) ** 0.5  # Glorot uniform
+    True
+
+    Reference:
+        The paper, figure 1.
+    """
+    return {
+        variable.path: Distribution.of(to_numpy(variable.value))
+        for variable in model.trainable_variables
+        if np.ndim(variable) > 1
+    }

@@ -1,0 +1,58 @@
+"""Means, spreads and paired t intervals, against formulas and tables."""
+
+import numpy as np
+import pytest
+
+from gaaf_keras.analysis import Spread, paired_difference
+
+# Quantiles of Student's t distribution at 0.975, from a printed table.
+T_TABLE = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262}
+
+
+@pytest.mark.parametrize("n", T_TABLE)
+def test_interval(n):
+    random = np.random.default_rng(n)
+    values, base = random.normal(1, 1, n), random.normal(0, 1, n)
+    difference = paired_difference(values, base)
+    d = values - base
+    half = T_TABLE[n] * np.sqrt(np.sum((d - d.mean()) ** 2) / (n - 1) / n)
+    assert difference.n == n
+    assert difference.mean == pytest.approx(d.mean())
+    assert difference.low == pytest.approx(d.mean() - half, abs=1e-3)
+    assert difference.high == pytest.approx(d.mean() + half, abs=1e-3)
+
+
+def test_intervals_cover_the_true_difference_as_often_as_they_say():
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        values = random.normal(0.3, 1.0, 5)
+        difference = paired_difference(values, np.zeros(5), confidence=0.9)
+        covered += difference.low <= 0.3 <= difference.high
+    assert covered / 2000 == pytest.approx(0.9, abs=0.02)
+
+
+def test_direction():
+    assert paired_difference([2.0, 2.1, 1.9], [1.0, 1.0, 1.0]).direction == "higher"
+    assert paired_difference([0.0, 0.1, -0.1], [1.0, 1.0, 1.0]).direction == "lower"
+    assert paired_difference([2.0, 0.5], [1.0, 1.0]).direction == "not shown"
+    assert paired_difference([2.0], [1.0]).direction == "not shown"
+    assert paired_difference([1.0, 1.0], [1.0, 1.0]).direction == "not shown"
+
+
+def test_pairs_and_not_groups():
+    """A small gain that every seed shows is not lost in the spread of the seeds."""
+    base = np.array([90.0, 94.0, 98.0])
+    assert (
+        paired_difference(base + np.array([1.0, 1.1, 0.9]), base).direction == "higher"
+    )
+
+
+def test_a_single_pair_has_no_interval():
+    difference = paired_difference([3.0], [1.0])
+    assert (difference.mean, difference.low, difference.high) == (2.0, None, None)
+
+
+def test_spread():
+    assert Spread.of([1.0, 2.0, 4.0]).standard_deviation == pytest.approx(1.527525)
+    assert Spread.of([1.0]).standard_deviation is None

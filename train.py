@@ -224,8 +224,16 @@ TRAINING_FLAGS = [
         "Compute the same weights to the last bit from the same seed on one device, "
         "interrupted or not, if need be more slowly.",
     ),
+    flags.DEFINE_integer(
+        "gradient_flow",
+        100,
+        "Measure the gradient in each layer every so many steps, 0 for never.",
+        lower_bound=0,
+    ),
     flags.DEFINE_bool(
-        "histograms", False, "Write histograms of net inputs for TensorBoard."
+        "histograms",
+        False,
+        "Write histograms of net inputs, correlations and weights for TensorBoard.",
     ),
     flags.DEFINE_bool(
         "export",

@@ -49,9 +49,11 @@ def test_core_tests_pass(backend):
 
 
 def test_analyses(backend):
-    analyses = str(Path(__file__).parent / "analysis" / "test_against_numpy.py")
+    folder = Path(__file__).parent / "analysis"
+    names = ("test_against_numpy.py", "test_gradient_flow_callback.py")
+    analyses = [str(folder / name) for name in names]
     plain = ["-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
-    done = run(backend, *plain, "-m", "not slow and not once", analyses)
+    done = run(backend, *plain, "-m", "not slow and not once", *analyses)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped" not in done.stdout
 

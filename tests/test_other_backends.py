@@ -43,7 +43,8 @@ def train_on(backend, *flags, data, folder):
 def test_own_arrays(backend, own, tmp_path):
     train_on(backend, "--output_dir=one", data=own, folder=tmp_path)
     assert {path.name for path in (tmp_path / "one").iterdir()} == {
-        *("config.json", "history.csv", "model.keras", "result.json")
+        *("config.json", "history.csv", "model.keras", "result.json"),
+        "gradient_flow.csv",
     }
     result = json.loads((tmp_path / "one" / "result.json").read_text())
     assert result["test_accuracy"] > 0.8

@@ -82,19 +82,33 @@ def correlations(model: Any, x: Any) -> dict[str, Correlations]:
 
 
 def _correlations(count: int, sums: np.ndarray, products: np.ndarray) -> Correlations:
-    mean = sums / count
-    covariance = products / count - np.outer(mean, mean)
-    deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
-    alive = deviation > _CONSTANT * deviation.max(initial=0)
-    scale = deviation[alive]
-    matrix = covariance[np.ix_(alive, alive)] / np.outer(scale, scale)
-    pairs = matrix[np.triu_indices(len(matrix), k=1)]
+    pairs, alive = _pairs(count, sums, products)
     return Correlations(
         distribution=measuring.Distribution.of(pairs),
         mean_absolute=float(np.abs(pairs).mean()) if pairs.size else 0.0,
         nodes=len(alive),
         constant_nodes=int((~alive).sum()),
     )
+
+
+def correlations_of(values: np.ndarray) -> np.ndarray:
+    """Returns the correlations of a layer's values, a number a pair of its nodes."""
+    rows = measuring.nodes_last(values).astype("float64")
+    rows = rows - rows.mean(axis=0)
+    return _pairs(len(rows), rows.sum(axis=0), rows.T @ rows)[0]
+
+
+def _pairs(
+    count: int, sums: np.ndarray, products: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the correlations of all pairs of nodes that vary, and which do."""
+    mean = sums / count
+    covariance = products / count - np.outer(mean, mean)
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
+    alive = deviation > _CONSTANT * deviation.max(initial=0)
+    scale = deviation[alive]
+    matrix = covariance[np.ix_(alive, alive)] / np.outer(scale, scale)
+    return matrix[np.triu_indices(len(matrix), k=1)], alive
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,10 +100,11 @@ def gradient_flow(
     Example:
     >>> import keras, numpy
     >>> from gaaf_keras import GAAFTanh, analysis
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), GAAFTanh()])
+    >>> dense = keras.layers.Dense(3, activation=GAAFTanh(), name="hidden")
+    >>> model = keras.Sequential([keras.Input((4,)), dense])
     >>> x, y = numpy.ones((8, 4)), numpy.zeros((8, 3))
     >>> flow = analysis.gradient_flow(model, x, y, loss="mse")
-    >>> flow["gaaf_tanh"].output_gradient > 0
+    >>> flow["hidden"].output_gradient > 0
     True
 
     Reference:
@@ -275,4 +276,5 @@ class GradientFlow(keras.callbacks.Callback):
         places = measuring.count(self._x) // self._size
         first = (step // self._every - 1) % places * self._size
         batch = measuring.part((self._x, self._y), first, first + self._size)
+        _ = self.model  # on JAX asking for it brings its variables up to date
         self.history.append((step, self._probe(*batch)))

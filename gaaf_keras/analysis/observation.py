@@ -66,6 +66,11 @@ def _differentiated(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda x: gradient(total)([x])[0]
 
 
+def has_activations(model: Any) -> bool:
+    """Whether a built model has activations that can be looked at."""
+    return bool(_activations(model))
+
+
 def observed_activations(model: Any) -> list[ObservedActivation]:
     """Returns the elementwise activations of a model, those of nested ones included.
 
@@ -80,6 +85,17 @@ def observed_activations(model: Any) -> list[ObservedActivation]:
             "Argument `model` must be built: call it once on some inputs. "
             f"Received: model={model.name!r}, which has no weights yet"
         )
+    activations = _activations(model)
+    if not activations:
+        raise ValueError(
+            "Argument `model` must have elementwise activations to look at: activation "
+            "layers, or layers with `activation=`. Recurrent layers are not looked "
+            f"into. Received: model={model.name!r}"
+        )
+    return activations
+
+
+def _activations(model: Any) -> list[ObservedActivation]:
     found: dict[int, ObservedActivation] = {}
     taken: set[int] = set()  # arguments of others, however often they are met
     for holder in _parts(model):
@@ -89,19 +105,12 @@ def observed_activations(model: Any) -> list[ObservedActivation]:
         elif callable(own):
             found[id(holder)] = ObservedActivation(holder, own, *base_of(own))
             taken.add(id(own))
-    activations = [
+    return [
         activation
         for key, activation in found.items()
         if key not in taken
         and name_of(activation.base) not in (*_NOT_ELEMENTWISE, "linear")
     ]
-    if not activations:
-        raise ValueError(
-            "Argument `model` must have elementwise activations to look at: activation "
-            "layers, or layers with `activation=`. Recurrent layers are not looked "
-            f"into. Received: model={model.name!r}"
-        )
-    return activations
 
 
 def base_of(activation: Any) -> tuple[Any, bool]:

@@ -55,9 +55,10 @@ def saturation(
     Example:
     >>> import keras, numpy
     >>> from gaaf_keras import analysis
-    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Activation("tanh")])
+    >>> tanh = keras.layers.Activation("tanh", name="tanh")
+    >>> model = keras.Sequential([keras.Input((1,)), tanh])
     >>> x = numpy.array([[0.0], [1.0], [3.0], [-4.0]], "float32")
-    >>> analysis.saturation(model, x)["activation"].share
+    >>> analysis.saturation(model, x)["tanh"].share
     0.5
 
     Reference:

@@ -24,9 +24,10 @@ def weights(model: Any) -> dict[str, Distribution]:
     Example:
     >>> import keras
     >>> from gaaf_keras import analysis
-    >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, name="d")])
-    >>> before = analysis.weights(model)["sequential/d/kernel"]
-    >>> abs(before.edges[-1]) <= (6 / (64 + 32)) ** 0.5  # Glorot uniform
+    >>> dense = keras.layers.Dense(32, name="dense")
+    >>> model = keras.Sequential([keras.Input((64,)), dense], name="model")
+    >>> before = analysis.weights(model)["model/dense/kernel"]
+    >>> before.edges[-1] <= (6 / (64 + 32)) ** 0.5  # Glorot uniform
     True
 
     Reference:

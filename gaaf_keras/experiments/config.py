@@ -131,7 +131,10 @@ class TrainingConfig:
             `"auto"`, which is Keras's own choice on a GPU and no on a CPU.
         deterministic: Whether the same seed gives the same weights to the last bit,
             on one device, at some cost in speed.
-        histograms: Whether to write histograms of net inputs for TensorBoard.
+        gradient_flow: Steps between two measurements of the gradient that reaches each
+            layer, 0 for none. Needs `output_dir`, which gets `gradient_flow.csv`.
+        histograms: Whether to write histograms of net inputs, correlations between
+            node values, and weights for TensorBoard.
         output_dir: Folder for what the training writes. If it holds the same training,
             interrupted, that goes on; otherwise it must be new or empty. Defaults to
             writing nothing.
@@ -177,6 +180,7 @@ class TrainingConfig:
     precision: str = "float32"
     jit_compile: str = "auto"
     deterministic: bool = False
+    gradient_flow: int = 100
     histograms: bool = False
     output_dir: str | None = None
     export: bool | None = None
@@ -233,6 +237,7 @@ class TrainingConfig:
         self._require("strength", 0 <= self.strength < math.inf, "be 0 or greater")
         if self.frequency is not None:
             self._require("frequency", 0 < self.frequency < math.inf, "be above 0")
+        self._require("gradient_flow", self.gradient_flow >= 0, "be 0 or greater")
         self._require("seed", 0 <= self.seed < 2**32, "be from 0 to 2**32 - 1")
 
     @property

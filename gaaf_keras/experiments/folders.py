@@ -14,6 +14,7 @@ from gaaf_keras.experiments.recording import from_csv
 CONFIG = "config.json"
 RESULT = "result.json"
 HISTORY = "history.csv"
+GRADIENT_FLOW = "gradient_flow.csv"
 CHECKPOINT = "checkpoint.npz"
 MODEL = "model.keras"
 SAVED_MODEL = "saved_model"

@@ -1,19 +1,15 @@
-"""The callbacks that watch a training: history, best epoch, checkpoints, net inputs."""
+"""The callback that records a training: history, best epoch, checkpoints."""
 
 import csv
 import io
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from gaaf_keras.experiments.checkpoints import Checkpoint, Row, best_row, is_finite
-from gaaf_keras.kinds import is_activation_operation, name_of
-from gaaf_keras.layers import GAAF
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 _WHOLE_NUMBERS = ("epoch",)
@@ -108,74 +104,3 @@ def from_csv(text: str) -> list[Row]:
         }
         for row in csv.DictReader(io.StringIO(text))
     ]
-
-
-class NetInputHistograms(keras.callbacks.Callback):
-    """Writes histograms of the net inputs of activation layers for TensorBoard.
-
-    Args:
-        folder: Where TensorBoard will look.
-        images: The images that the net inputs are of.
-    """
-
-    def __init__(self, folder: Path, images: np.ndarray) -> None:
-        super().__init__()
-        self._folder = folder
-        self._images = images
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        import tensorflow as tf
-
-        self._writer = tf.summary.create_file_writer(str(self._folder))
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        import tensorflow as tf
-
-        with self._writer.as_default():
-            for name, values in net_inputs(self.model, self._images).items():
-                tf.summary.histogram(f"net_input/{name}", values, step=epoch)
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._writer.close()
-
-
-def net_inputs(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the net inputs of a model's activations, by the name of their layer.
-
-    Those of activation layers, and of layers with an `activation` of their own, in the
-    model itself; not in models nested in it.
-    """
-    found: dict[str, np.ndarray] = {}
-    layers = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, GAAF) or is_activation_operation(layer)
-    ]
-    if layers:
-        probe = keras.Model(model.inputs, {layer.name: layer.input for layer in layers})
-        outputs = probe([images], training=False)
-        found |= {name: keras.ops.convert_to_numpy(x) for name, x in outputs.items()}
-
-    def recorded(name: str, activation: Any) -> Any:
-        def record(x: Any) -> Any:
-            found[name] = keras.ops.convert_to_numpy(x)
-            return activation(x)
-
-        return record
-
-    own = {
-        layer: activation
-        for layer in model.layers
-        if layer not in layers
-        and (activation := vars(layer).get("activation")) is not None
-        and name_of(activation) != "linear"
-    }
-    for layer, activation in own.items():
-        vars(layer)["activation"] = recorded(layer.name, activation)
-    try:
-        if own:
-            model(images, training=False)
-    finally:
-        for layer, activation in own.items():
-            vars(layer)["activation"] = activation
-    return found

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 import gaaf_keras
+from gaaf_keras.analysis.observation import has_activations
 from gaaf_keras.experiments import (
     datasets,
     files,
@@ -18,6 +19,7 @@ from gaaf_keras.experiments import (
     optimization,
     recording,
     strategies,
+    watching,
 )
 from gaaf_keras.experiments.checkpoints import Checkpoint, best_row
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
@@ -29,6 +31,7 @@ from gaaf_keras.experiments.strategies import Strategy
 _SIZES_OF_A_FOLDER = 6
 _SPACE_FOR_THE_REST = 10_000_000  # bytes
 _HISTOGRAM_IMAGES = 256
+_GRADIENT_FLOW_BATCHES = 20  # kept in memory for it
 
 
 def train_and_evaluate(
@@ -38,8 +41,8 @@ def train_and_evaluate(
 
     Validation accuracy decides which epoch is best (the first, if several are) and
     when to stop. With `config.output_dir` that folder gets `config.json`,
-    `history.csv`, `tensorboard/` (with TensorFlow), `model.keras`, `saved_model/` (with
-    `config.export`) and, last, `result.json`.
+    `history.csv`, `gradient_flow.csv`, `tensorboard/` (with TensorFlow), `model.keras`,
+    `saved_model/` (with `config.export`) and, last, `result.json`.
 
     Until then `checkpoint.npz` there has all that the training needs to go on: called
     again with the same configuration it goes on after the last epoch that was
@@ -213,13 +216,13 @@ def _fit(
     recorder = recording.Recorder(config.patience, save, resumed)
     schedule = _strengths(config)
     done = len(recorder.history)
-    watching: list[keras.callbacks.Callback] = []
+    watchers: list[keras.callbacks.Callback] = []
     with strategy.guarded():
         with strategy.scope():
             model = _compiled_model(config, strategy, data)
             if folder is not None and strategy.is_chief:
                 _require_space(model, folder)
-                watching = _tensorboard(config, folder, data)
+                watchers = _watchers(config, folder, data, model)
             if resumed is not None:
                 resumed.restore(model)
             model.fit(
@@ -232,7 +235,7 @@ def _fit(
                 shuffle=False,  # the batches are in an order of their own
                 callbacks=[
                     *([schedule] if schedule else []),
-                    *watching,
+                    *watchers,
                     recorder,
                     *callbacks,
                 ],
@@ -291,17 +294,32 @@ def _exports(config: TrainingConfig) -> bool:
     return _on_tensorflow() if config.export is None else config.export
 
 
-def _tensorboard(
-    config: TrainingConfig, folder: Path, data: datasets.ImageData
+def _watchers(
+    config: TrainingConfig, folder: Path, data: datasets.ImageData, model: keras.Model
 ) -> list[keras.callbacks.Callback]:
-    if not _on_tensorflow():
-        return []
+    """Returns the callbacks that write what happens for others to look at."""
+    found: list[keras.callbacks.Callback] = []
     path = folder / folders.TENSORBOARD
-    callbacks = [keras.callbacks.TensorBoard(str(path), write_graph=False)]
+    if _on_tensorflow():
+        found.append(keras.callbacks.TensorBoard(str(path), write_graph=False))
+    if not has_activations(model):
+        return found
     if config.histograms:
         images = data.validation.images[:_HISTOGRAM_IMAGES].astype("float32")
-        callbacks.append(recording.NetInputHistograms(path, images))
-    return callbacks
+        found.append(watching.Histograms(path, images))
+    if config.gradient_flow:
+        count = _GRADIENT_FLOW_BATCHES * config.batch_size
+        found.append(
+            watching.GradientFlowLog(
+                data.train.images[:count].astype("float32"),
+                data.train.labels[:count],
+                config.gradient_flow,
+                config.batch_size,
+                folder=folder,
+                tensorboard=_on_tensorflow(),
+            )
+        )
+    return found
 
 
 def _strengths(config: TrainingConfig) -> gaaf_keras.AccelerationSchedule | None:

@@ -1,4 +1,4 @@
-"""What is seen of a training: net inputs, and the moment at which it goes wrong."""
+"""What is seen of a training: histograms, and the moment at which it goes wrong."""
 
 import csv
 import json
@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import pytest
 
-from gaaf_keras import GAAF
 from gaaf_keras.experiments import (
     TrainingConfig,
     datasets,
@@ -18,7 +17,6 @@ from gaaf_keras.experiments import (
     training,
 )
 from gaaf_keras.experiments.checkpoints import Checkpoint
-from gaaf_keras.layers import GAAFTanh
 
 
 def test_history_file_keeps_every_digit():
@@ -35,30 +33,6 @@ def test_checkpoint_file_keeps_every_dtype(dtype):
     np.testing.assert_array_equal(again.best_weights[0], values[:2])
 
 
-def test_net_inputs():
-    inputs = keras.Input((5,))
-    x = keras.layers.Dense(4, activation="relu", name="own")(inputs)
-    x = keras.layers.Dense(3, activation=GAAFTanh(), name="accelerated")(x)
-    x = keras.layers.BatchNormalization()(keras.layers.Dense(4)(x))
-    x = GAAF("sigmoid", name="layer")(x)
-    x = keras.layers.Activation("tanh", name="plain")(x)
-    model = keras.Model(inputs, keras.layers.Dense(2)(x))
-    images = np.random.default_rng(0).normal(size=(7, 5)).astype("float32")
-    before = model.predict(images, verbose=0)
-    found = recording.net_inputs(model, images)
-    assert set(found) == {"own", "accelerated", "layer", "plain"}
-    kernel, bias = model.get_layer("own").get_weights()
-    first = images @ kernel + bias
-    np.testing.assert_allclose(found["own"], first, atol=1e-6)
-    kernel, bias = model.get_layer("accelerated").get_weights()
-    second = np.maximum(first, 0) @ kernel + bias
-    np.testing.assert_allclose(found["accelerated"], second, atol=1e-6)
-    sigmoid = 1 / (1 + np.exp(-found["layer"]))
-    np.testing.assert_allclose(found["plain"], sigmoid, atol=1e-6)
-    assert model.get_layer("own").activation is keras.activations.relu
-    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
-
-
 def test_histograms_for_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -68,12 +42,21 @@ def test_histograms_for_tensorboard(tmp_path):
         train_examples=200,
         export=False,
         histograms=True,
+        gradient_flow=1,
         output_dir=str(tmp_path / "new"),
     )
     train_and_evaluate(config)
     events = EventAccumulator(str(tmp_path / "new" / "tensorboard"))
     events.Reload()
-    assert events.Tags()["tensors"] == ["net_input/activation_1"]
+    quantities = ("net_input_gradient", "output_gradient", "activity", "sensitivity")
+    weights = ("dense_1/kernel", "dense_1/bias", "logits/kernel", "logits/bias")
+    assert set(events.Tags()["tensors"]) == {
+        "net_input/activation_1",
+        "correlation/activation_1",
+        *(f"{quantity}/activation_1" for quantity in quantities),
+        *(f"weight/{path}" for path in weights),
+    }
+    assert [e.step for e in events.Tensors("activity/activation_1")] == [1, 2]
     steps = [event.step for event in events.Tensors("net_input/activation_1")]
     assert steps == [0, 1]
 

@@ -120,7 +120,8 @@ def test_one_epoch_is_lost_at_most(tmp_path):
     with pytest.raises(StoppedError):
         train(folder, StopIn(3))
     assert contents(folder) == {
-        *("config.json", "history.csv", "checkpoint.npz", "tensorboard")
+        *("config.json", "history.csv", "gradient_flow.csv"),
+        *("checkpoint.npz", "tensorboard"),
     }
     assert len((folder / "history.csv").read_text().splitlines()) == 3
     seen = []
@@ -131,8 +132,31 @@ def test_one_epoch_is_lost_at_most(tmp_path):
     assert seen == [2]
     assert (result.epochs_before, result.epochs_run) == (2, 3)
     assert contents(folder) == {
-        *("config.json", "history.csv", "result.json", "model.keras", "tensorboard")
+        *("config.json", "history.csv", "gradient_flow.csv", "result.json"),
+        *("model.keras", "tensorboard"),
     }
+
+
+def test_the_gradient_flow_goes_on_too(tmp_path):
+    def rows(folder):
+        return (folder / "gradient_flow.csv").read_text().splitlines()
+
+    train(tmp_path / "whole", gradient_flow=1)
+    with pytest.raises(StoppedError):
+        train(tmp_path / "parts", StopIn(2), gradient_flow=1)
+    first = rows(tmp_path / "parts")
+    # As if it had been killed after the gradients of an epoch, before its checkpoint.
+    with (tmp_path / "parts" / "gradient_flow.csv").open("a") as file:
+        file.write("2,activation_1,1.0,1.0,1.0,1.0\n")
+    train(tmp_path / "parts", gradient_flow=1)
+    whole, parts = rows(tmp_path / "whole"), rows(tmp_path / "parts")
+    assert len(first) == 2
+    assert parts[:2] == first
+    assert len(parts) == len(whole) == 4  # a step an epoch
+    for lines in zip(parts[1:], whole[1:], strict=True):
+        one, other = (line.split(",") for line in lines)
+        assert one[:2] == other[:2]
+        np.testing.assert_allclose(*np.array([one[2:], other[2:]], float), rtol=1e-4)
 
 
 def test_what_is_finished_is_read_and_not_trained_again(tmp_path):

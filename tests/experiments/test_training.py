@@ -80,7 +80,7 @@ def test_files(trained):
     folder = trained.output_dir
     assert {path.name for path in folder.iterdir()} == {
         *("config.json", "history.csv", "result.json"),
-        *("model.keras", "saved_model", "tensorboard"),
+        *("model.keras", "saved_model", "tensorboard", "gradient_flow.csv"),
     }
     assert json.loads((folder / "result.json").read_text()) == trained.to_json()
     config = json.loads((folder / "config.json").read_text())

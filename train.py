@@ -18,6 +18,7 @@ the number of the signal, such as 143 for SIGTERM and 130 for Ctrl-C.
 
 import datetime
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -257,6 +258,12 @@ _RUNS = flags.DEFINE_integer(
     "By default 3 for a suite, else 1.",
     lower_bound=1,
 )
+_REPORT = flags.DEFINE_bool(
+    "report",
+    None,
+    "Write report.html, with tables and figures of what came out, when all is trained. "
+    "By default for a suite.",
+)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
@@ -317,9 +324,34 @@ def _run(output_dir: str, runs: int) -> None:
     except WorkerLostError as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(_WORKER_LOST)
+    if _REPORT.value or (_SUITE.value and _REPORT.value is None):
+        _write_report(output_dir, next(iter(plan.variants.values())))
     alone = last.output_dir == Path(output_dir)
     if alone and last.diverged:
         sys.exit("train.py: the training diverged.")
+
+
+def _write_report(output_dir: str, config: Any) -> None:
+    """Writes the report, or says how to; what was trained is complete either way."""
+    from gaaf_keras.experiments import UsageError, strategies
+
+    strategy = strategies.get(config)
+    command = f"python -m gaaf_keras.report {shlex.quote(output_dir)}"
+    try:
+        if strategy.has_other_processes:  # which would miss this one's sign of life
+            if strategy.is_chief:
+                print(f"Report: {command}")
+            return
+        from gaaf_keras import report
+
+        print(f"Report: {report.write(output_dir)}")
+    except ModuleNotFoundError as error:
+        print(
+            f"No report: it needs {error.name}. Install it, then: {command}",
+            file=sys.stderr,
+        )
+    except UsageError as error:
+        sys.exit(f"train.py: all is trained, but there is no report: {error}")
 
 
 def _given_fields() -> dict[str, Any]:

@@ -17,6 +17,7 @@ LAYERS_OF_CODE = [  # each may import those before it
     ["__init__"],
     ["analysis"],
     ["experiments"],
+    ["report"],
 ]
 
 

@@ -106,16 +106,20 @@ def shapes_of(function: Callable[[], list[Any]]) -> list[tuple[tuple[int, ...], 
     ]
 
 
-def isolated(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+def isolated(
+    model: Any, function: Callable[..., Any], *, often: bool = False
+) -> Callable[..., Any]:
     """Returns a function that computes with a model and leaves it as it was.
 
     Neither the moving statistics of normalisations change nor the states of random
-    generators. On TensorFlow and JAX it is compiled when first called with arrays of
-    some shapes, and reads the model's variables anew with every call.
+    generators. Where it is compiled, that happens when it is first called with arrays
+    of some shapes, and it reads the model's variables anew with every call.
 
     Args:
         model: A built Keras model.
         function: Maps tensors to a structure of tensors. It may call the model.
+        often: Whether it will be called so often that on TensorFlow, where that takes
+            as long as a hundred calls, it should be compiled. On JAX it always is.
 
     Returns:
         A function that takes arrays, or structures of them, and returns NumPy arrays.
@@ -126,7 +130,7 @@ def isolated(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*arguments)
 
     compiled = in_a_scope
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow" and often:
         import tensorflow as tf
 
         compiled = tf.function(in_a_scope, autograph=False)

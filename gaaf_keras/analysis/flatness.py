@@ -210,6 +210,8 @@ def hessian_eigenvalue(
         before, eigenvalue = eigenvalue, _dot(vector, image)
         if _dot(image, image) == 0:
             return 0.0
+        if not math.isfinite(eigenvalue):
+            return math.nan  # as the loss is
         vector = _normalised(image)
         if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
             break
@@ -233,7 +235,7 @@ def _hessian_product(model: Any, loss: Any) -> Callable[..., list[np.ndarray]]:
 
         return gradient(slope)([v.value for v in variables])
 
-    return isolated(model, product)
+    return isolated(model, product, often=True)
 
 
 def _require_sizes(sizes: Sequence[float]) -> None:

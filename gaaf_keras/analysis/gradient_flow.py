@@ -125,7 +125,7 @@ def gradient_flow(
 
 
 def gradient_probe(
-    model: Any, loss: Any = None, training: bool = True
+    model: Any, loss: Any = None, training: bool = True, *, often: bool = False
 ) -> Callable[[Any, Any], dict[str, LayerGradient]]:
     """Returns what measures the gradient flow of one batch of inputs and targets."""
     activations = observed_activations(model)
@@ -182,7 +182,7 @@ def gradient_probe(
             )
         return rows
 
-    compiled = isolated(model, measure)
+    compiled = isolated(model, measure, often=often)
 
     def probe(x: Any, y: Any) -> dict[str, LayerGradient]:
         rows = compiled(x, y)
@@ -252,7 +252,7 @@ class GradientFlow(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         measuring.prepare_loss(self.model, None, self._x, self._y)
-        self._probe = gradient_probe(self.model)
+        self._probe = gradient_probe(self.model, often=True)
         self._last_step: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

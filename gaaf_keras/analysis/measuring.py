@@ -39,10 +39,14 @@ class Distribution:
     density: list[float]
 
     @classmethod
-    def of(cls, values: np.ndarray, bins: int = 80) -> "Distribution":
-        """Returns the distribution of an array of any shape."""
+    def of(cls, values: np.ndarray, bins: int | None = None) -> "Distribution":
+        """Returns the distribution of an array of any shape.
+
+        By default it has 80 bins, of a few thousand values and less fewer.
+        """
         values = np.asarray(values, "float64").ravel()
         values = values[np.isfinite(values)]
+        bins = min(80, 8 + values.size // 100) if bins is None else bins
         if not values.size:
             return cls(float("nan"), float("nan"), [0.0, 1.0], [0.0])
         low, high = np.quantile(values, [_TAILS, 1 - _TAILS])
@@ -92,9 +96,14 @@ def part(data: Any, first: int, last: int) -> Any:
     return keras.tree.map_structure(lambda array: array[first:last], data)
 
 
-def in_batches(data: Any, size: int = BATCH) -> Iterator[Any]:
-    """Yields all examples in arrays, so many at once."""
-    for first in range(0, count(data), size):
+def in_batches(data: Any, most: int = BATCH) -> Iterator[Any]:
+    """Yields all examples in arrays, in as few batches of one size as possible.
+
+    (What is compiled is compiled anew for a batch of another size.)
+    """
+    total = count(data)
+    size = -(-total // -(-total // most))
+    for first in range(0, total, size):
         yield part(data, first, first + size)
 
 
@@ -238,7 +247,7 @@ def evaluation(
             results.append(ops.mean(correct(y, outputs)))
         return results
 
-    compiled = isolated(model, measure)
+    compiled = isolated(model, measure, often=True)
 
     def evaluate(x: Any, y: Any, *others: Any) -> np.ndarray:
         batches = list(in_batches((x, y)))

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +96,8 @@ def paired_difference(
     spread = Spread.of(differences.tolist())
     if spread.standard_deviation is None:
         return Difference(spread.mean, None, None, confidence, spread.n)
+    from scipy import stats  # not needed to train
+
     quantile = float(stats.t.ppf((1 + confidence) / 2, spread.n - 1))
     half = quantile * spread.standard_deviation / spread.n**0.5
     return Difference(

@@ -19,7 +19,10 @@ CHECKPOINT = "checkpoint.npz"
 MODEL = "model.keras"
 SAVED_MODEL = "saved_model"
 TENSORBOARD = "tensorboard"
+ANALYSIS = "analysis.json"
 SUMMARIES = ("summary.json", "summary.md")
+REPORT = "report.html"
+FIGURES = "figures"
 
 
 def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
@@ -36,7 +39,7 @@ def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
     own = {Path(str(config.output_dir)): config for config in configs}
     expected = {parent for path in own for parent in path.parents} | set(own)
     if output_dir not in own:
-        expected.update(output_dir / name for name in SUMMARIES)
+        expected.update(output_dir / name for name in (*SUMMARIES, REPORT, FIGURES))
     pending = [output_dir]
     while pending:
         folder = pending.pop()
@@ -50,7 +53,7 @@ def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
                     f"'{path.relative_to(output_dir)}', which is not of this command. "
                     "Give a new folder, so that nothing is overwritten."
                 )
-            if path.is_dir():
+            if path.is_dir() and path != output_dir / FIGURES:
                 pending.append(path)
 
 

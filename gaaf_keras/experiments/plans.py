@@ -104,7 +104,7 @@ class Plan:
             for name, config in self.variants.items():
                 folder = output_dir
                 if len(self.variants) > 1:
-                    folder /= re.sub("[ +,]+", "_", name)
+                    folder /= folder_name(name)
                 if self.runs > 1 or len(self.variants) > 1:
                     folder /= f"seed_{config.seed + run}"
                 seeded = dataclasses.replace(
@@ -112,6 +112,11 @@ class Plan:
                 )
                 trainings.append((name, seeded))
         return trainings
+
+
+def folder_name(variant: str) -> str:
+    """Returns the name of a variant's folder."""
+    return re.sub("[ +,]+", "_", variant)
 
 
 def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:

@@ -134,6 +134,7 @@ def summarise(
         "variants": [
             {
                 "name": name,
+                "group": plan.groups.get(name, name),
                 "chosen": name in chosen,
                 "seeds": [plan.variants[name].seed + run for run in range(plan.runs)],
                 **{

@@ -23,11 +23,13 @@ class Strategy:
         is_chief: Whether this process is the one that reads and writes files.
         synchronizes_batch_norm: Whether batch normalisation must be told to be over
             the global batch.
+        has_other_processes: Whether other processes take part in the training.
     """
 
     name = "one device"
     is_chief = True
     synchronizes_batch_norm = False
+    has_other_processes = False
 
     def __init__(self, devices: list[str]) -> None:
         self.devices = devices

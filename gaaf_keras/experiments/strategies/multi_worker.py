@@ -35,6 +35,8 @@ _LOST = (
 class MultiWorkerStrategy(TensorFlowStrategy):
     """All devices of all workers."""
 
+    has_other_processes = True
+
     def __init__(
         self,
         strategy: tf.distribute.MultiWorkerMirroredStrategy,

@@ -1,0 +1,295 @@
+"""Small pictures of what the analyses find, for light and dark pages.
+
+A picture is one panel: several beside each other are laid out by the page that shows
+them, which on a phone puts them below each other. Colours can be told apart with any
+colour vision, and every line has a pattern of its own as well.
+"""
+
+import dataclasses
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gaaf_keras.analysis.functions import Curve
+from gaaf_keras.analysis.measuring import Distribution
+
+_INK = "#1f2328"  # of text and axes; in SVG the colour of the text around it
+_SIZE = 4.4, 3.2  # inches
+_DOTS_PER_INCH = 200  # twice what a screen shows at this size
+_COLOURS = (
+    "#7a828e",
+    "#d98200",
+    "#2a7fd4",
+    "#199a72",
+    "#c4608f",
+    "#cf4a12",
+    "#8a63c8",
+    "#3fa7d6",
+)
+_PATTERNS = ("-", (0, (5, 1.5)), "-", (0, (3, 1, 1, 1)), (0, (1, 1)))
+_MARKERS = "osD^vPX*"
+_SETTINGS: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "axes.titlecolor": _INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _INK,
+    "grid.alpha": 0.12,
+    "grid.linewidth": 0.6,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "path",  # looks the same whatever fonts there are
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """How a variant is drawn, the same in all pictures."""
+
+    colour: str
+    pattern: Any
+    marker: str
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """Returns a style for each name, in their order."""
+    return {
+        name: Style(
+            _COLOURS[index % len(_COLOURS)],
+            _PATTERNS[index % len(_PATTERNS)],
+            _MARKERS[index % len(_MARKERS)],
+        )
+        for index, name in enumerate(names)
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line of a picture.
+
+    Attributes:
+        x: Where it goes through.
+        y: Likewise.
+        label: What it is, in the legend; empty for no entry.
+        style: How it is drawn.
+        low: Lower edge of a band around it, if any.
+        high: Upper edge of that band.
+        faint: Whether it is one of several that another line sums up.
+        marked: Whether its points are measurements, each of them to be seen.
+        filled: Whether the area below it is filled.
+    """
+
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
+    label: str
+    style: Style
+    low: Sequence[float] | np.ndarray | None = None
+    high: Sequence[float] | np.ndarray | None = None
+    faint: bool = False
+    marked: bool = False
+    filled: bool = False
+
+
+def draw(
+    lines: Sequence[Line],
+    title: str,
+    x_label: str,
+    y_label: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    x_limits: tuple[float, float] | None = None,
+    y_limits: tuple[float | None, float | None] | None = None,
+) -> Figure:
+    """Returns a picture of some lines."""
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.set_title(title, loc="left")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if log_x:
+            axes.set_xscale("log")
+        if log_y:
+            axes.set_yscale("log")
+        for line in lines:
+            _draw_line(axes, line)
+        if x_limits is not None:
+            axes.set_xlim(*x_limits)
+        if y_limits is not None:
+            axes.set_ylim(*y_limits)
+        _plain_numbers(axes, log_x, log_y)
+        handles, labels = axes.get_legend_handles_labels()
+        if len(labels) > 1:
+            longest = max(map(len, labels))
+            columns = max(1, min(len(labels), 60 // (longest + 6)))
+            figure.legend(handles, labels, ncols=columns, loc="outside lower center")
+    return figure
+
+
+def _draw_line(axes: Axes, line: Line) -> None:
+    style = line.style
+    axes.plot(
+        line.x,
+        line.y,
+        color=style.colour,
+        linestyle="-" if line.faint else style.pattern,
+        linewidth=0.7 if line.faint else 1.7,
+        alpha=0.35 if line.faint else 1.0,
+        marker=style.marker if line.marked else None,
+        markersize=4,
+        label=line.label or "_",
+    )
+    if line.low is not None and line.high is not None:
+        axes.fill_between(
+            line.x, line.low, line.high, color=style.colour, alpha=0.18, linewidth=0
+        )
+    if line.filled:
+        axes.fill_between(line.x, line.y, color=style.colour, alpha=0.08, linewidth=0)
+
+
+def _plain_numbers(axes: Axes, log_x: bool, log_y: bool) -> None:
+    """Writes the numbers of short logarithmic axes out, and more than one of them."""
+    for axis, is_log in ((axes.xaxis, log_x), (axes.yaxis, log_y)):
+        if not is_log:
+            continue
+        low, high = sorted(axis.get_view_interval())
+        if low > 0 and high / low < _DECADES_TO_SPELL_OUT:
+            ticks = mpl.ticker.LogLocator(subs=(1, 2, 5))
+            axis.set_major_locator(ticks)
+            axis.set_major_formatter(mpl.ticker.FuncFormatter(_plain_number))
+        axis.set_minor_formatter(mpl.ticker.NullFormatter())
+
+
+_DECADES_TO_SPELL_OUT = 300
+_LEAST_SPELLED_OUT = 1e-3
+
+
+def _plain_number(value: float, _: int | None) -> str:
+    if value >= _LEAST_SPELLED_OUT:
+        return f"{value:g}"
+    digit, exponent = f"{value:.0e}".split("e")
+    return rf"${digit}\cdot10^{{{int(exponent)}}}$"
+
+
+def draw_distributions(
+    distributions: Mapping[str, Sequence[Distribution]],
+    title: str,
+    x_label: str,
+    style_of: Mapping[str, Style] | None = None,
+) -> Figure:
+    """Returns a picture of distributions, several of a name on top of each other.
+
+    Args:
+        distributions: By the name of a variant, a distribution for each of its
+            trainings. The first is drawn strongly, the others faintly.
+        title: What is shown.
+        x_label: What is distributed, with its unit.
+        style_of: Styles by the names. Defaults to those of `styles`.
+
+    Example:
+    ```python
+    found = analysis.saturation(model, x_test)
+    figures.draw_distributions(
+        {"GAAF": [found["activation_1"].net_inputs]}, "Layer 1", "net input"
+    ).savefig("net_inputs.png")
+    ```
+    """
+    style_of = styles(distributions) if style_of is None else style_of
+    lines = []
+    for name, several in distributions.items():
+        for index, distribution in enumerate(several):
+            edges = np.array(distribution.edges)
+            first = index == 0
+            lines.append(
+                Line(
+                    (edges[:-1] + edges[1:]) / 2,
+                    distribution.density,
+                    name if first else "",
+                    style_of[name],
+                    faint=not first,
+                    filled=first,
+                )
+            )
+    return draw(lines, title, x_label, "density", y_limits=(0, None))
+
+
+def draw_curve(curve: Curve, title: str) -> Figure:
+    """Returns a picture of an activation: its value, and its gradient in training.
+
+    Example:
+    ```python
+    figures.draw_curve(analysis.curve(GAAFTanh()), "GAAF tanh").savefig("tanh.png")
+    ```
+    """
+    plain, shape, total, value = list(styles("abcd").values())
+    lines = [
+        Line(curve.net_input, curve.value, "value", value),
+        Line(curve.net_input, curve.derivative, "its derivative", plain),
+    ]
+    if np.any(curve.added):
+        lines += [
+            Line(curve.net_input, curve.added, "added in training", shape),
+            Line(
+                curve.net_input,
+                curve.derivative_in_training,
+                "derivative in training",
+                total,
+            ),
+        ]
+    highest = max(float(np.max(line.y)) for line in lines[1:])
+    lowest = min(float(np.min(line.y)) for line in lines)
+    limits = max(lowest, -1.5) - 0.1, max(1.0, highest) + 0.3
+    return draw(lines, title, "net input", "value, derivative", y_limits=limits)
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Returns a picture as SVG that takes the colour of text from around it.
+
+    Args:
+        figure: What `draw` and its like return.
+        name: A name without spaces, unique in the page that will hold it.
+    """
+    file = io.StringIO()
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
+    # Identifiers of glyphs are the same in all pictures, and would refer to others'.
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    start, rest = svg.split(">", 1)  # as large as the page makes it
+    return re.sub(r' (width|height)="[^"]*"', "", start) + ">" + rest
+
+
+_OWN_COLOURS = (
+    "<style>svg{color:#1f2328;background:#fff}@media(prefers-color-scheme:dark)"
+    "{svg{color:#e6e8eb;background:#16181d}}</style>"
+)
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Writes a picture as PNG and SVG files, and returns the SVG for a page."""
+    svg = to_svg(figure, name)
+    alone = svg.replace(">", f">{_OWN_COLOURS}", 1)
+    (folder / f"{name}.svg").write_text(alone, encoding="utf-8")
+    figure.savefig(folder / f"{name}.png", dpi=_DOTS_PER_INCH, facecolor="white")
+    return svg

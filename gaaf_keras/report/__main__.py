@@ -1,0 +1,36 @@
+"""The command `python -m gaaf_keras.report DIRECTORY`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Writes the report of the folder that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gaaf_keras.report",
+        description="Writes report.html and figures/ into a folder that train.py has "
+        "written: of one training, of a suite, or of several seeds.",
+    )
+    parser.add_argument("directory", type=Path, help="folder of a training or a suite")
+    parser.add_argument(
+        "--data_dir", help="folder of the prepared data set, if it has moved since"
+    )
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)  # TensorFlow tells of every function it traces
+    from gaaf_keras.experiments import UsageError
+    from gaaf_keras.report import write
+
+    try:
+        path = write(arguments.directory, arguments.data_dir)
+    except UsageError as error:
+        sys.exit(f"gaaf_keras.report: {error}")
+    sys.stdout.write(f"Report: {path}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The analyses of a trained network, made once and kept in its folder."""
+
+import dataclasses
+import json
+from typing import Any
+
+import keras
+import numpy as np
+
+from gaaf_keras import analysis
+from gaaf_keras.analysis.measuring import Observation
+from gaaf_keras.analysis.observation import observed_activations
+from gaaf_keras.experiments import datasets, files, folders, models
+from gaaf_keras.experiments.config import TrainingConfig, UsageError
+from gaaf_keras.kinds import name_of
+from gaaf_keras.report.reading import Training
+
+_VERSION = 1
+_MOST_EXAMPLES = 1000
+_FEWEST_EXAMPLES = 128
+_NODE_VALUES = 4e7  # to compute for one pass over the examples, at most
+_DRAWS = 32
+_HESSIAN_EXAMPLES = 500
+
+
+def analysis_of(training: Training, data_dir: str | None = None) -> dict[str, Any]:
+    """Returns the analyses of a training, from its folder if they are there.
+
+    Otherwise they are made, which takes some seconds and needs the data set, and
+    written there.
+
+    Args:
+        training: A finished training.
+        data_dir: Where the prepared data set lies, if it has moved since.
+
+    Raises:
+        UsageError: If the data set or the model is not there.
+    """
+    path = training.folder / folders.ANALYSIS
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("version") == _VERSION:
+            return found
+    config = training.config
+    data = datasets.load(
+        config.dataset, data_dir or config.data_dir, False, config.train_examples
+    )
+    try:
+        model = keras.saving.load_model(training.folder / folders.MODEL)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The model in '{training.folder}' cannot be read ({error})."
+        ) from error
+    found = {"version": _VERSION, **_analyse(model, config, data)}
+    keras.backend.clear_session()
+    files.write_json(path, found)
+    # As read from the file, so that a report is the same at first and later.
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _analyse(
+    model: Any, config: TrainingConfig, data: datasets.ImageData
+) -> dict[str, Any]:
+    weights = analysis.weights(model)
+    initial = analysis.weights(_initial(config, data))
+    found: dict[str, Any] = {
+        "weights": weights,
+        # In the same order; paths may have other numbers in them.
+        "initial_weights": dict(zip(weights, initial.values(), strict=True)),
+    }
+    try:
+        activations = observed_activations(model)
+    except ValueError:  # nothing of the kind in the user's own model
+        return _plain({**found, "layers": []})
+    loss = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=not models.gives_probabilities(config, model, data)
+    )
+    one, _ = _first(data.test, 1)
+    values = sum(array.size for (array,) in Observation(model)(one).values())
+    examples = int(np.clip(_NODE_VALUES / values, _FEWEST_EXAMPLES, _MOST_EXAMPLES))
+    x, y = _first(data.test, examples)
+    few = _first(data.train, min(examples, _HESSIAN_EXAMPLES))
+    noisy = any(v.name == "seed_generator_state" for v in model.variables)
+    saturation = analysis.saturation(model, x)
+    found |= {
+        "examples": len(x),
+        "hessian_examples": len(few[0]),
+        "layers": list(saturation),
+        "saturation": saturation,
+        "net_variance": analysis.net_variance(
+            model, x[:_HESSIAN_EXAMPLES], _DRAWS if noisy else 2
+        ),
+        "correlations": analysis.correlations(model, x),
+        "ablation": analysis.ablation(model, x, y, loss=loss),
+        "gradient_flow": analysis.gradient_flow(
+            model, *few, loss=loss, batch_size=config.batch_size
+        ),
+        "weight_noise": analysis.weight_noise(model, x, y, loss=loss),
+        "input_noise": analysis.input_noise(model, x, y, loss=loss),
+        "hessian_eigenvalue": analysis.hessian_eigenvalue(model, *few, loss=loss),
+        "functions": {
+            _description(activation): analysis.curve(activation.applied)
+            for activation in activations
+        },
+    }
+    return _plain(found)
+
+
+def _first(split: datasets.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
+    return split.images[:count].astype("float32"), split.labels[:count]
+
+
+def _initial(config: TrainingConfig, data: datasets.ImageData) -> Any:
+    """Returns the model as it was before it was trained."""
+    keras.utils.set_random_seed(config.seed)
+    return models.build(config, data)
+
+
+def _description(activation: Any) -> str:
+    name = name_of(activation.base)
+    return f"accelerated {name}" if activation.is_accelerated else name
+
+
+def _plain(value: Any) -> Any:
+    """Returns results as data that JSON can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(
+            {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        )
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return value

@@ -1,0 +1,222 @@
+"""The trainings in a folder, as `train.py` has left them."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from gaaf_keras.analysis import LayerGradient
+from gaaf_keras.experiments import TrainingConfig, UsageError, folders, watching
+from gaaf_keras.experiments.checkpoints import Row
+from gaaf_keras.experiments.plans import folder_name
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A training that is finished.
+
+    Attributes:
+        folder: Its folder.
+        config: What was asked for.
+        resolved: What that came to: devices, versions, the command.
+        result: Its `result.json`.
+        history: A row an epoch.
+        gradient_flow: The gradients measured on the way, with their steps.
+    """
+
+    folder: Path
+    config: TrainingConfig
+    resolved: dict[str, Any]
+    result: dict[str, Any]
+    history: list[Row]
+    gradient_flow: watching.Measurements
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its loss became infinite or not a number."""
+        return self.result["diverged_at"] is not None
+
+    @property
+    def mean_gradients(self) -> dict[str, LayerGradient]:
+        """Mean of the gradients measured, by layer."""
+        names = self.gradient_flow[0][1] if self.gradient_flow else {}
+        return {
+            name: LayerGradient.mean([row[name] for _, row in self.gradient_flow])
+            for name in names
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Trainings that differ in their seed only.
+
+    Attributes:
+        name: What it is called.
+        group: What it has in common with variants that differ in their learning rate
+            only: its name, if there are none.
+        chosen: Whether it is the best of these on validation data.
+        trainings: The trainings, by seed.
+    """
+
+    name: str
+    group: str
+    chosen: bool
+    trainings: dict[int, Training]
+
+    @property
+    def config(self) -> TrainingConfig:
+        """What its trainings have in common."""
+        return next(iter(self.trainings.values())).config
+
+    def values(self, field: str, seeds: list[int] | None = None) -> list[float]:
+        """Returns a number of `result.json` for each training, or for some seeds."""
+        seeds = list(self.trainings) if seeds is None else seeds
+        return [self.trainings[seed].result[field] for seed in seeds]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """All finished trainings in a folder.
+
+    Attributes:
+        folder: The folder.
+        title: What they are about.
+        command: The command that trained them.
+        variants: The variants, in the order of the table.
+        unfinished: How many trainings in the folder are not finished.
+    """
+
+    folder: Path
+    title: str
+    command: str
+    variants: list[Variant]
+    unfinished: int
+
+    @property
+    def chosen(self) -> list[Variant]:
+        """The variants that are compared: of several learning rates the best."""
+        return [variant for variant in self.variants if variant.chosen]
+
+    @property
+    def base(self) -> Variant | None:
+        """What the others are compared with: the plain network, if there are others."""
+        if len(self.chosen) == 1:
+            return None
+        return self._chosen_with(accelerates=False, dropout=False, batch_norm=False)
+
+    @property
+    def dropout(self) -> Variant | None:
+        """The plain network with dropout, if there is one."""
+        return self._chosen_with(accelerates=False, dropout=True, batch_norm=False)
+
+    def counterpart(self, variant: Variant) -> Variant | None:
+        """Returns the plain variant with the same network as an accelerated one."""
+        config = variant.config
+        if not config.accelerates:
+            return None
+        return self._chosen_with(
+            accelerates=False,
+            dropout=config.dropout > 0,
+            batch_norm=config.batch_norm,
+        )
+
+    def _chosen_with(
+        self, *, accelerates: bool, dropout: bool, batch_norm: bool
+    ) -> Variant | None:
+        wanted = accelerates, dropout, batch_norm
+        for variant in self.chosen:
+            config = variant.config
+            if wanted == (config.accelerates, config.dropout > 0, config.batch_norm):
+                return variant
+        return None
+
+
+def read(folder: Path) -> Study:
+    """Returns what is in the folder of a training, of a suite, or of several seeds.
+
+    Raises:
+        UsageError: If there is no finished training, or something cannot be read.
+    """
+    if not folder.is_dir():
+        raise UsageError(
+            f"'{folder}' is no folder. Give one that train.py has written."
+        )
+    found = sorted(
+        path.parent
+        for pattern in ("", "*/", "*/*/")
+        for path in folder.glob(f"{pattern}{folders.CONFIG}")
+    )
+    finished = [path for path in found if folders.is_finished(path)]
+    if not finished:
+        raise UsageError(
+            f"'{folder}' holds no finished training"
+            + (f", only {len(found)} unfinished. Go on with them" if found else "")
+            + ". Give a folder that train.py has written."
+        )
+    summary = _json(folder / "summary.json") if _has_summary(folder) else {}
+    known = {row["name"]: row for row in summary.get("variants", [])}
+    by_variant: dict[str, dict[int, Training]] = {name: {} for name in known}
+    for path in finished:
+        training = _training(path)
+        name = _variant_name(path.relative_to(folder), training, list(known))
+        by_variant.setdefault(name, {})[training.config.seed] = training
+    variants = [
+        Variant(
+            name,
+            known.get(name, {}).get("group", name),
+            known.get(name, {}).get("chosen", True),
+            dict(sorted(trainings.items())),
+        )
+        for name, trainings in by_variant.items()
+        if trainings
+    ]
+    first = next(iter(variants[0].trainings.values()))
+    return Study(
+        folder,
+        summary.get("title", f"{first.config.dataset}, {first.config.model}"),
+        summary.get("command", first.resolved.get("command", "")),
+        variants,
+        len(found) - len(finished),
+    )
+
+
+def _has_summary(folder: Path) -> bool:
+    return (folder / "summary.json").is_file()
+
+
+def _variant_name(path: Path, training: Training, known: list[str]) -> str:
+    folder = path.parts[0] if len(path.parts) > 1 else ""
+    for name in known:
+        if folder in ("", folder_name(name)):
+            return name
+    return folder.replace("_", " ") if folder else training.config.activation
+
+
+def _training(folder: Path) -> Training:
+    written = _json(folder / folders.CONFIG)
+    names = {field.name for field in dataclasses.fields(TrainingConfig)}
+    try:
+        config = TrainingConfig(**{k: v for k, v in written.items() if k in names})
+        result, history = folders.read_finished(folder)
+        measured = folder / folders.GRADIENT_FLOW
+        text = measured.read_text(encoding="utf-8") if measured.is_file() else ""
+        flow = watching.from_csv(text)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"The training in '{folder}' cannot be read ({error})."
+        ) from error
+    resolved = written.get("resolved", {})
+    return Training(folder, config, resolved, result, history, flow)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"'{path}' cannot be read ({error}).") from error
+
+
+def slug(text: str) -> str:
+    """Returns a text as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

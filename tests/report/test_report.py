@@ -1,0 +1,306 @@
+"""The page about a suite: what is in it, that it is right, that it needs nothing."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import filelock
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from gaaf_keras import report
+from gaaf_keras.experiments import UsageError, plans, suites
+from gaaf_keras.report import reading
+from gaaf_keras.report.__main__ import main
+
+SMALL = {"hidden_units": (12, 8), "train_examples": 300, "export": False}
+GIVEN = {**SMALL, "epochs": 4, "gradient_flow": 2}
+SEEDS = 2
+QUANTILE = 12.7062  # of Student's t at 0.975, with one degree of freedom
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory):
+    """The folder of a small suite with its report, made by one test process for all."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "suite_with_report"
+    with filelock.FileLock(base / "suite.lock"):
+        if not (folder / "report.html").is_file():
+            suites.run(plans.plan("digits", GIVEN, SEEDS), folder)
+            assert report.write(folder) == folder / "report.html"
+    return folder
+
+
+class Page(HTMLParser):
+    """What a page has: tags with their attributes, and tables as texts."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.tables, self.text, self._inside = [], [], "", []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag):
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if "style" in self._inside:
+            return
+        self.text += data
+        if self._inside and self._inside[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+    def table(self, first_columns):
+        """Returns the rows below a header that begins with these columns."""
+        for header, *rows in self.tables:
+            if header[: len(first_columns)] == first_columns:
+                return [dict(zip(header, row, strict=True)) for row in rows]
+        raise AssertionError(first_columns)
+
+    def ids(self):
+        return [attributes["id"] for _, attributes in self.tags if "id" in attributes]
+
+
+def number(text):
+    return float(re.match(r"[-+−±]?[\d.]+", text)[0].replace("−", "-").lstrip("±"))
+
+
+def results(folder, variant):
+    return [
+        json.loads((folder / variant / f"seed_{seed}" / "result.json").read_text())
+        for seed in range(SEEDS)
+    ]
+
+
+def test_the_page_needs_nothing_else(suite):
+    page = Page(suite / "report.html")
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "img", "iframe")
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith("#")
+    style = (suite / "report.html").read_text()
+    assert "@import" not in style
+    assert not re.search(r"url\((?!#)", style)
+
+
+def test_links_lead_somewhere_and_names_are_unique(suite):
+    page = Page(suite / "report.html")
+    ids = page.ids()
+    assert len(ids) == len(set(ids))
+    targets = [a["href"] for tag, a in page.tags if tag in ("a", "use") and "href" in a]
+    targets += [a["xlink:href"] for _, a in page.tags if "xlink:href" in a]
+    assert len(targets) > 50
+    assert {target.removeprefix("#") for target in targets} <= set(ids)
+    clips = re.findall(r"url\(#([^)]*)\)", (suite / "report.html").read_text())
+    assert clips
+    assert set(clips) <= set(ids)
+
+
+def test_every_section_is_there(suite):
+    ids = Page(suite / "report.html").ids()
+    for section in (
+        *("results", "curves", "gradient_flow", "saturation", "net_variance"),
+        *("co_adaptation", "weights", "flatness", "functions", "made"),
+    ):
+        assert section in ids
+
+
+def test_pictures_are_files_too(suite):
+    on_page = [name for name in Page(suite / "report.html").ids() if "-" not in name]
+    pngs = {path.stem for path in (suite / "figures").glob("*.png")}
+    svgs = {path.stem for path in (suite / "figures").glob("*.svg")}
+    assert pngs == svgs
+    assert pngs <= set(on_page)
+    assert len(pngs) > 15
+    for path in (suite / "figures").glob("*.png"):
+        with Image.open(path) as image:
+            assert image.size == (880, 640)
+    for path in (suite / "figures").glob("*.svg"):
+        assert ET.parse(path).getroot().tag.endswith("svg")
+        assert "prefers-color-scheme" in path.read_text()
+
+
+def test_results_are_those_of_the_trainings(suite):
+    for row in Page(suite / "report.html").table(["variant", "seeds"]):
+        found = results(suite, row["variant"])
+        accuracy = [100 * result["test_accuracy"] for result in found]
+        epochs = [result["best_epoch"] for result in found]
+        assert row["seeds"] == str(SEEDS)
+        expected = f"{np.mean(accuracy):.2f} ({np.std(accuracy, ddof=1):.2f})"
+        assert row["test accuracy %"] == expected
+        expected = f"{np.mean(epochs):.1f} ({np.std(epochs, ddof=1):.1f})"
+        assert row["best epoch"] == expected
+
+
+def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
+    page = Page(suite / "report.html")
+    rows = page.table(["difference", "pairs"])
+    pairs = [row["difference"] for row in rows]
+    assert pairs == ["dropout − base", "GAAF − base", "GAAF − dropout"]
+    for header, *cells in [t for t in page.tables if t[0][0] == "difference"]:
+        column = header.index("test accuracy, % points")
+        for row in cells:
+            variant, base = row[0].split(" − ")
+            difference = 100 * np.subtract(
+                *(
+                    [result["test_accuracy"] for result in results(suite, name)]
+                    for name in (variant, base)
+                )
+            )
+            half = QUANTILE * difference.std(ddof=1) / np.sqrt(SEEDS)
+            mean, low, high = map(number, re.findall(r"[-+−±]?[\d.]+", row[column]))
+            np.testing.assert_allclose(
+                [mean, low, high],
+                difference.mean() + np.array([0, -half, half]),
+                atol=0.0051,
+            )
+            shown = difference.mean() - half > 0, difference.mean() + half < 0
+            verdict = {(True, False): "better", (False, True): "worse"}
+            assert row[column + 1] == verdict.get(shown, "no difference")
+
+
+def test_epochs_to_reach_another_variant(suite):
+    rows = Page(suite / "report.html").table(["variant", "reached base’s best"])
+    study = reading.read(suite)
+    base = study.base.trainings
+    for row, variant in zip(rows, study.chosen, strict=True):
+        epochs = []
+        for seed, training in variant.trainings.items():
+            best = max(r["val_accuracy"] for r in base[seed].history)
+            there = [r["epoch"] for r in training.history if r["val_accuracy"] >= best]
+            epochs += there[:1]
+        assert row["reached base’s best"] == f"{len(epochs)} of {SEEDS}"
+        if epochs:
+            assert number(row["epochs to base’s best"]) == pytest.approx(
+                np.mean(epochs), abs=0.051
+            )
+
+
+def test_gradients_are_means_over_the_whole_training(suite):
+    rows = Page(suite / "report.html").table(["variant", "layer", "|∂L/∂z|"])
+    assert len(rows) == 6
+    row = next(
+        r for r in rows if (r["variant"], r["layer"]) == ("GAAF", "activation_2")
+    )
+    means = []
+    for seed in range(SEEDS):
+        text = (suite / "GAAF" / f"seed_{seed}" / "gradient_flow.csv").read_text()
+        lines = [line.split(",") for line in text.splitlines()[1:]]
+        means.append(
+            np.mean([float(line[2]) for line in lines if line[1] == "activation_2"])
+        )
+    mantissa, exponent = f"{np.mean(means):.2e}".split("e")
+    text = row["|∂L/∂z|"]
+    if "10" in text.split(")")[-1]:
+        superscript = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+        assert int(text.split("10")[-1].translate(superscript)) == int(exponent)
+        assert number(text) == pytest.approx(float(mantissa), abs=0.011)
+    else:
+        assert number(text) == pytest.approx(np.mean(means), rel=0.01)
+
+
+def test_how_it_was_made(suite):
+    page = Page(suite / "report.html")
+    assert f"python -m gaaf_keras.report {suite}" in page.text
+    assert "keras 3." in page.text
+    assert "dropout = 0.2" in page.text
+
+
+def test_the_command_writes_the_same_and_looks_at_nothing_again(suite):
+    page = (suite / "report.html").read_bytes()
+    analyses = {p: p.stat().st_mtime_ns for p in suite.rglob("analysis.json")}
+    assert len(analyses) == 3 * SEEDS
+    command = [sys.executable, "-m", "gaaf_keras.report", str(suite)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"Report: {suite / 'report.html'}"
+    assert (suite / "report.html").read_bytes() == page
+    assert analyses == {p: p.stat().st_mtime_ns for p in suite.rglob("analysis.json")}
+
+
+def test_the_suite_can_go_on_in_a_folder_with_a_report(suite):
+    suites.run(plans.plan("digits", GIVEN, SEEDS), suite)
+
+
+def test_learning_rates_are_compared_at_the_best(tmp_path):
+    given = {**SMALL, "epochs": 2, "learning_rate": (0.001, 0.3)}
+    plan = plans.plan(None, {**given, "activation": "tanh", "dropout": 0.1}, 1)
+    suites.run(plan, tmp_path / "new")
+    page = Page(report.write(tmp_path / "new"))
+    rows = {row["variant"]: row for row in page.table(["variant", "seeds"])}
+    assert rows["tanh, learning rate 0.001"]["test accuracy %"] == "not chosen"
+    assert number(rows["tanh, learning rate 0.3"]["test accuracy %"]) > 0
+    assert "learning_rates" in page.ids()
+    assert not list((tmp_path / "new").glob("*0.001/*/analysis.json"))
+
+
+def test_one_training_that_diverges_of_a_convolutional_network_from_a_file(tmp_path):
+    layers = [
+        keras.Input((8, 8, 1)),
+        keras.layers.Conv2D(2, 3, activation="relu", name="convolution"),
+        keras.layers.BatchNormalization(),
+        keras.layers.Flatten(),
+        keras.layers.Dense(10),
+    ]
+    keras.Sequential(layers).save(tmp_path / "own.keras")
+    given = {"init_from": str(tmp_path / "own.keras"), "accelerate": True}
+    given |= {"epochs": 2, "train_examples": 130, "learning_rate": 1e30}
+    plan = plans.plan(None, {**given, "export": False}, 1)
+    suites.run(plan, tmp_path / "new")
+    page = Page(report.write(tmp_path / "new"))
+    assert page.table(["variant", "seeds"])[0]["variant"].endswith(" (1 diverged)")
+    assert "difference" not in [table[0][0] for table in page.tables]
+    assert page.table(["variant", "layer", "saturated, %"])[0]["layer"] == "convolution"
+    assert "net_input_convolution" in page.ids()
+
+
+def test_an_interrupted_suite_shows_what_is_finished(suite, tmp_path):
+    folder = tmp_path / "part"
+    shutil.copytree(suite, folder)
+    (folder / "summary.json").unlink()
+    (folder / "GAAF" / "seed_1" / "result.json").unlink()
+    page = Page(report.write(folder))
+    rows = {row["variant"]: row["seeds"] for row in page.table(["variant", "seeds"])}
+    assert rows == {"GAAF": "1", "base": "2", "dropout": "2"}
+    assert "1 more are not finished" in page.text
+    pairs = page.table(["difference", "pairs"])
+    assert [row["pairs"] for row in pairs if "GAAF" in row["difference"]] == ["1", "1"]
+    assert "one pair shows nothing" in page.text
+
+
+def test_errors(tmp_path, suite, monkeypatch):
+    with pytest.raises(UsageError, match="is no folder"):
+        report.write(tmp_path / "none")
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match=r"gaaf_keras.report: .* is no folder"):
+        main()
+    with pytest.raises(UsageError, match="holds no finished training"):
+        report.write(tmp_path)
+    folder = tmp_path / "broken"
+    shutil.copytree(suite / "base" / "seed_0", folder)
+    (folder / "analysis.json").unlink()
+    (folder / "model.keras").write_bytes(b"broken")
+    with pytest.raises(UsageError, match=r"model in .* cannot be read"):
+        report.write(folder)
+    (folder / "history.csv").write_text("broken")
+    with pytest.raises(UsageError, match="cannot be read"):
+        report.write(folder)

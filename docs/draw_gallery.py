@@ -10,9 +10,8 @@ from pathlib import Path
 import keras
 import matplotlib as mpl
 import numpy as np
-import tensorflow as tf
 
-from gaaf_keras import derivatives, gaaf, shapes
+from gaaf_keras import analysis, derivatives, gaaf, shapes
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -23,11 +22,8 @@ X = np.linspace(-8, 8, 1601)
 
 
 def value_and_slope(function):
-    x = tf.constant(X)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        value = function(x)
-    return value.numpy(), tape.gradient(value, x).numpy()
+    curve = analysis.curve(function, X)
+    return curve.value, curve.derivative_in_training
 
 
 def style(axes, title):

@@ -20,7 +20,7 @@ from tests.processes import (
 
 TRAINING = (
     *("--hidden_units=16,16", "--batch_size=60", "--batch_norm", "--noexport"),
-    *("--learning_rate=0.05", "--acceleration_schedule=linear"),
+    *("--learning_rate=0.05", "--acceleration_schedule=linear", "--gradient_flow=10"),
 )
 
 
@@ -51,6 +51,12 @@ def test_two_workers_train_like_one_device_though_one_dies(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"one", "two"}
     expected = history(tmp_path / "one")
     np.testing.assert_allclose(history(path.parent), expected, rtol=1e-5)
+    flows = [
+        np.genfromtxt(tmp_path / name / "gradient_flow.csv", delimiter=",")[1:, 2:]
+        for name in ("one", "two")
+    ]
+    assert flows[0].shape == (2 * 8 * 19 // 10, 4)
+    np.testing.assert_allclose(*flows, rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def saturation(study: Study, analyses: Analyses) -> Table | None:
         (
             ("saturated, %", lambda a, layer: 100 * a["saturation"][layer]["share"]),
             (
-                "gradient all but 0, %",
+                "saturated in training, %",
                 lambda a, layer: 100 * a["saturation"][layer]["accelerated_share"],
             ),
             (
@@ -99,9 +99,9 @@ def saturation(study: Study, analyses: Analyses) -> Table | None:
         (1, 1, 1, 3),
         "On test data, at inference; mean (standard deviation) over seeds. Saturated "
         "is a net input where the derivative of the plain activation is below 0.07 "
-        "(tanh: |z| > 2; ReLU: z ≤ 0). The next column is the share where the "
-        "derivative used in training is below that too. A node is dead if it is "
-        "saturated with all examples.",
+        "(tanh: |z| > 2; ReLU: z ≤ 0); in training, where the derivative that the "
+        "backward pass uses is below that too. A node is dead if it is saturated with "
+        "all examples.",
     )
 
 

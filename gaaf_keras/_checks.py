@@ -43,3 +43,18 @@ def non_negative_number(argument: str, value: Any) -> float:
             f"Received: {argument}={value!r}"
         )
     return number
+
+
+def positive_integer(argument: str, value: Any, least: int = 1) -> int:
+    """Returns `value`, or raises if it is not a whole number from `least` up."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"Argument `{argument}` must be a whole number. "
+            f"Received: {argument}={value!r} (of type {type(value).__name__})"
+        )
+    if value < least:
+        raise ValueError(
+            f"Argument `{argument}` must be {least} or greater. "
+            f"Received: {argument}={value!r}"
+        )
+    return int(value)

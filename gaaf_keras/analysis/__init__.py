@@ -14,6 +14,7 @@ from gaaf_keras.analysis.co_adaptation import (
     correlations,
 )
 from gaaf_keras.analysis.flatness import (
+    Curvature,
     Robustness,
     hessian_eigenvalue,
     input_noise,
@@ -38,6 +39,7 @@ from gaaf_keras.analysis.weights import weights
 __all__ = [
     "Ablation",
     "Correlations",
+    "Curvature",
     "Curve",
     "Difference",
     "Distribution",

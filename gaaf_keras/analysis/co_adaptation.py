@@ -9,12 +9,14 @@ how much accuracy is left. The more the nodes need each other, the sooner it fal
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+from gaaf_keras._checks import positive_integer
 from gaaf_keras.analysis import measuring
 from gaaf_keras.analysis.observation import (
     OUTPUT,
@@ -31,7 +33,7 @@ class Correlations:
 
     Attributes:
         distribution: How they are distributed.
-        mean_absolute: Mean of their absolute values.
+        mean_absolute: Mean of their absolute values; NaN if there are no pairs.
         nodes: How many nodes the layer has: units, or channels of a convolution.
         constant_nodes: How many of these never change, and so have no correlations.
     """
@@ -67,12 +69,13 @@ def correlations(model: Any, x: Any) -> dict[str, Correlations]:
     Reference:
         The paper, figure 2.
     """
+    measuring.check_data(x)
     observation = measuring.Observation(model, OUTPUT)
     moments: dict[str, list[Any]] = {}
     first: dict[str, np.ndarray] = {}
     for batch in measuring.in_batches(x):
         for name, (values,) in observation(batch).items():
-            rows = measuring.nodes_last(values).astype("float64")
+            rows = observation.nodes(name, values).astype("float64")
             # Around a value nearby, so that no digits are lost in the difference.
             rows = rows - first.setdefault(name, rows.mean(axis=0))
             terms = [len(rows), rows.sum(axis=0), rows.T @ rows]
@@ -85,15 +88,15 @@ def _correlations(count: int, sums: np.ndarray, products: np.ndarray) -> Correla
     pairs, alive = _pairs(count, sums, products)
     return Correlations(
         distribution=measuring.Distribution.of(pairs),
-        mean_absolute=float(np.abs(pairs).mean()) if pairs.size else 0.0,
+        mean_absolute=float(np.abs(pairs).mean()) if pairs.size else math.nan,
         nodes=len(alive),
         constant_nodes=int((~alive).sum()),
     )
 
 
-def correlations_of(values: np.ndarray) -> np.ndarray:
-    """Returns the correlations of a layer's values, a number a pair of its nodes."""
-    rows = measuring.nodes_last(values).astype("float64")
+def correlations_of(nodes: np.ndarray) -> np.ndarray:
+    """Returns the correlations of pairs of columns: of the nodes of a layer."""
+    rows = nodes.astype("float64")
     rows = rows - rows.mean(axis=0)
     return _pairs(len(rows), rows.sum(axis=0), rows.T @ rows)[0]
 
@@ -108,7 +111,8 @@ def _pairs(
     alive = deviation > _CONSTANT * deviation.max(initial=0)
     scale = deviation[alive]
     matrix = covariance[np.ix_(alive, alive)] / np.outer(scale, scale)
-    return matrix[np.triu_indices(len(matrix), k=1)], alive
+    pairs = matrix[np.triu_indices(len(matrix), k=1)]
+    return np.clip(pairs, -1.0, 1.0), alive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +153,7 @@ def ablation(
         y: Targets.
         loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
             what the model was compiled with.
-        shares: Shares of the nodes, above 0 and at most 1.
+        shares: Shares of the nodes, above 0 and at most 1. At least one node is held.
         repeats: How many random parts of each size to try.
         seed: Seed of the choice.
 
@@ -176,6 +180,8 @@ def ablation(
             "Argument `shares` must be numbers above 0 and at most 1. "
             f"Received: shares={shares}"
         )
+    positive_integer("repeats", repeats)
+    measuring.check_data(x, y)
     means = _mean_outputs(model, x)
     evaluate = _evaluation_with_replacements(model, x, y, loss, list(means))
     keep = {name: np.ones_like(mean) for name, mean in means.items()}
@@ -188,7 +194,7 @@ def ablation(
             for repeat in range(repeats):
                 order = np.random.default_rng([seed, repeat]).permutation(len(mean))
                 mask = np.ones_like(mean)
-                mask[order[: round(share * len(mean))]] = 0
+                mask[order[: max(1, round(share * len(mean)))]] = 0
                 masks = [*{**keep, name: mask}.values()]
                 results.append(evaluate(x, y, masks, list(means.values())))
             rows.append(np.mean(results, axis=0))
@@ -205,7 +211,7 @@ def _mean_outputs(model: Any, x: Any) -> dict[str, np.ndarray]:
     counts: dict[str, int] = {}
     for batch in measuring.in_batches(x):
         for name, (values,) in observation(batch).items():
-            rows = measuring.nodes_last(values)
+            rows = observation.nodes(name, values)
             sums[name] = sums.get(name, 0) + rows.sum(axis=0, dtype="float64")
             counts[name] = counts.get(name, 0) + len(rows)
     return {name: (sums[name] / counts[name]).astype("float32") for name in sums}
@@ -222,13 +228,14 @@ def _evaluation_with_replacements(
             if kind != OUTPUT:
                 return tensor
             index = names.index(name)
+            axis = by_label[name].node_axis
             mask, mean = (
-                measuring.along_nodes(ops.cast(values[index], tensor.dtype), tensor)
-                for values in (masks, means)
+                measuring.along_nodes(ops.cast(vector, tensor.dtype), tensor, axis)
+                for vector in (masks[index], means[index])
             )
-            return tensor * mask + mean * (1 - mask)
+            return ops.where(mask > 0, tensor, mean)
 
-        with observing(activations, observe):
+        with observing(activations, observe) as by_label:
             return model(x, training=False)
 
     return measuring.evaluation(model, forward, x, y, loss)

@@ -106,6 +106,15 @@ def shapes_of(function: Callable[[], list[Any]]) -> list[tuple[tuple[int, ...], 
     ]
 
 
+def replicas() -> int:
+    """Returns how many replicas Keras divides a loss by, for them to share it."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def isolated(
     model: Any, function: Callable[..., Any], *, often: bool = False
 ) -> Callable[..., Any]:
@@ -134,6 +143,8 @@ def isolated(
         import tensorflow as tf
 
         compiled = tf.function(in_a_scope, autograph=False)
+        # Several analyses are one function to TensorFlow, traced suspiciously often.
+        compiled._omit_frequent_tracing_warning = True
     elif keras.backend.backend() == "jax":
         compiled = _compiled_by_jax(model, function)
     elif keras.backend.backend() == "torch":

@@ -8,6 +8,7 @@ colour vision, and every line has a pattern of its own as well.
 import dataclasses
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from gaaf_keras.analysis.measuring import Distribution
 
 _INK = "#1f2328"  # of text and axes; in SVG the colour of the text around it
 _SIZE = 4.4, 3.2  # inches
+_LEGEND_ROW = 0.18
+_TITLE_WIDTH = 50  # characters
 _DOTS_PER_INCH = 200  # twice what a screen shows at this size
 _COLOURS = (
     "#7a828e",
@@ -34,7 +37,16 @@ _COLOURS = (
     "#8a63c8",
     "#3fa7d6",
 )
-_PATTERNS = ("-", (0, (5, 1.5)), "-", (0, (3, 1, 1, 1)), (0, (1, 1)))
+_PATTERNS = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (9, 1)),
+    (0, (3, 1, 1, 1)),
+    (0, (1, 1)),
+    (0, (6, 1, 1, 1, 1, 1)),
+    (0, (2, 2)),
+    (0, (8, 1, 2, 1)),
+)
 _MARKERS = "osD^vPX*"
 _SETTINGS: Any = {
     "font.size": 9,
@@ -123,7 +135,7 @@ def draw(
         figure = Figure(figsize=_SIZE, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        axes.set_title(title, loc="left")
+        axes.set_title(textwrap.fill(title, _TITLE_WIDTH), loc="left")
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         if log_x:
@@ -141,6 +153,9 @@ def draw(
         if len(labels) > 1:
             longest = max(map(len, labels))
             columns = max(1, min(len(labels), 60 // (longest + 6)))
+            more_rows = -(-len(labels) // columns) - 1
+            # So that the axes keep their room.
+            figure.set_figheight(_SIZE[1] + more_rows * _LEGEND_ROW)
             figure.legend(handles, labels, ncols=columns, loc="outside lower center")
     return figure
 

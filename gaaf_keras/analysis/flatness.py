@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from gaaf_keras._checks import positive_integer
 from gaaf_keras.analysis import measuring
 from gaaf_keras.analysis.differentiation import gradient, isolated
 
@@ -34,6 +35,22 @@ class Robustness:
     losses: list[float]
     loss_deviations: list[float]
     accuracies: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Curvature:
+    """An eigenvalue of the Hessian of a loss.
+
+    Attributes:
+        eigenvalue: The eigenvalue. Negative if the curvature in its direction is.
+        residual: `|H v - eigenvalue v| / |eigenvalue|` for the direction v of length 1
+            that was found. The Hessian has an eigenvalue that is no further away than
+            that, relative to it. If it is not small, more iterations are needed, or
+            there are two eigenvalues of one size and opposite sign.
+    """
+
+    eigenvalue: float
+    residual: float
 
 
 def weight_noise(
@@ -79,7 +96,8 @@ def weight_noise(
     Reference:
         The paper, section 3, claims flat regions and does not measure them.
     """
-    _require_sizes(sizes)
+    _check(sizes, draws)
+    measuring.check_data(x, y)
     variables = model.trainable_variables
     values = [ops.convert_to_numpy(variable.value) for variable in variables]
 
@@ -116,7 +134,7 @@ def input_noise(
 
     Args:
         model: A built Keras model.
-        x: Inputs: one array of numbers.
+        x: Inputs: one array of numbers, of a model with inputs of floating-point dtype.
         y: Targets.
         loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
             what the model was compiled with.
@@ -130,7 +148,8 @@ def input_noise(
         Loss and accuracy by the size of the noise.
 
     Raises:
-        ValueError: If a size is negative, or the model has no loss.
+        ValueError: If a size is negative, the model takes whole numbers or several
+            arrays, or it has no loss.
 
     Example:
     ```python
@@ -140,7 +159,9 @@ def input_noise(
     Reference:
         The paper, section 3, claims robustness and does not measure it.
     """
-    _require_sizes(sizes)
+    _check(sizes, draws)
+    measuring.check_data(x, y)
+    _check_numbers(model, x)
     x = np.asarray(x, "float32")
     deviation = float(x.std())
 
@@ -162,11 +183,11 @@ def hessian_eigenvalue(
     y: Any,
     *,
     loss: Any = None,
-    iterations: int = 50,
-    tolerance: float = 1e-3,
+    iterations: int = 100,
+    tolerance: float = 1e-2,
     seed: int = 0,
-) -> float:
-    """Returns the largest eigenvalue of the Hessian of the loss, by size.
+) -> Curvature:
+    """Returns the largest eigenvalue of the Hessian of the loss, by absolute value.
 
     The Hessian is that of the loss with respect to all trainable weights. Power
     iteration multiplies a random vector by it again and again, without ever forming it;
@@ -180,42 +201,45 @@ def hessian_eigenvalue(
         loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
             what the model was compiled with.
         iterations: How often to multiply at most.
-        tolerance: Relative change of the eigenvalue at which to stop.
+        tolerance: Relative residual at which to stop.
         seed: Seed of the first vector.
 
     Returns:
-        The eigenvalue that is largest by absolute value. Negative if the curvature in
-        that direction is.
+        The eigenvalue, with its residual.
 
     Raises:
         ValueError: If the model has no loss.
 
     Example:
     ```python
-    analysis.hessian_eigenvalue(model, x_test[:500], y_test[:500])
+    analysis.hessian_eigenvalue(model, x_test[:500], y_test[:500]).eigenvalue
     ```
 
     Reference:
         The paper, section 3, claims flat regions and does not measure them.
     """
+    positive_integer("iterations", iterations)
+    measuring.check_data(x, y)
     measuring.prepare_loss(model, loss, x, y)
     product = _hessian_product(model, loss)
     random = np.random.default_rng(seed)
     vector = _normalised(
         [random.standard_normal(v.shape) for v in model.trainable_variables]
     )
-    eigenvalue = math.inf
+    eigenvalue = residual = math.nan
     for _ in range(iterations):
         image = [part.astype("float64") for part in product(x, y, _float32(vector))]
-        before, eigenvalue = eigenvalue, _dot(vector, image)
-        if _dot(image, image) == 0:
-            return 0.0
-        if not math.isfinite(eigenvalue):
-            return math.nan  # as the loss is
-        vector = _normalised(image)
-        if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
+        eigenvalue, square = _dot(vector, image), _dot(image, image)
+        if not math.isfinite(square):
+            return Curvature(math.nan, math.nan)
+        if square == 0:
+            return Curvature(0.0, 0.0)
+        # |Hv - ev|^2 = |Hv|^2 - e^2, v being of length 1
+        residual = math.sqrt(max(square - eigenvalue**2, 0.0)) / abs(eigenvalue)
+        if residual <= tolerance:
             break
-    return eigenvalue
+        vector = _normalised(image)
+    return Curvature(eigenvalue, residual)
 
 
 def _hessian_product(model: Any, loss: Any) -> Callable[..., list[np.ndarray]]:
@@ -238,10 +262,25 @@ def _hessian_product(model: Any, loss: Any) -> Callable[..., list[np.ndarray]]:
     return isolated(model, product, often=True)
 
 
-def _require_sizes(sizes: Sequence[float]) -> None:
-    if not all(size >= 0 for size in sizes):
+def _check(sizes: Sequence[float], draws: int) -> None:
+    positive_integer("draws", draws)
+    if not isinstance(sizes, Sequence) or not all(size >= 0 for size in sizes):
         raise ValueError(
-            f"Argument `sizes` must be numbers from 0 up. Received: sizes={sizes}"
+            "Argument `sizes` must be a list of numbers from 0 up. "
+            f"Received: sizes={sizes}"
+        )
+
+
+def _check_numbers(model: Any, x: Any) -> None:
+    """Raises if noise cannot be added to a model's inputs."""
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    whole = any("int" in tensor.dtype or tensor.dtype == "bool" for tensor in inputs)
+    if whole or not hasattr(x, "shape"):
+        taken = ", ".join(f"{tensor.dtype}{tensor.shape}" for tensor in inputs)
+        raise ValueError(
+            "Argument `x` must be one array, of a model with inputs of floating-point "
+            f"dtype, to add noise to. Received: {type(x).__name__}; the model takes "
+            f"{taken or 'what is not known'}"
         )
 
 

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from gaaf_keras._checks import positive_integer
 from gaaf_keras.analysis import measuring
 from gaaf_keras.analysis.differentiation import (
     gradient_and_more,
@@ -32,8 +33,9 @@ from gaaf_keras.analysis.observation import (
     observing,
 )
 
-# A float16 gradient below 6e-8 is 0; this much larger it is not.
-_LOSS_SCALE = {"float16": 2.0**12}
+# A float16 gradient below 6e-8 is 0; multiplied by the first it is not. If that is too
+# much, the others are tried.
+_LOSS_SCALES = (2.0**12, 1.0, 2.0**-12)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,18 @@ class LayerGradient:
         """Returns the means over several batches or trainings."""
         rows = [dataclasses.astuple(value) for value in values]
         return cls(*np.mean(rows, axis=0).tolist())
+
+
+Measurements = list[tuple[int, dict[str, LayerGradient]]]  # with their steps
+
+
+def mean_of(measurements: Measurements) -> dict[str, LayerGradient]:
+    """Returns the mean of measurements by layer, nothing if there are none."""
+    layers = [found for _, found in measurements]
+    return {
+        name: LayerGradient.mean([found[name] for found in layers])
+        for name in (layers[0] if layers else ())
+    }
 
 
 def gradient_flow(
@@ -110,7 +124,8 @@ def gradient_flow(
     Reference:
         The paper, table 2.
     """
-    total = measuring.count((x, y))
+    positive_integer("batch_size", batch_size)
+    total = measuring.check_data(x, y)
     measuring.prepare_loss(model, loss, x, y)
     probe = gradient_probe(model, loss, training)
     size = min(batch_size, total)
@@ -132,7 +147,7 @@ def gradient_probe(
     loss_of = measuring.loss_function(model, loss, training)
     names: list[str] = []
 
-    def measure(x: Any, y: Any) -> list[Any]:
+    def measure(x: Any, y: Any, scale: Any) -> list[Any]:
         def run(observer: Callable[[str, str, Any], Any]) -> Any:
             with observing(activations, observer):
                 outputs = model(x, training=training)
@@ -152,7 +167,6 @@ def gradient_probe(
             return seen
 
         shapes = shapes_of(tensors)
-        scale = max(_LOSS_SCALE.get(dtype, 1.0) for _, dtype in shapes)
 
         def loss_and_values(nudges: Sequence[Any]) -> tuple[Any, list[Any]]:
             waiting = iter(nudges)
@@ -162,36 +176,48 @@ def gradient_probe(
                 values.append(tensor + next(waiting))
                 return values[-1]
 
-            return scale * run(observe), values
+            loss = run(observe)
+            return loss * ops.cast(scale, loss.dtype), values
 
         nudges = [ops.zeros(shape, dtype) for shape, dtype in shapes]
         gradients, values = gradient_and_more(loss_and_values)(nudges)
-        rows = []
-        for i in range(0, len(shapes), 2):  # net input and output in turn
-            of_net_input, of_output, output = (
-                ops.cast(tensor, "float32")
-                for tensor in (gradients[i], gradients[i + 1], values[i + 1])
-            )
-            rows.append(
-                [
-                    ops.mean(ops.abs(of_net_input)) / scale,
-                    ops.mean(ops.abs(of_output)) / scale,
-                    ops.mean(ops.abs(output)),
-                    ops.mean(ops.abs(output * of_output)) / scale,
-                ]
-            )
-        return rows
+        return [
+            _means(gradients[i], gradients[i + 1], values[i + 1], scale)
+            for i in range(0, len(shapes), 2)  # net input and output in turn
+        ]
 
     compiled = isolated(model, measure, often=often)
 
     def probe(x: Any, y: Any) -> dict[str, LayerGradient]:
-        rows = compiled(x, y)
+        rows = _with_a_scale_that_fits(lambda scale: compiled(x, y, scale))
         return {
             name: LayerGradient(*map(float, row))
             for name, row in zip(names, rows, strict=True)
         }
 
     return probe
+
+
+def _with_a_scale_that_fits(measure: Callable[[Any], Any]) -> Any:
+    """Returns what is measured with the first loss scale that gives numbers."""
+    for scale in _LOSS_SCALES:
+        rows = measure(np.float32(scale))
+        if np.all(np.isfinite(np.array(rows))):
+            break
+    return rows
+
+
+def _means(of_net_input: Any, of_output: Any, output: Any, scale: Any) -> list[Any]:
+    """Returns the attributes of a `LayerGradient`, in their order."""
+    of_net_input, of_output, output = (
+        ops.cast(tensor, "float32") for tensor in (of_net_input, of_output, output)
+    )
+    return [
+        ops.mean(ops.abs(of_net_input)) / scale,
+        ops.mean(ops.abs(of_output)) / scale,
+        ops.mean(ops.abs(output)),
+        ops.mean(ops.abs(output * of_output)) / scale,
+    ]
 
 
 class GradientFlow(keras.callbacks.Callback):
@@ -208,10 +234,12 @@ class GradientFlow(keras.callbacks.Callback):
         every: Steps between two measurements.
         batch_size: Examples of a measurement. The loss is the mean over them, so give
             the batch size of training to get the gradients of training.
+        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
+            what the model is compiled with.
 
     Attributes:
-        history: For each measurement the step, counted from 1, and the layers'
-            gradients by name.
+        history: Of the last training: for each measurement the step, counted from 1,
+            and the layers' gradients by name.
 
     Raises:
         ValueError: If `every` or `batch_size` is below 1; when training begins, if the
@@ -228,31 +256,33 @@ class GradientFlow(keras.callbacks.Callback):
         The paper, table 2.
     """
 
-    def __init__(self, x: Any, y: Any, every: int = 100, batch_size: int = 128) -> None:
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        every: int = 100,
+        batch_size: int = 128,
+        *,
+        loss: Any = None,
+    ) -> None:
         super().__init__()
-        for name, value in (("every", every), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(
-                    f"Argument `{name}` must be 1 or greater. Received: {name}={value}"
-                )
         self._x, self._y = x, y
-        self._every = every
-        self._size = min(batch_size, measuring.count((x, y)))
+        self._every = positive_integer("every", every)
+        positive_integer("batch_size", batch_size)
+        self._size = min(batch_size, measuring.check_data(x, y))
+        self._loss = loss
         self._steps_before = 0
         self._probe: Callable[..., dict[str, LayerGradient]] | None = None
-        self.history: list[tuple[int, dict[str, LayerGradient]]] = []
+        self.history: Measurements = []
 
     def mean(self) -> dict[str, LayerGradient]:
         """Returns the mean over all measurements, by the name of the layer."""
-        names = self.history[0][1] if self.history else {}
-        return {
-            name: LayerGradient.mean([layers[name] for _, layers in self.history])
-            for name in names
-        }
+        return mean_of(self.history)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        measuring.prepare_loss(self.model, None, self._x, self._y)
-        self._probe = gradient_probe(self.model, often=True)
+        measuring.prepare_loss(self.model, self._loss, self._x, self._y)
+        self._probe = gradient_probe(self.model, self._loss, often=True)
+        self.history = []
         self._last_step: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras.analysis.differentiation import isolated, to_numpy
+from gaaf_keras.analysis.differentiation import isolated, replicas, to_numpy
 from gaaf_keras.analysis.observation import (
     NET_INPUT,
     ObservedActivation,
@@ -17,6 +17,8 @@ from gaaf_keras.analysis.observation import (
 )
 
 BATCH = 256  # examples computed at once where that makes no difference
+_HALF = 0.5
+_NARROWEST = 1e-9  # of a histogram, relative to its values
 _TAILS = 0.0005  # share of the values left out of a histogram at either end
 _MOST_VALUES = 200_000  # kept of a layer, for its histogram
 
@@ -24,6 +26,8 @@ _MOST_VALUES = 200_000  # kept of a layer, for its histogram
 @dataclasses.dataclass(frozen=True)
 class Distribution:
     """How values are distributed.
+
+    Values that are not finite are left out.
 
     Attributes:
         mean: Their mean.
@@ -50,7 +54,7 @@ class Distribution:
         if not values.size:
             return cls(float("nan"), float("nan"), [0.0, 1.0], [0.0])
         low, high = np.quantile(values, [_TAILS, 1 - _TAILS])
-        if low == high:
+        if high - low < _NARROWEST * max(1.0, abs(high)):
             low, high = low - 0.5, high + 0.5
         counts, edges = np.histogram(values, bins, (low, high))
         density = counts / values.size / np.diff(edges)
@@ -60,35 +64,84 @@ class Distribution:
 
 
 class Sample:
-    """A part of many values, taken evenly, for a distribution."""
+    """Takes in more values than can be kept, for their distribution.
+
+    Mean and standard deviation are those of all values, the histogram that of a random
+    part. What is not finite is left out.
+
+    Args:
+        expected: How many values there will be.
+    """
 
     def __init__(self, expected: int) -> None:
-        self._step = max(1, expected // _MOST_VALUES)
+        self._share = min(1.0, _MOST_VALUES / expected)
+        self._random = np.random.default_rng(0)
         self._kept: list[np.ndarray] = []
+        self._count = 0
+        self._mean = 0.0
+        self._squares = 0.0  # sum of the squared distances from the mean
 
     def add(self, values: np.ndarray) -> None:
         """Takes in some more values."""
-        self._kept.append(values.ravel()[:: self._step])
+        values = values[np.isfinite(values)].astype("float64")
+        if not values.size:
+            return
+        mean, total = values.mean(), self._count + values.size
+        distance = mean - self._mean
+        self._squares += np.sum((values - mean) ** 2)
+        self._squares += distance**2 * self._count * values.size / total
+        self._mean += distance * values.size / total
+        self._count = total
+        if self._share < 1:
+            chosen = round(self._share * values.size)
+            values = values[self._random.integers(0, values.size, chosen)]
+        self._kept.append(values)
 
-    @property
-    def values(self) -> np.ndarray:
-        """The values kept."""
-        return np.concatenate(self._kept)
+    def distribution(self) -> Distribution:
+        """Returns how all the values are distributed."""
+        kept = np.concatenate(self._kept) if self._kept else np.array([])
+        found = Distribution.of(kept)
+        if not self._count:
+            return found
+        deviation = float(np.sqrt(self._squares / self._count))
+        return dataclasses.replace(
+            found, mean=float(self._mean), standard_deviation=deviation
+        )
+
+
+def check_data(x: Any, y: Any = None) -> int:
+    """Returns how many examples arrays hold.
+
+    Args:
+        x: Inputs: an array, or a list or dictionary of arrays.
+        y: Targets likewise; None for none.
+
+    Raises:
+        TypeError: If they are no arrays.
+        ValueError: If they hold no examples, or not as many.
+    """
+    sizes: set[int] = set()
+    given = {"x": x} if y is None else {"x": x, "y": y}
+    for name, data in given.items():
+        for array in keras.tree.flatten(data):
+            if not getattr(array, "shape", ()):
+                raise TypeError(
+                    f"Argument `{name}` must be an array, or a list or dictionary of "
+                    "arrays, with the examples along the first axis; of a data set, "
+                    f"give a batch. Received: {name} of type {type(array).__name__}"
+                )
+            sizes.add(int(array.shape[0]))
+    if len(sizes) != 1 or 0 in sizes:
+        raise ValueError(
+            "Arguments `x` and `y` must hold as many examples, at least one. "
+            f"Received arrays with: {', '.join(map(str, sorted(sizes)))}"
+        )
+    return sizes.pop()
 
 
 def count(data: Any) -> int:
-    """Returns how many examples arrays hold.
-
-    Raises:
-        ValueError: If they hold none, or do not agree.
-    """
-    sizes = {len(array) for array in keras.tree.flatten(data)}
-    if len(sizes) != 1 or sizes == {0}:
-        raise ValueError(
-            "Data must be one array or several with as many examples, at least one. "
-            f"Received arrays with: {sorted(sizes)}"
-        )
-    return sizes.pop()
+    """Returns how many examples arrays hold that have been checked."""
+    return len(keras.tree.flatten(data)[0])
 
 
 def part(data: Any, first: int, last: int) -> Any:
@@ -129,7 +182,8 @@ class Observation:
         training: bool = False,
         derivatives: bool = False,
     ) -> None:
-        self.activations = observed_activations(model)
+        self._activations = observed_activations(model)
+        self._by_label: dict[str, ObservedActivation] = {}
         states = [v for v in model.variables if v.name == "seed_generator_state"]
         self._states = [to_numpy(state.value) for state in states]
 
@@ -143,7 +197,7 @@ class Observation:
                     values[name] = [tensor]
                 return tensor
 
-            with observing(self.activations, observe):
+            with observing(self._activations, observe) as self._by_label:
                 model(x, training=training)
             for name in values if derivatives else ():
                 (tensor,) = values[name]
@@ -159,31 +213,30 @@ class Observation:
         values, self._states = self._forward(x, self._states)
         return values
 
-    def activation(self, name: str) -> ObservedActivation:
-        """Returns the activation that a name, perhaps ending in ` (2)`, is of."""
-        names = (name, name.rpartition(" (")[0])
-        return next(a for a in self.activations if a.name in names)
+    def activation(self, label: str) -> ObservedActivation:
+        """Returns the activation that a name in the results is of."""
+        return self._by_label[label]
+
+    def nodes(self, label: str, values: np.ndarray) -> np.ndarray:
+        """Returns a layer's values as a matrix with a column for each of its nodes.
+
+        A node is a unit of a dense layer or a channel of a convolution, of which every
+        position is a row of its own.
+        """
+        return nodes_last(values, self.activation(label).node_axis)
 
 
-def nodes_last(values: np.ndarray) -> np.ndarray:
-    """Returns a layer's values as a matrix with a column for each of its nodes.
-
-    A node is a unit of a dense layer or a channel of a convolution, of which every
-    position is a row of its own.
-    """
-    channels_first = keras.config.image_data_format() == "channels_first"
-    if channels_first and values.ndim > len(("batch", "step", "unit")):
-        values = np.moveaxis(values, 1, -1)
+def nodes_last(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Returns values as a matrix with a column for each node along an axis."""
+    values = np.moveaxis(values, axis, -1)
     return values.reshape(-1, values.shape[-1])
 
 
-def along_nodes(vector: Any, values: Any) -> Any:
+def along_nodes(vector: Any, values: Any, axis: int) -> Any:
     """Returns a value a node so that it fits a layer's values."""
-    channels_first = keras.config.image_data_format() == "channels_first"
-    rank = len(values.shape)
-    if channels_first and rank > len(("batch", "step", "unit")):
-        return ops.reshape(vector, (-1, *[1] * (rank - 2)))
-    return vector
+    if axis == -1:
+        return vector
+    return ops.reshape(vector, (-1, *[1] * (len(values.shape) - 1 - axis)))
 
 
 def loss_function(model: Any, loss: Any, training: bool) -> Callable[..., Any]:
@@ -200,24 +253,28 @@ def loss_function(model: Any, loss: Any, training: bool) -> Callable[..., Any]:
     """
     if loss is not None:
         given = keras.losses.get(loss)
-        return lambda _, y, outputs: ops.mean(given(y, outputs))
-    if getattr(model, "loss", None) is None:
+        shared = replicas() if isinstance(given, keras.Loss) else 1
+        return lambda _, y, outputs: shared * ops.mean(given(y, outputs))
+    overridden = type(model).compute_loss is not keras.Model.compute_loss
+    if model.loss is None and not overridden:
         raise ValueError(
             "Argument `loss` must be given for a model that is not compiled with one. "
             f"Received: loss=None, model={model.name!r}"
         )
 
     def compiled(x: Any, y: Any, outputs: Any) -> Any:
-        return model.compute_loss(x, y, outputs, training=training)
+        return replicas() * model.compute_loss(x, y, outputs, training=training)
 
     return compiled
 
 
 def prepare_loss(model: Any, loss: Any, x: Any, y: Any) -> None:
     """Lets a compiled model make what it needs to compute its loss."""
-    if loss is None and getattr(model, "loss", None) is not None:
+    compiled = getattr(model, "_compile_loss", None)
+    if loss is None and compiled is not None and not compiled.built:
         first_x, first_y = part((x, y), 0, 1)
-        model.compute_loss(first_x, first_y, model(first_x, training=False))
+        outputs = isolated(model, lambda x: model(x, training=False))(first_x)
+        compiled.build(first_y, outputs)
 
 
 def evaluation(
@@ -239,12 +296,13 @@ def evaluation(
     """
     prepare_loss(model, loss, x, y)
     loss_of = loss_function(model, loss, training=False)
+    is_right = classification(model.loss if loss is None else loss)
 
     def measure(x: Any, y: Any, *others: Any) -> list[Any]:
         outputs = forward(x, *others)
         results = [loss_of(x, y, outputs)]
-        if is_classification(y, outputs):
-            results.append(ops.mean(correct(y, outputs)))
+        if is_right is not None:
+            results.append(ops.mean(ops.cast(is_right(y, outputs), "float32")))
         return results
 
     compiled = isolated(model, measure, often=True)
@@ -258,19 +316,31 @@ def evaluation(
     return evaluate
 
 
-def is_classification(y: Any, outputs: Any) -> bool:
-    """Whether outputs have a value a class, and targets are classes or one-hot."""
-    if not hasattr(outputs, "shape") or not hasattr(y, "shape"):
-        return False
-    _, *classes = outputs.shape
-    _, *targets = y.shape
-    several = len(classes) == 1 and classes[0] > 1
-    return several and targets in ([], [1], classes)
+def classification(loss: Any) -> Callable[[Any, Any], Any] | None:
+    """Returns what says of targets and outputs whether they agree on the class.
 
-
-def correct(y: Any, outputs: Any) -> Any:
-    """Returns for each example whether its class has the largest output, as a float."""
-    one_hot = tuple(y.shape) == tuple(outputs.shape)
-    labels = ops.argmax(y, axis=-1) if one_hot else ops.reshape(y, (-1,))
-    right = ops.equal(ops.argmax(outputs, axis=-1), ops.cast(labels, "int32"))
-    return ops.cast(right, "float32")
+    None for a loss that is no cross-entropy, and for several losses.
+    """
+    try:
+        found: Any = keras.losses.get(loss)
+    except (TypeError, ValueError):
+        return None
+    name = str(getattr(found, "name", getattr(found, "__name__", "")))
+    if name.startswith("sparse_categorical"):
+        return lambda y, outputs: ops.equal(
+            ops.argmax(outputs, axis=-1),
+            ops.cast(ops.reshape(y, ops.shape(outputs)[:-1]), "int32"),
+        )
+    if name.startswith("categorical"):
+        return lambda y, outputs: ops.equal(
+            ops.argmax(outputs, axis=-1), ops.argmax(y, axis=-1)
+        )
+    if name.startswith("binary"):
+        is_object = hasattr(found, "get_config")
+        from_logits = is_object and found.get_config().get("from_logits", False)
+        border = 0.0 if from_logits else _HALF
+        return lambda y, outputs: ops.equal(
+            outputs > border,
+            ops.cast(ops.reshape(y, ops.shape(outputs)), "float32") > _HALF,
+        )
+    return None

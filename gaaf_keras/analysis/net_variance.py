@@ -7,11 +7,13 @@ and the mean of the derivative.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+from gaaf_keras._checks import positive_integer, positive_number
 from gaaf_keras.analysis import measuring
 from gaaf_keras.analysis.differentiation import to_numpy
 from gaaf_keras.analysis.saturation import THRESHOLD
@@ -47,7 +49,7 @@ class NetVariance:
         derivative_in_training: What the backward pass uses at the mean net input:
             more than `derivative` where the activation is accelerated.
         saturated: Share of net inputs whose mean is in the saturation area.
-        saturated_derivative: As `derivative`, over those alone. 0 if there are none.
+        saturated_derivative: As `derivative`, over those alone. NaN if there are none.
         saturated_derivative_under_noise: As `derivative_under_noise`, over those.
         saturated_derivative_in_training: As `derivative_in_training`, over those.
         curve: The derivatives by net input.
@@ -71,9 +73,9 @@ def net_variance(
     """Measures the variance that a model's noise gives to its net inputs.
 
     The model is run several times on the same inputs as in training: with dropout, and
-    any other noise that it has. Without noise all variances are 0. The draws follow
-    from the states of the model's random generators, which stay as they are; so does
-    the model.
+    any other noise that it has. Without noise all variances are 0. The draws are those
+    of running the model again and again from now on; its random generators stay as they
+    are, and so does the model.
 
     Args:
         model: A built Keras model.
@@ -98,10 +100,9 @@ def net_variance(
     Reference:
         The paper, sections 2 and 3. Figure 4 shows the derivative under noise.
     """
-    if draws < 2:  # noqa: PLR2004
-        raise ValueError(
-            f"Argument `draws` must be 2 or greater. Received: draws={draws}"
-        )
+    positive_integer("draws", draws, least=2)
+    positive_number("threshold", threshold)
+    measuring.check_data(x)
     observation = measuring.Observation(model, training=True, derivatives=True)
     sums: dict[str, list[np.ndarray]] = {}
     for _ in range(draws):
@@ -122,7 +123,7 @@ def _net_variance(
 ) -> NetVariance:
     total, of_squares, of_slopes = sums
     mean = total / draws
-    variance = float(np.mean(of_squares - total * mean)) / (draws - 1)
+    variance = max(0.0, float(np.mean(of_squares - total * mean)) / (draws - 1))
     tensor = ops.convert_to_tensor(mean.astype("float32"))
     plain = to_numpy(activation.derivative(tensor)).astype("float64")
     in_training = to_numpy(activation.derivative_in_training(tensor))
@@ -130,11 +131,11 @@ def _net_variance(
     flat = np.abs(plain) < threshold
 
     def where_flat(values: np.ndarray) -> float:
-        return float(values[flat].mean()) if flat.any() else 0.0
+        return float(values[flat].mean()) if flat.any() else math.nan
 
     return NetVariance(
         variance=variance,
-        net_std=max(variance, 0.0) ** 0.5,
+        net_std=variance**0.5,
         derivative=float(plain.mean()),
         derivative_under_noise=float(noisy.mean()),
         derivative_in_training=float(in_training.mean()),

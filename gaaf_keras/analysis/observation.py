@@ -16,6 +16,7 @@ from gaaf_keras.kinds import function_of, is_activation_operation, name_of
 from gaaf_keras.layers import GAAF
 
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
+_MOVING_NODES = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Reshape)
 # They run their parts in loops, where single steps cannot be told apart.
 _CLOSED = (
     keras.layers.RNN,
@@ -43,6 +44,20 @@ class ObservedActivation:
     is_accelerated: bool
 
     @property
+    def node_axis(self) -> int:
+        """The axis of its values along which the nodes lie, if there are several.
+
+        That of the layers before it that have a `data_format`, such as convolutions.
+        """
+        layer = self.holder
+        while not hasattr(layer, "data_format"):
+            below = _producers(layer)
+            if len(below) != 1 or isinstance(layer, _MOVING_NODES):
+                return -1
+            layer = below[0]
+        return 1 if layer.data_format == "channels_first" else -1
+
+    @property
     def name(self) -> str:
         """Name of the layer that holds the activation."""
         return self.holder.name
@@ -57,6 +72,13 @@ class ObservedActivation:
         if not self.is_accelerated:
             return self.derivative(x)
         return _differentiated(self.applied)(x)
+
+
+def _producers(layer: Any) -> list[Any]:
+    """Returns the layers whose outputs a layer takes, as far as that is known."""
+    nodes = getattr(layer, "_inbound_nodes", [])
+    tensors = nodes[0].input_tensors if nodes else []
+    return [tensor._keras_history.operation for tensor in tensors]
 
 
 def _differentiated(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -78,8 +100,14 @@ def observed_activations(model: Any) -> list[ObservedActivation]:
     `Bidirectional`, softmax and its like, and `"linear"`.
 
     Raises:
-        ValueError: If there are none, or the model is not built.
+        TypeError: If `model` is none.
+        ValueError: If it has no such activations, or is not built.
     """
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(
+            "Argument `model` must be a Keras model. "
+            f"Received: {model!r} (of type {type(model).__name__})"
+        )
     if not model.built:
         raise ValueError(
             "Argument `model` must be built: call it once on some inputs. "
@@ -131,7 +159,7 @@ def _is_activation(operation: Any) -> bool:
 
 
 def _parts(layer: Any) -> Iterator[Any]:
-    """Yields all layers and operations inside of a layer, each once."""
+    """Yields a layer and all layers and operations inside of it, each once."""
     seen: set[int] = set()
     pending = [layer]
     while pending:
@@ -139,8 +167,7 @@ def _parts(layer: Any) -> Iterator[Any]:
         if id(part) in seen or isinstance(part, _CLOSED):
             continue
         seen.add(id(part))
-        if part is not layer:
-            yield part
+        yield part
         if isinstance(part, keras.layers.Layer) and not _is_activation(part):
             pending += part._flatten_layers(include_self=False, recursive=False)
             pending += [
@@ -159,21 +186,29 @@ NET_INPUT, OUTPUT = "net input", "output"
 @contextlib.contextmanager
 def observing(
     activations: list[ObservedActivation], observer: Observer
-) -> Iterator[None]:
+) -> Iterator[dict[str, ObservedActivation]]:
     """Shows an observer all net inputs and outputs while a model is called.
+
+    Gives a dictionary of the activations by name, which fills as the model computes.
 
     Args:
         activations: Those of the model that are to be looked at.
         observer: Is called in the order in which the model computes. An activation
-            that is applied several times has the names `name`, `name (2)`, ...
+            that is applied several times, and another of the same name, have the names
+            `name`, `name (2)`, ...
     """
     times: dict[str, int] = {}
+    by_label: dict[str, ObservedActivation] = {}
 
-    def observed(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
+    def observed(
+        activation: ObservedActivation, apply: Callable[..., Any]
+    ) -> Callable[..., Any]:
         @functools.wraps(apply)
         def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+            name = activation.name
             times[name] = times.get(name, 0) + 1
             label = f"{name} ({times[name]})" if times[name] > 1 else name
+            by_label[label] = activation
             x = observer(label, NET_INPUT, x)
             return observer(label, OUTPUT, apply(x, *args, **kwargs))
 
@@ -187,10 +222,8 @@ def observing(
             attribute = "activation" if is_argument else "call"
             changed.append((vars(holder), attribute, vars(holder).get(attribute)))
             # Past Keras's tracking of attributes; nothing of this stays.
-            vars(holder)[attribute] = observed(
-                activation.name, getattr(holder, attribute)
-            )
-        yield
+            vars(holder)[attribute] = observed(activation, getattr(holder, attribute))
+        yield by_label
     finally:
         for attributes, attribute, before in changed:
             if before is None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gaaf_keras._checks import positive_number
 from gaaf_keras.analysis import measuring
 
 THRESHOLD = 0.07  # the derivative of tanh at 2
@@ -15,8 +16,8 @@ class Saturation:
     """The net inputs of a layer.
 
     Attributes:
-        net_inputs: Their distribution.
-        share: Share of them in the saturation area, where |phi'| is below the
+        net_inputs: Their distribution, without those that are not finite.
+        share: Share of these in the saturation area, where |phi'| is below the
             threshold; phi' is the derivative of the base activation, whether it is
             accelerated or not.
         dead_nodes: Nodes that are there with every example. For ReLU: never active.
@@ -64,32 +65,31 @@ def saturation(
     Reference:
         The paper, section 3 and figure 5.
     """
-    if not threshold > 0:
-        raise ValueError(
-            "Argument `threshold` must be greater than 0. "
-            f"Received: threshold={threshold}"
-        )
+    positive_number("threshold", threshold)
     observation = measuring.Observation(model, derivatives=True)
-    total = measuring.count(x)
+    total = measuring.check_data(x)
     samples: dict[str, measuring.Sample] = {}
     counts: dict[str, Any] = {}  # values, saturated ones, and those so in training
     dead: dict[str, Any] = {}
     for batch in measuring.in_batches(x):
         for name, (values, *derivatives) in observation(batch).items():
-            flat, flat_in_training = (np.abs(d) < threshold for d in derivatives)
+            finite = np.isfinite(values)
+            flat, flat_in_training = (
+                (np.abs(d) < threshold) & finite for d in derivatives
+            )
             expected = values.size // len(values) * total
             samples.setdefault(name, measuring.Sample(expected)).add(values)
-            found = np.array([values.size, flat.sum(), flat_in_training.sum()])
+            found = np.array([finite.sum(), flat.sum(), flat_in_training.sum()])
             counts[name] = counts.get(name, 0) + found
-            nodes = measuring.nodes_last(flat).all(axis=0)
+            nodes = observation.nodes(name, flat).all(axis=0)
             dead[name] = dead.get(name, True) & nodes
     return {
         name: Saturation(
-            net_inputs=measuring.Distribution.of(sample.values),
-            share=float(counts[name][1] / counts[name][0]),
+            net_inputs=sample.distribution(),
+            share=float(counts[name][1] / max(counts[name][0], 1)),
             dead_nodes=int(dead[name].sum()),
             nodes=dead[name].size,
-            accelerated_share=float(counts[name][2] / counts[name][0]),
+            accelerated_share=float(counts[name][2] / max(counts[name][0], 1)),
         )
         for name, sample in samples.items()
     }

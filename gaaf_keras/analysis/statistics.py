@@ -49,10 +49,16 @@ class Difference:
 
     @property
     def direction(self) -> Literal["higher", "lower", "not shown"]:
-        """What the interval shows: nothing if it includes 0, or if there is none."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+        """What the interval shows: nothing if it includes 0, or if there is none.
+
+        Nor if it has no width: a few differences that are all the same, of accuracies
+        or epochs, are coarse and not certain.
+        """
+        if self.low is None or self.high is None or self.low == self.high:
             return "not shown"
-        return "higher" if self.low > 0 else "lower"
+        if self.low > 0:
+            return "higher"
+        return "lower" if self.high < 0 else "not shown"
 
 
 def paired_difference(

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-import numpy as np
-
 from gaaf_keras.analysis.differentiation import to_numpy
 from gaaf_keras.analysis.measuring import Distribution
+
+_NOT_KERNELS = ("bias", "beta", "gamma", "scale")
 
 
 def weights(model: Any) -> dict[str, Distribution]:
     """Returns the distribution of the kernels of each layer of a model.
 
-    Kernels are the trainable weights with two dimensions or more: those of dense,
-    convolution, recurrent, embedding and attention layers, without biases and the
-    scales of normalisations. Ask before and after training to see what it changed.
+    Kernels are the trainable weights with two dimensions or more that are no biases and
+    no scales: those of dense, convolution, recurrent, embedding and attention layers.
+    Ask before and after training to see what it changed.
 
     Args:
         model: A built Keras model.
@@ -36,5 +36,5 @@ def weights(model: Any) -> dict[str, Distribution]:
     return {
         variable.path: Distribution.of(to_numpy(variable.value))
         for variable in model.trainable_variables
-        if np.ndim(variable) > 1
+        if len(variable.shape) > 1 and not variable.name.startswith(_NOT_KERNELS)
     }

@@ -12,11 +12,10 @@ import numpy as np
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.co_adaptation import correlations_of
 from gaaf_keras.analysis.differentiation import to_numpy
+from gaaf_keras.analysis.gradient_flow import Measurements
 from gaaf_keras.analysis.measuring import Observation
 from gaaf_keras.analysis.observation import OUTPUT
 from gaaf_keras.experiments import files, folders
-
-Measurements = list[tuple[int, dict[str, LayerGradient]]]
 
 _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
 _COLUMNS = ("step", "layer", *_QUANTITIES)
@@ -124,7 +123,8 @@ class Histograms(keras.callbacks.Callback):
             for name, (values,) in self._net_inputs(self._images).items():
                 tf.summary.histogram(f"net_input/{name}", values)
             for name, (values,) in self._outputs(self._images).items():
-                tf.summary.histogram(f"correlation/{name}", correlations_of(values))
+                nodes = self._outputs.nodes(name, values)
+                tf.summary.histogram(f"correlation/{name}", correlations_of(nodes))
             for variable in self.model.trainable_variables:
                 values = to_numpy(variable.value)
                 tf.summary.histogram(f"weight/{variable.path}", values)

@@ -81,8 +81,8 @@ def test_every_analysis_on_models_of_all_kinds(make):
         assert list(result) == list(flow)
     assert len(analysis.weights(model)) >= 2
     assert analysis.weight_noise(model, X, Y, loss="mse", draws=1).losses[1] > 0
-    assert analysis.input_noise(model, X, Y, loss="mse").accuracies
-    assert analysis.hessian_eigenvalue(model, X, Y, loss="mse", iterations=3) != 0
+    assert analysis.input_noise(model, X, Y, loss="mse").losses[1] > 0
+    assert analysis.hessian_eigenvalue(model, X, Y, loss="mse").eigenvalue != 0
     for value, variable in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
 
@@ -185,6 +185,16 @@ def test_curve_of_the_live_object():
         (lambda m: analysis.saturation(m, X, threshold=0), "`threshold`"),
         (lambda m: analysis.saturation(m, X[:0]), "at least one"),
         (lambda m: analysis.gradient_flow(m, X, Y[:3], loss="mse"), "3, 12"),
+        (lambda m: analysis.gradient_flow(m, X, Y, loss="mse", batch_size=0), "batch"),
+        (lambda m: analysis.weight_noise(m, X, Y, loss="mse", draws=0), "`draws`"),
+        (lambda m: analysis.weight_noise(m, X, Y, loss="mse", sizes=0.1), "`sizes`"),
+        (lambda m: analysis.ablation(m, X, Y, loss="mse", repeats=0), "`repeats`"),
+        (
+            lambda m: analysis.hessian_eigenvalue(m, X, Y, loss="mse", iterations=0),
+            "`iterations`",
+        ),
+        (lambda m: analysis.net_variance(m, X, threshold=-1), "`threshold`"),
+        (lambda m: analysis.net_variance(m, X[:0]), "at least one"),
         (lambda m: analysis.net_variance(m, X, draws=1), "`draws`"),
         (lambda m: analysis.ablation(m, X, Y, loss="mse", shares=[1.5]), "`shares`"),
         (lambda m: analysis.weight_noise(m, X, Y, loss="mse", sizes=[-1]), "`sizes`"),
@@ -200,3 +210,182 @@ def test_errors_name_the_argument(call, message):
     model(X)
     with pytest.raises(ValueError, match=message):
         call(model)
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0], "text", 3.0, iter([X])])
+def test_what_is_no_array_is_refused(x):
+    model = OwnModel()
+    model(X)
+    with pytest.raises(TypeError, match="Argument `x` must be an array"):
+        analysis.saturation(model, x)
+    with pytest.raises(TypeError, match="Argument `model` must be a Keras model"):
+        analysis.saturation(x, X)
+
+
+class Sampling(layers.Layer):
+    """Random at inference too, as in a variational autoencoder; counts its calls."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator(5)
+        self.calls = self.add_weight(shape=(), trainable=False, name="calls")
+
+    def call(self, x):
+        self.calls.assign_add(1.0)
+        return x + keras.random.normal(ops.shape(x), seed=self.seed_generator)
+
+
+def sampling(several_losses):
+    inputs = keras.Input((4,))
+    x = layers.Dense(4, activation="tanh", name="hidden")(inputs)
+    x = Sampling()(x)
+    outputs = {"a": layers.Dense(2, name="a")(x), "b": layers.Dense(1, name="b")(x)}
+    model = keras.Model(inputs, outputs if several_losses else outputs["a"])
+    model.compile("sgd", {"a": "mse", "b": "mae"} if several_losses else "mse")
+    return model
+
+
+@pytest.mark.parametrize("several_losses", [True, False])
+def test_nothing_at_all_is_changed(several_losses):
+    model = sampling(several_losses)
+    y = {"a": Y, "b": Y[:, :1]} if several_losses else Y
+    model.evaluate(X, y, verbose=0)
+
+    def state():
+        variables = [*model.variables, *model.metrics_variables]
+        return [np.array(ops.convert_to_numpy(v)) for v in variables]
+
+    before = state()
+    analysis.gradient_flow(model, X, y)
+    analysis.weight_noise(model, X, y)
+    analysis.input_noise(model, X, y)
+    analysis.ablation(model, X, y)
+    analysis.hessian_eigenvalue(model, X, y)
+    analysis.net_variance(model, X)
+    for value, expected in zip(state(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("several_losses", [True, False])
+def test_training_is_the_same_with_the_callback(several_losses):
+    y = {"a": Y, "b": Y[:, :1]} if several_losses else Y
+    histories = []
+    for callbacks in ([], [analysis.GradientFlow(X, y, every=1)]):
+        keras.utils.set_random_seed(1)
+        model = sampling(several_losses)
+        fit = model.fit(X, y, epochs=3, batch_size=6, verbose=0, callbacks=callbacks)
+        histories.append(fit.history)
+    assert histories[0] == histories[1]
+
+
+def test_net_inputs_of_wide_layers_are_of_all_nodes():
+    model = keras.Sequential(
+        [keras.Input((2,)), layers.Dense(800, activation="tanh", name="wide")]
+    )
+    bias = np.arange(800) % 4
+    model.layers[0].set_weights([np.zeros((2, 800)), bias])
+    found = analysis.saturation(model, np.zeros((1000, 2), "float32"))["wide"]
+    assert found.net_inputs.mean == pytest.approx(1.5, abs=1e-6)
+    assert found.net_inputs.standard_deviation == pytest.approx(bias.std(), abs=1e-6)
+    edges, density = np.array(found.net_inputs.edges), found.net_inputs.density
+    for value in range(4):
+        near = np.abs((edges[:-1] + edges[1:]) / 2 - value) < 0.2
+        share = np.sum(np.array(density)[near]) * (edges[1] - edges[0])
+        assert share == pytest.approx(0.25, abs=0.01)
+
+
+def test_layers_of_one_name_in_different_models():
+    parts = [
+        keras.Sequential(
+            [keras.Input((4,)), layers.Dense(4, activation=activation, name="h")]
+        )
+        for activation in ("tanh", "relu")
+    ]
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, parts[1](parts[0](inputs)))
+    found = analysis.saturation(model, X)
+    inner = ops.convert_to_numpy(parts[0](X)) @ ops.convert_to_numpy(
+        parts[1].layers[0].kernel
+    )
+    assert found["h (2)"].share == pytest.approx(np.mean(inner <= 0))
+
+
+def test_a_models_own_activation_is_found():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__(name="own")
+            self.dense = layers.Dense(3)
+            self.activation = keras.activations.tanh
+
+        def call(self, x):
+            return self.activation(self.dense(x))
+
+    model = Own()
+    model(X)
+    assert list(analysis.saturation(model, X)) == ["own"]
+
+
+def test_an_own_loss_is_used():
+    class Own(keras.Model):
+        def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+            return ops.mean(ops.abs(y_pred - y))
+
+    inputs = keras.Input((4,))
+    model = Own(inputs, layers.Dense(2, activation="tanh", name="d")(inputs))
+    own = analysis.gradient_flow(model, X, Y)["d"]
+    assert own == analysis.gradient_flow(model, X, Y, loss="mae")["d"]
+
+
+def test_channels_first():
+    inputs = keras.Input((3, 8))
+    x = layers.Permute((2, 1))(inputs)
+    x = layers.Reshape((2, 4, 3))(x)
+    outputs = layers.BatchNormalization(axis=1)(x)
+    model = keras.Model(inputs, layers.Activation("tanh", name="t")(outputs))
+    assert analysis.saturation(model, np.ones((2, 3, 8), "float32"))["t"].nodes == 3
+    convolution = layers.Conv1D(5, 1, data_format="channels_first", name="c")
+    if keras.backend.backend() == "tensorflow":
+        return  # its CPU kernels cannot
+    model = keras.Sequential(
+        [keras.Input((3, 8)), convolution, layers.Activation("tanh", name="t")]
+    )
+    assert analysis.saturation(model, np.ones((2, 3, 8), "float32"))["t"].nodes == 5
+
+
+def test_which_losses_classify():
+    x = np.array([[2.0], [-3.0], [0.2]], "float32")
+    labels = np.array([1, 0, 0])
+    binary = keras.Sequential([keras.Input((1,)), layers.Activation("sigmoid")])
+    found = analysis.input_noise(
+        binary, x, labels[:, None], loss="binary_crossentropy", sizes=[]
+    )
+    assert found.accuracies == [pytest.approx(2 / 3)]
+    plain = keras.Sequential([keras.Input((3,)), layers.Activation("tanh")])
+    x = np.eye(3, dtype="float32")
+    found = analysis.input_noise(plain, x, x, loss="mse", sizes=[])
+    assert found.accuracies == []
+    found = analysis.input_noise(
+        plain, x, x[::-1], loss="categorical_crossentropy", sizes=[]
+    )
+    assert found.accuracies == [pytest.approx(1 / 3)]
+
+
+def test_noise_is_not_added_to_whole_numbers():
+    inputs = keras.Input((4,), dtype="int32")
+    x = layers.Flatten()(layers.Embedding(9, 2)(inputs))
+    model = keras.Model(inputs, layers.Dense(1, activation="tanh")(x))
+    tokens = np.ones((3, 4), "int32")
+    with pytest.raises(ValueError, match=r"floating-point dtype.*int32"):
+        analysis.input_noise(model, tokens, np.zeros((3, 1)), loss="mse")
+
+
+def test_distribution_of_values_that_hardly_differ():
+    values = np.array([1.0, 1 - 2.2e-16] * 500)
+    assert analysis.Distribution.of(values).mean == pytest.approx(1)
+    assert np.isnan(analysis.Distribution.of(np.array([])).mean)
+
+
+def test_biases_of_attention_are_no_kernels():
+    inputs = keras.Input((3, 4))
+    outputs = layers.MultiHeadAttention(2, 2)(inputs, inputs)
+    assert len(analysis.weights(keras.Model(inputs, outputs))) == 4

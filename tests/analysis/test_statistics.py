@@ -38,6 +38,8 @@ def test_direction():
     assert paired_difference([2.0, 0.5], [1.0, 1.0]).direction == "not shown"
     assert paired_difference([2.0], [1.0]).direction == "not shown"
     assert paired_difference([1.0, 1.0], [1.0, 1.0]).direction == "not shown"
+    assert paired_difference([1.0, 2.0], [0.0, 1.0]).direction == "not shown"
+    assert paired_difference([np.nan, 1.0], [0.0, 1.0]).direction == "not shown"
 
 
 def test_pairs_and_not_groups():

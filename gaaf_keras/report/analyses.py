@@ -1,6 +1,7 @@
 """The analyses of a trained network, made once and kept in its folder."""
 
 import dataclasses
+import hashlib
 import json
 from typing import Any
 
@@ -37,25 +38,33 @@ def analysis_of(training: Training, data_dir: str | None = None) -> dict[str, An
         UsageError: If the data set or the model is not there.
     """
     path = training.folder / folders.ANALYSIS
+    model_path = training.folder / folders.MODEL
+    try:
+        digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise _unreadable(training, error) from error
+    origin = {"version": _VERSION, "model": digest}
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("version") == _VERSION:
+        if found.get("origin") == origin:
             return found
     config = training.config
     data = datasets.load(
         config.dataset, data_dir or config.data_dir, False, config.train_examples
     )
     try:
-        model = keras.saving.load_model(training.folder / folders.MODEL)
+        model = keras.saving.load_model(model_path)
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"The model in '{training.folder}' cannot be read ({error})."
-        ) from error
-    found = {"version": _VERSION, **_analyse(model, config, data)}
+        raise _unreadable(training, error) from error
+    found = {"origin": origin, **_analyse(model, config, data)}
     keras.backend.clear_session()
     files.write_json(path, found)
     # As read from the file, so that a report is the same at first and later.
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _unreadable(training: Training, error: Exception) -> UsageError:
+    return UsageError(f"The model in '{training.folder}' cannot be read ({error}).")
 
 
 def _analyse(
@@ -82,6 +91,7 @@ def _analyse(
     few = _first(data.train, min(examples, _HESSIAN_EXAMPLES))
     noisy = any(v.name == "seed_generator_state" for v in model.variables)
     saturation = analysis.saturation(model, x)
+    training_loss = analysis.weight_noise(model, *few, loss=loss, sizes=[])
     found |= {
         "examples": len(x),
         "hessian_examples": len(few[0]),
@@ -97,7 +107,8 @@ def _analyse(
         ),
         "weight_noise": analysis.weight_noise(model, x, y, loss=loss),
         "input_noise": analysis.input_noise(model, x, y, loss=loss),
-        "hessian_eigenvalue": analysis.hessian_eigenvalue(model, *few, loss=loss),
+        "hessian": analysis.hessian_eigenvalue(model, *few, loss=loss),
+        "hessian_loss": training_loss.losses[0],
         "functions": {
             _description(activation): analysis.curve(activation.applied)
             for activation in activations

@@ -83,10 +83,12 @@ def _published(row: paper.PaperRow) -> list[str]:
     ]
 
 
-_COMPARED: tuple[tuple[str, str, float, int, str], ...] = (
-    ("test_accuracy", "test accuracy, % points", 100, 2, "higher"),
-    ("best_epoch", "best epoch", 1, 1, "lower"),
-    ("seconds", "seconds", 1, 1, "lower"),
+# A field of `result.json`, its title, factor and decimals, and what it is called if it
+# is higher or lower.
+_COMPARED = (
+    ("test_accuracy", "test accuracy, % points", 100, 2, ("better", "worse")),
+    ("best_epoch", "best epoch", 1, 1, ("later", "earlier")),
+    ("seconds", "seconds", 1, 1, ("longer", "shorter")),
 )
 
 
@@ -105,12 +107,36 @@ def comparisons(study: Study) -> list[tuple[Variant, Variant]]:
             pair = variant, study.dropout
             if variant.config.accelerates and pair not in pairs:
                 pairs.append(pair)
-    return [(variant, other) for variant, other in pairs if other is not None]
+    return [
+        (variant, other)
+        for variant, other in pairs
+        if other is not None and set(variant.trainings) & set(other.trainings)
+    ]
 
 
-def paired(variant: Variant, other: Variant, field: str, factor: float) -> Difference:
-    """Returns by how much two variants differ, over the seeds that both have."""
-    seeds = [seed for seed in variant.trainings if seed in other.trainings]
+def seeds_of(variant: Variant, other: Variant, field: str) -> list[int]:
+    """Returns the seeds that both have, for a difference in a field.
+
+    When a training came to its best or to its end says nothing if it diverged.
+    """
+    return [
+        seed
+        for seed in variant.trainings
+        if seed in other.trainings
+        and (
+            field == "test_accuracy"
+            or not (variant.trainings[seed].diverged or other.trainings[seed].diverged)
+        )
+    ]
+
+
+def paired(
+    variant: Variant, other: Variant, field: str, factor: float
+) -> Difference | None:
+    """Returns by how much two variants differ; None without a pair of seeds."""
+    seeds = seeds_of(variant, other, field)
+    if not seeds:
+        return None
     return paired_difference(
         [factor * value for value in variant.values(field, seeds)],
         [factor * value for value in other.values(field, seeds)],
@@ -121,26 +147,28 @@ def differences(study: Study) -> Table | None:
     """Returns the differences between variants with their confidence intervals."""
     rows = []
     for variant, other in comparisons(study):
-        if not set(variant.trainings) & set(other.trainings):
-            continue
-        row = [f"{variant.name} − {other.name}"]
-        for field, _, factor, decimals, better in _COMPARED:
+        row = [f"{_name(variant)} − {_name(other)}"]
+        row.append(str(len(seeds_of(variant, other, "test_accuracy"))))
+        for field, _, factor, decimals, words in _COMPARED:
             difference = paired(variant, other, field, factor)
-            row += [interval(difference, decimals), verdict(difference, better)]
-            count = difference.n
-        rows.append([row[0], str(count), *row[1:]])
+            if difference is None:
+                row += ["–", "–"]
+            else:
+                row += [interval(difference, decimals), verdict(difference, words)]
+        rows.append(row)
     if not rows:
         return None
     columns = ["difference", "pairs"]
     for _, title, *_ in _COMPARED:
-        columns += [title, "shows"]
+        columns += [title, "shown"]
     return Table(
         columns,
         rows,
         "Mean difference over pairs of trainings with the same seed, and its 95 % "
-        "confidence interval (Student's t, n − 1). Nothing is called better or worse "
-        "whose interval includes 0. The intervals are for one comparison each; of "
-        "twenty, one misses on average.",
+        "confidence interval (Student’s t, n − 1). Nothing is shown if the interval "
+        "includes 0 or has no width. The intervals are for one comparison each; of "
+        "twenty, one misses on average. Epochs and seconds are without trainings that "
+        "diverged; seconds depend on what else the machine did.",
     )
 
 
@@ -153,13 +181,11 @@ def interval(difference: Difference, decimals: int) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def verdict(difference: Difference, better: str) -> str:
-    """Returns what a difference shows, where `better` is "higher" or "lower"."""
-    if difference.low is None:
-        return "one pair: nothing"
+def verdict(difference: Difference, words: tuple[str, str]) -> str:
+    """Returns what a difference shows, in the words for higher and for lower."""
     if difference.direction == "not shown":
-        return "no difference"
-    return "better" if difference.direction == better else "worse"
+        return "one pair: nothing" if difference.low is None else "nothing"
+    return words[difference.direction == "lower"]
 
 
 def reached(study: Study) -> Table | None:
@@ -171,19 +197,24 @@ def reached(study: Study) -> Table | None:
     for variant in study.chosen:
         row = [variant.name]
         for target in targets:
+            if target is variant:
+                row += ["–", "–", "–"]
+                continue
             seeds = [seed for seed in variant.trainings if seed in target.trainings]
-            found = [
-                when_reached(
+            moments = {
+                seed: when_reached(
                     variant.trainings[seed],
                     target.trainings[seed].result["validation_accuracy"],
                 )
                 for seed in seeds
-            ]
-            there = [moment for moment in found if moment is not None]
+            }
+            there = {seed: moment for seed, moment in moments.items() if moment}
             row.append(f"{len(there)} of {len(seeds)}")
-            for index, decimals in ((0, 1), (1, 1)):
-                values = [moment[index] for moment in there]
-                row.append(spread(values, decimals) if values else "never")
+            for index, field in ((0, "epoch"), (1, "seconds")):
+                own = [moment[index] for moment in there.values()]
+                theirs = [_at_best(target.trainings[seed], field) for seed in there]
+                times = f"{spread(own, 1)} of {spread(theirs, 1)}"
+                row.append(times if there else "–")
         rows.append(row)
     columns = ["variant"]
     for target in targets:
@@ -193,9 +224,16 @@ def reached(study: Study) -> Table | None:
         columns,
         rows,
         "For each seed, the first epoch with a validation accuracy as high as the best "
-        "of the other variant’s training with that seed. Epochs and seconds are of the "
-        "trainings that got there; those that did not would have needed more.",
+        "of the other variant’s training with that seed; behind “of”, when that "
+        "training had it, over the same seeds. The trainings not counted did not get "
+        "there before they ended. Even a variant that is no worse gets there in about "
+        "half of its trainings only, since a best is a maximum.",
     )
+
+
+def _at_best(training: Training, field: str) -> float:
+    best = int(training.result["best_epoch"])
+    return training.history[best - 1][field] if best else 0.0
 
 
 def when_reached(training: Training, accuracy: float) -> tuple[float, float] | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gaaf_keras import GAAF, analysis
+from gaaf_keras.analysis.gradient_flow import mean_of
 from gaaf_keras.report import paper
 from gaaf_keras.report.reading import Study, Variant
 from gaaf_keras.report.tables import Table, spread
@@ -26,10 +27,19 @@ def gradients(study: Study) -> Table | None:
     ]
     if not variants:
         return None
+    last = min(
+        training.gradient_flow[-1][0]
+        for variant in variants
+        for training in variant.trainings.values()
+    )
+    missing = [v.name for v in study.chosen if v not in variants]
     of_paper = any(v.config.dataset == "mnist" for v in variants)
     rows = []
     for variant in variants:
-        flows = [training.mean_gradients for training in variant.trainings.values()]
+        flows = [
+            mean_of([row for row in training.gradient_flow if row[0] <= last])
+            for training in variant.trainings.values()
+        ]
         for layer in flows[0]:
             values = [flow[layer] for flow in flows]
             row = [
@@ -58,10 +68,12 @@ def gradients(study: Study) -> Table | None:
     return Table(
         columns,
         rows,
-        "Means over all measurements of a training, of absolute values over examples "
-        "and nodes; then mean (standard deviation) over seeds. L is the loss of a "
-        "batch, z the net input of a node, a its output before dropout. |a ∂L/∂a| does "
-        "not depend on the scale of the outputs, which dropout changes.",
+        f"Means over the measurements up to step {last}, to which all trainings came, "
+        "of absolute values over examples and nodes; then mean (standard deviation) "
+        "over seeds. L is the loss of a batch, z the net input of a node, a its output "
+        "before dropout. |a ∂L/∂a| does not depend on the scale of the outputs, which "
+        "dropout changes."
+        + (f" Not measured in all trainings: {', '.join(missing)}." if missing else ""),
     )
 
 
@@ -206,12 +218,16 @@ def flatness(study: Study, analyses: Analyses) -> Table | None:
     """Returns the largest Hessian eigenvalues and what noise does to the accuracy."""
     noises = (("weight_noise", "weights"), ("input_noise", "images"))
     rows: list[list[str]] = []
-    columns = ["variant", "largest Hessian eigenvalue"]
+    columns = ["variant", "largest Hessian eigenvalue", "training loss"]
     for variant in study.chosen:
         found = [a for a in analyses.get(variant.name, {}).values() if a["layers"]]
         if not found:
             continue
-        row = [variant.name, spread([a["hessian_eigenvalue"] for a in found], None)]
+        row = [
+            variant.name,
+            spread([a["hessian"]["eigenvalue"] for a in found], None),
+            spread([a["hessian_loss"] for a in found], None),
+        ]
         for kind, of in noises:
             for index in _SHOWN_SIZES:
                 losses = [
@@ -228,7 +244,8 @@ def flatness(study: Study, analyses: Analyses) -> Table | None:
     return Table(
         columns,
         rows,
-        "Of the cross-entropy on training examples, by power iteration; then what is "
+        "Of the cross-entropy on training examples, by power iteration, and that "
+        "cross-entropy itself; then what is "
         "gained or lost in test accuracy when every weight tensor is moved at random "
         "by that part of its length, and when noise of that deviation, relative to all "
         "pixels, is added to the images. Mean (standard deviation) over seeds.",

@@ -15,11 +15,12 @@ from gaaf_keras.analysis.figures import (
     draw_distributions,
     styles,
 )
-from gaaf_keras.experiments.checkpoints import is_finite
+from gaaf_keras.experiments.checkpoints import Row, is_finite
 from gaaf_keras.report.inside import Analyses, matched_derivatives
 from gaaf_keras.report.reading import Study, Variant, slug
 
 Pictures = dict[str, Figure]  # by the name of their file
+_ROUNDING = 1e-6  # of an accuracy in float32
 _POINTS = 60  # of a line over training steps
 
 
@@ -27,11 +28,24 @@ def learning_curves(study: Study) -> Pictures:
     """Returns accuracy and loss over epochs and over time."""
     style_of = _styles(study)
 
-    def lines(field: str, factor: float, offset: float = 0.0) -> list[Line]:
+    errors = [
+        1 - row["val_accuracy"]
+        for variant in study.chosen
+        for training in variant.trainings.values()
+        for row in training.history
+        if is_finite(row)
+    ]
+    # An error of 0 has no place on a logarithmic axis.
+    least = min((error for error in errors if error > _ROUNDING), default=1.0) / 2
+
+    def percent_wrong(row: Row) -> float:
+        return 100 * max(1 - row["val_accuracy"], least)
+
+    def lines(value: Callable[[Row], float]) -> list[Line]:
         found = []
         for variant in study.chosen:
             histories = [
-                [offset + factor * row[field] for row in t.history if is_finite(row)]
+                [value(row) for row in t.history if is_finite(row)]
                 for t in variant.trainings.values()
             ]
             found += _with_band(variant.name, histories, style_of[variant.name])
@@ -39,8 +53,8 @@ def learning_curves(study: Study) -> Pictures:
 
     over_time = [
         Line(
-            [row["seconds"] for row in training.history],
-            [100 - 100 * row["val_accuracy"] for row in training.history],
+            [row["seconds"] for row in training.history if is_finite(row)],
+            [percent_wrong(row) for row in training.history if is_finite(row)],
             variant.name * (index == 0),
             style_of[variant.name],
             faint=index > 0,
@@ -51,17 +65,21 @@ def learning_curves(study: Study) -> Pictures:
     error = "validation error, %"
     return {
         "validation_error": draw(
-            lines("val_accuracy", -100, 100),
+            lines(percent_wrong),
             "Validation error",
             "epoch",
             error,
             log_y=True,
         ),
         "training_loss": draw(
-            lines("loss", 1), "Training loss", "epoch", "loss", log_y=True
+            lines(lambda row: row["loss"]), "Training loss", "epoch", "loss", log_y=True
         ),
         "validation_loss": draw(
-            lines("val_loss", 1), "Validation loss", "epoch", "loss", log_y=True
+            lines(lambda row: row["val_loss"]),
+            "Validation loss",
+            "epoch",
+            "loss",
+            log_y=True,
         ),
         "validation_error_by_time": draw(
             over_time, "Validation error over time", "seconds", error, log_y=True
@@ -139,7 +157,11 @@ def gradient_flow(study: Study) -> Pictures:
                 for layer, values in layers.items():
                     at = found.setdefault(layer, {}).setdefault(step, [])
                     at.append(values.net_input_gradient)
-        for layer, steps in found.items():
+        for layer, measured in found.items():
+            everyone = len(variant.trainings)
+            steps = {s: v for s, v in measured.items() if len(v) == everyone}
+            if not steps:
+                continue
             x, y = _thinned(list(steps), [float(np.mean(v)) for v in steps.values()])
             line = Line(x, y, variant.name, style_of[variant.name])
             by_layer.setdefault(layer, []).append(line)

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gaaf_keras.analysis import LayerGradient
+from gaaf_keras.analysis.gradient_flow import Measurements
 from gaaf_keras.experiments import TrainingConfig, UsageError, folders, watching
 from gaaf_keras.experiments.checkpoints import Row
+from gaaf_keras.experiments.config import ACCELERATION, PLACES
 from gaaf_keras.experiments.plans import folder_name
 
 
@@ -30,21 +31,12 @@ class Training:
     resolved: dict[str, Any]
     result: dict[str, Any]
     history: list[Row]
-    gradient_flow: watching.Measurements
+    gradient_flow: Measurements
 
     @property
     def diverged(self) -> bool:
         """Whether its loss became infinite or not a number."""
         return self.result["diverged_at"] is not None
-
-    @property
-    def mean_gradients(self) -> dict[str, LayerGradient]:
-        """Mean of the gradients measured, by layer."""
-        names = self.gradient_flow[0][1] if self.gradient_flow else {}
-        return {
-            name: LayerGradient.mean([row[name] for _, row in self.gradient_flow])
-            for name in names
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,15 +103,15 @@ class Study:
         return self._chosen_with(accelerates=False, dropout=True, batch_norm=False)
 
     def counterpart(self, variant: Variant) -> Variant | None:
-        """Returns the plain variant with the same network as an accelerated one."""
-        config = variant.config
-        if not config.accelerates:
+        """Returns the plain variant with the same network as an accelerated one.
+
+        They differ in the acceleration and, perhaps, in the learning rate.
+        """
+        if not variant.config.accelerates:
             return None
-        return self._chosen_with(
-            accelerates=False,
-            dropout=config.dropout > 0,
-            batch_norm=config.batch_norm,
-        )
+        own = _comparable(variant.config)
+        plain = (each for each in self.chosen if not each.config.accelerates)
+        return next((each for each in plain if _comparable(each.config) == own), None)
 
     def _chosen_with(
         self, *, accelerates: bool, dropout: bool, batch_norm: bool
@@ -130,6 +122,14 @@ class Study:
             if wanted == (config.accelerates, config.dropout > 0, config.batch_norm):
                 return variant
         return None
+
+
+def _comparable(config: TrainingConfig) -> dict[str, Any]:
+    """Returns the settings in which an accelerated network equals its plain one."""
+    free = {*ACCELERATION, *PLACES, "accelerate", "learning_rate", "seed"}
+    settings = dataclasses.asdict(config)
+    settings["activation"] = config.activation.removeprefix("gaaf_")
+    return {name: value for name, value in settings.items() if name not in free}
 
 
 def read(folder: Path) -> Study:
@@ -160,7 +160,13 @@ def read(folder: Path) -> Study:
     for path in finished:
         training = _training(path)
         name = _variant_name(path.relative_to(folder), training, list(known))
-        by_variant.setdefault(name, {})[training.config.seed] = training
+        trainings = by_variant.setdefault(name, {})
+        if training.config.seed in trainings:
+            raise UsageError(
+                f"'{folder}' holds several trainings of {name} with seed "
+                f"{training.config.seed}. Give the folder of one suite or training."
+            )
+        trainings[training.config.seed] = training
     variants = [
         Variant(
             name,
@@ -171,6 +177,13 @@ def read(folder: Path) -> Study:
         for name, trainings in by_variant.items()
         if trainings
     ]
+    data = {(v.config.dataset, v.config.train_examples) for v in variants}
+    if len(data) > 1:
+        raise UsageError(
+            f"'{folder}' holds trainings on different data ("
+            + ", ".join(sorted({dataset for dataset, _ in data}))
+            + "), which cannot be compared. Give the folder of one suite or training."
+        )
     first = next(iter(variants[0].trainings.values()))
     return Study(
         folder,

@@ -17,10 +17,16 @@ class Table:
 
 
 def spread(values: Sequence[float], decimals: int | None) -> str:
-    """Returns mean (standard deviation); without decimals, the mean's three digits."""
+    """Returns mean (standard deviation); without decimals, the mean's three digits.
+
+    Of the values that are numbers; a dash if there are none.
+    """
+    values = [value for value in values if not math.isnan(value)]
+    if not values:
+        return "–"
     found = Spread.of(values)
     if not math.isfinite(found.mean):
-        return "not finite"
+        return "infinite"
     power = ""
     scale = 1.0
     if decimals is None:

@@ -10,6 +10,7 @@ import jinja2
 from rich.console import Console
 from rich.progress import track
 
+from gaaf_keras.analysis import Difference
 from gaaf_keras.analysis.figures import save
 from gaaf_keras.experiments import files, folders
 from gaaf_keras.report import comparing, inside, pictures
@@ -52,6 +53,8 @@ def write(
 
     The networks are analysed first, unless that has been done: `analysis.json` in a
     training's folder has what was found.
+
+    Keras's random seed is set, and its session cleared.
 
     Args:
         folder: What `train.py` has written. It gets `report.html`, one page that needs
@@ -117,31 +120,36 @@ def _summary(study: Study) -> list[str]:
     """Returns what the page shows, in sentences that claim no more than it does."""
     sentences = []
     for variant, other in comparing.comparisons(study):
-        if not set(variant.trainings) & set(other.trainings):
-            continue
-        accuracy = comparing.paired(variant, other, "test_accuracy", 100)
-        epochs = comparing.paired(variant, other, "best_epoch", 1)
-        pair = f"{variant.name} against {other.name}, {accuracy.n} pairs of seeds"
-        if accuracy.low is None:
-            sentences.append(f"{pair}: one pair shows nothing; train more seeds.")
-            continue
-        words = {
-            "higher": "higher test accuracy",
-            "lower": "lower test accuracy",
-            "not shown": "no difference in test accuracy",
-        }
-        sentence = (
-            f"{pair}: {words[accuracy.direction]} shown "
-            f"({comparing.interval(accuracy, 2)} % points)"
+        seeds = comparing.seeds_of(variant, other, "test_accuracy")
+        diverged = [
+            f"{sum(v.trainings[seed].diverged for seed in seeds)} of {v.name} diverged"
+            for v in (variant, other)
+            if any(v.trainings[seed].diverged for seed in seeds)
+        ]
+        parts = []
+        for field, title, factor, decimals in (
+            ("test_accuracy", "test accuracy", 100, 2),
+            ("best_epoch", "best epoch", 1, 1),
+        ):
+            difference = comparing.paired(variant, other, field, factor)
+            if difference is not None:
+                unit = " % points" if factor > 1 else ""
+                text = comparing.interval(difference, decimals)
+                parts.append(f"{_shown(title, difference)} ({text}{unit})")
+        pairs = f"{len(seeds)} pair{'s' * (len(seeds) != 1)} of seeds"
+        sentences.append(
+            f"{variant.name} against {other.name}, {', '.join([pairs, *diverged])}: "
+            f"{'; '.join(parts)}."
         )
-        words = {
-            "higher": "later best epoch",
-            "lower": "earlier best epoch",
-            "not shown": "no difference in the best epoch",
-        }
-        sentence += f", {words[epochs.direction]} ({comparing.interval(epochs, 1)})."
-        sentences.append(sentence)
     return sentences
+
+
+def _shown(title: str, difference: Difference) -> str:
+    if difference.low is None:
+        return f"{title}: one pair shows nothing"
+    if difference.direction == "not shown":
+        return f"{title}: no difference shown"
+    return f"{title} {difference.direction}"
 
 
 def _sections(
@@ -178,8 +186,9 @@ def _sections(
             "Learning curves",
             [
                 "Thin lines are single trainings, thick ones their means as far as all "
-                "of them go, with a band of one standard deviation; over time, one "
-                "training is drawn strongly."
+                "of them go, with a band of one standard deviation, cut off where no "
+                "training is; over time, one training is drawn strongly. An error of 0 "
+                "is drawn at half of the smallest other one."
             ],
             pictures=saved(pictures.learning_curves(study)),
         ),
@@ -248,9 +257,11 @@ def _sections(
             "Flatness and robustness",
             [
                 "The paper holds that gradient in the saturation area leads to flat "
-                "regions of the loss. Smaller eigenvalues are flatter; the pictures "
-                "show what accuracy is left, on the test images analysed, when weights "
-                "or images are disturbed."
+                "regions of the loss. A smaller eigenvalue is a smaller curvature; but "
+                "that of a cross-entropy shrinks with the loss itself and depends on "
+                "the scale of the weights, so that it does not tell flatness from a "
+                "training that went further. The pictures show what accuracy is left, "
+                "on the test images analysed, when weights or images are disturbed."
             ],
             some(inside.flatness(study, analyses)),
             saved(pictures.flatness(study, analyses)),

@@ -258,6 +258,12 @@ _RUNS = flags.DEFINE_integer(
     "By default 3 for a suite, else 1.",
     lower_bound=1,
 )
+_PARALLEL_RUNS = flags.DEFINE_string(
+    "parallel_runs",
+    "1",
+    "Train so many networks of a table at once, each in a process with its share of "
+    "the cores; auto: one a core, without a GPU.",
+)
 _REPORT = flags.DEFINE_bool(
     "report",
     None,
@@ -269,6 +275,13 @@ _OUTPUT_DIR = flags.DEFINE_string(
     None,
     "Folder for what is written: a new one, or that of the same command to go on with. "
     "By default a new one under runs/.",
+)
+
+
+flags.register_validator(
+    _PARALLEL_RUNS,
+    lambda value: value == "auto" or (value.isdecimal() and int(value) > 0),
+    "must be auto or a whole number from 1",
 )
 
 
@@ -318,7 +331,7 @@ def _run(output_dir: str, runs: int) -> None:
         )
     try:
         plan = plans.plan(_SUITE.value, _given_fields(), runs)
-        last = suites.run(plan, Path(output_dir))
+        last = suites.run(plan, Path(output_dir), _PARALLEL_RUNS.value)
     except UsageError as error:
         sys.exit(f"train.py: {error}")
     except WorkerLostError as error:

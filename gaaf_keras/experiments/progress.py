@@ -2,18 +2,19 @@
 
 import datetime
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 _SECONDS_BETWEEN_LINES = 5
 
 
 class ProgressView:
-    """Shows trainings as they run: a bar in a terminal, some lines in a log.
+    """Shows trainings as they run: bars in a terminal, some lines in a log.
 
     The time left supposes that every training runs to its last epoch; with early
     stopping it is an upper bound.
@@ -32,20 +33,20 @@ class ProgressView:
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
             console=self.console,
             disable=not self.console.is_terminal,
             transient=True,
         )
-        self._task: TaskID | None = None
-        self._done = 0  # epochs, those not needed and those of before included
-        self._trained = 0
+        self._all: TaskID | None = None
+        self._running: dict[str, tuple[TaskID, int]] = {}  # with epochs so far
+        self._ended = 0  # trainings
+        self._trained = 0  # epochs, not those of before an interruption
         self._next_line = 0.0
+        self._start = time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
-        self._task = self._bar.add_task("", total=self._total, status="")
+        self._all = self._bar.add_task("all", total=self._total, status="")
         return self
 
     def __exit__(
@@ -62,67 +63,74 @@ class ProgressView:
 
     def callback(self, name: str) -> keras.callbacks.Callback:
         """Returns the callback that shows a training under a name."""
-        return _Reporter(self, name)
+        return Reporter(self, name)
 
-    def report(
-        self,
-        name: str,
-        epoch: int,
-        trained: int,
-        epoch_seconds: float | None,
-        logs: dict[str, Any],
-    ) -> None:
-        """Shows the state of the current training after an epoch.
+    def report(self, name: str, epoch: int, logs: Mapping[str, float]) -> None:
+        """Shows the state of a training after an epoch that was trained now.
 
         Args:
             name: The training's.
             epoch: The epoch that has ended, counted from 1.
-            trained: How many were trained now, and not before an interruption.
-            epoch_seconds: What an epoch takes, if that is known already.
             logs: The epoch's losses and accuracies.
         """
-        left = self._total - self._done - epoch
+        if name not in self._running:
+            task = self._bar.add_task(name, total=self._epochs, status="")
+            self._running[name] = task, epoch
+            if self._trained == 0:  # the first epoch says little: it builds the graph
+                self._start = time.monotonic()
+        else:
+            self._running[name] = self._running[name][0], epoch
+        self._trained += 1
         status = (
             f"epoch {epoch}/{self._epochs}"
             f"  loss {logs['loss']:.4f} acc {logs['accuracy']:.4f}"
             f"  val {logs['val_loss']:.4f} {logs['val_accuracy']:.4f}"
         )
-        if self._task is not None:
-            self._bar.update(
-                self._task,
-                completed=self._trained + trained,
-                total=self._trained + trained + left,
-                description=name,
-                status=status,
-            )
+        self._bar.update(self._running[name][0], completed=epoch, status=status)
+        left = self._time_left()
+        self._show_all(left)
         if not self.console.is_terminal and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-            if epoch_seconds is not None:
-                seconds = round(epoch_seconds * left)
-                status += f"  {datetime.timedelta(seconds=seconds)} left"
-            self.print(f"{name}  {status}")
+            self.print(f"{name}  {status}{left and '  '}{left}")
 
-    def training_done(self, trained: int) -> None:
-        """Counts a training as done, whatever epoch it stopped at.
+    def training_done(self, name: str) -> None:
+        """Counts a training as done, whatever epoch it stopped at."""
+        self._ended += 1
+        if name in self._running:
+            self._bar.remove_task(self._running.pop(name)[0])
+        self._show_all(self._time_left())
 
-        Args:
-            trained: How many epochs were trained now, and not before an interruption.
-        """
-        self._done += self._epochs
-        self._trained += trained
+    def _show_all(self, left: str) -> None:
+        if self._all is not None:
+            done = self._done()
+            self._bar.update(self._all, completed=done, status=left)
+
+    def _done(self) -> int:
+        """Returns the epochs that are done or not needed."""
+        running = sum(epoch for _, epoch in self._running.values())
+        return self._ended * self._epochs + running
+
+    def _time_left(self) -> str:
+        if self._trained <= 1:
+            return ""
+        epoch = (time.monotonic() - self._start) / (self._trained - 1)
+        seconds = round(epoch * (self._total - self._done()))
+        return f"{datetime.timedelta(seconds=seconds)} left"
 
 
-class _Reporter(keras.callbacks.Callback):
-    def __init__(self, view: ProgressView, name: str) -> None:
+class Reporter(keras.callbacks.Callback):
+    """Shows a training to a view after each epoch.
+
+    Args:
+        view: What has a method `report` like that of `ProgressView`.
+        name: The training's.
+    """
+
+    def __init__(self, view: Any, name: str) -> None:
         super().__init__()
         self._view = view
         self._name = name
-        self._trained = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        now = time.monotonic()
-        if self._trained == 0:
-            self._first_end = now  # the first epoch says little: it builds the graph
-        seconds = (now - self._first_end) / self._trained if self._trained else None
-        self._trained += 1
-        self._view.report(self._name, epoch + 1, self._trained, seconds, logs or {})
+        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        self._view.report(self._name, epoch + 1, numbers)

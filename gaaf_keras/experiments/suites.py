@@ -4,22 +4,22 @@ import dataclasses
 import shlex
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 from rich.table import Table
 
-from gaaf_keras.experiments import files, folders
-from gaaf_keras.experiments.config import TrainingConfig
+from gaaf_keras.experiments import files, folders, parallel
+from gaaf_keras.experiments.config import TrainingConfig, UsageError
 from gaaf_keras.experiments.plans import Plan
 from gaaf_keras.experiments.progress import ProgressView
 from gaaf_keras.experiments.results import TrainingResult
 from gaaf_keras.experiments.training import prepare, train_and_evaluate
 
 
-def run(plan: Plan, output_dir: Path) -> TrainingResult:
+def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingResult:
     """Trains everything in a plan and writes and prints what came out.
 
     Args:
@@ -27,23 +27,32 @@ def run(plan: Plan, output_dir: Path) -> TrainingResult:
         output_dir: A new or empty folder, or one of the same plan, interrupted: what
             is finished there is not trained again. It gets the trainings' own folders
             and, if there is more than one training, `summary.json` and `summary.md`.
+        parallel_runs: How many networks to train at once, each in a process with its
+            share of the cores; or `"auto"`. A script that asks for several needs
+            `if __name__ == "__main__":`, as with any use of `multiprocessing`.
 
     Returns:
         The last training of the last variant that is chosen.
 
     Raises:
         UsageError: If something in the plan cannot be done; before any training and
-            before anything is written.
+            before anything is written. With several at once, if one of them could not
+            be completed; after all others.
         WorkerLostError: If another process of the same training is gone.
     """
     trainings = plan.trainings(output_dir)
     configs = [config for _, config in trainings]
     prepared = [prepare(config) for config in plan.variants.values()]
     strategy = prepared[0].strategy
+    processes = parallel.processes_for(parallel_runs, len(trainings), strategy)
     strategy.decide(lambda: _make_room(output_dir, configs))
-    results: dict[str, list[TrainingResult]] = {name: [] for name in plan.variants}
-    several = len(trainings) > 1
+    results: dict[str, dict[int, TrainingResult]] = {name: {} for name in plan.variants}
+    failures = []
     epochs = max(config.epochs for config in plan.variants.values())
+    labels = [
+        f"[{number}/{len(trainings)}] {name}, seed {config.seed}"
+        for number, (name, config) in enumerate(trainings, start=1)
+    ]
     with ProgressView(len(trainings), epochs, not strategy.is_chief) as view:
         if keras.backend.backend() != "tensorflow":
             view.print(
@@ -52,11 +61,14 @@ def run(plan: Plan, output_dir: Path) -> TrainingResult:
             )
         for note in (variant.note for variant in prepared if variant.note):
             view.console.print(note)
-        for number, (name, config) in enumerate(trainings, start=1):
-            label = f"[{number}/{len(trainings)}] {name}, seed {config.seed}"
-            result = train_and_evaluate(config, [view.callback(label)])
-            view.training_done(result.epochs_run - result.epochs_before)
-            results[name].append(dataclasses.replace(result, model=None))
+        for index, result in _outcomes(labels, configs, processes, view):
+            (name, config), label = trainings[index], labels[index]
+            view.training_done(label)
+            if isinstance(result, parallel.Failure):
+                failures.append(f"{label}: {result.reason}")
+                view.print(f"{label} FAILED: {result.reason}")
+                continue
+            results[name][config.seed] = result
             # Test accuracies are not there to choose a learning rate by.
             shown = "validation" if plan.groups else "test"
             share = getattr(result, f"{shown}_accuracy")
@@ -67,9 +79,46 @@ def run(plan: Plan, output_dir: Path) -> TrainingResult:
             )
             if result.diverged:
                 view.print(_advice(result, config))
+    if failures:
+        raise UsageError(
+            f"{len(failures)} of {len(trainings)} trainings failed, the others are "
+            "complete; the same command trains what is missing.\n" + "\n".join(failures)
+        )
+    return _summed_up(plan, results, output_dir, view)
+
+
+def _outcomes(
+    labels: list[str], configs: list[TrainingConfig], processes: int, view: ProgressView
+) -> Iterator[tuple[int, TrainingResult | parallel.Failure]]:
+    """Yields the index of each training with its outcome, as soon as it has one."""
+    if processes == 1:
+        for index, (label, config) in enumerate(zip(labels, configs, strict=True)):
+            result = train_and_evaluate(config, [view.callback(label)])
+            yield index, dataclasses.replace(result, model=None)
             keras.backend.clear_session()
+        return
+    named = list(zip(labels, configs, strict=True))
+    for index, message in parallel.train_all(named, processes):
+        if isinstance(message, parallel.Report):
+            view.report(*message.arguments)
+        else:
+            yield index, message
+
+
+def _summed_up(
+    plan: Plan,
+    by_seed: Mapping[str, Mapping[int, TrainingResult]],
+    output_dir: Path,
+    view: ProgressView,
+) -> TrainingResult:
+    """Writes and prints the table, and returns the result that stands for it."""
+    results = {
+        name: [result for _, result in sorted(found.items())]
+        for name, found in by_seed.items()
+    }
     summary = summarise(plan, results)
-    if several and strategy.is_chief:
+    is_chief = not view.console.quiet
+    if sum(map(len, results.values())) > 1 and is_chief:
         files.write_json(output_dir / "summary.json", summary)
         files.write_text(output_dir / "summary.md", markdown(summary))
     view.console.print(table(summary))
@@ -77,7 +126,7 @@ def run(plan: Plan, output_dir: Path) -> TrainingResult:
     chosen = {variant["name"] for variant in summary["variants"] if variant["chosen"]}
     (*_, last) = (results[name][-1] for name in plan.variants if name in chosen)
     saved_model = Path(str(last.output_dir)) / folders.SAVED_MODEL
-    if strategy.is_chief and saved_model.is_dir():
+    if is_chief and saved_model.is_dir():
         view.print(f"SavedModel: {saved_model}")
     return last
 

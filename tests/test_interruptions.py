@@ -26,7 +26,7 @@ def outcome(folder):
 
 
 def test_killed_and_stopped_training_is_the_same(tmp_path):
-    flags = (*TRAINING, "--epochs=60")
+    flags = (*TRAINING, "--epochs=30")
     whole = start(*flags, "--output_dir=whole", folder=tmp_path)
     process = start(*flags, "--output_dir=parts", folder=tmp_path)
     path = tmp_path / "parts" / "history.csv"

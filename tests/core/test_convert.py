@@ -47,6 +47,7 @@ def test_same_outputs_more_gradient_and_the_way_back(name):
     assert_same_outputs(model, accelerated, restored)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"masked"}))  # has no gradient
 def test_gradients_differ_in_training_only(name):
     model = MODELS[name][0]()

@@ -69,6 +69,7 @@ def measured_net_std(linear, activities, rate, draws=400):
     return float(np.sqrt(np.var(nets, axis=0).mean()))
 
 
+@pytest.mark.once
 def test_calibration_measures_real_dropout():
     hidden = keras.layers.Dense(20)
     model = keras.Sequential(

@@ -49,6 +49,7 @@ def away_from_kinks():
     return x[np.abs(x) > 1e-4]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_operations_have_the_same_value_and_gradient(name):
     function = FUNCTIONS[name]()
@@ -74,6 +75,7 @@ def test_plain_is_the_base_activation(name):
         np.testing.assert_array_equal(value, wanted)
 
 
+@pytest.mark.once
 def test_operations_at_infinity():
     x = np.array([np.inf, -np.inf, np.nan, 3e38], "float32")
     for name in ("tanh", "relu"):
@@ -85,6 +87,7 @@ def test_operations_at_infinity():
         assert np.all(np.isfinite(gradient[[0, 1, 3]]))
 
 
+@pytest.mark.once
 def test_a_strength_that_is_a_variable():
     layer = GAAF("tanh")
     layer.make_strength_variable()

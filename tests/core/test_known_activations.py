@@ -15,6 +15,8 @@ from tests.gradients import (
     value_and_gradient,
 )
 
+ONCE_IN_FLOAT64 = pytest.param("float64", marks=pytest.mark.once)
+ONCE_IN_FLOAT16 = pytest.param("float16", marks=pytest.mark.once)
 NAMES = list(reference.DERIVATIVES)
 KINKS = np.array([-6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0])
 
@@ -32,7 +34,7 @@ def test_all_known_activations_are_tested():
     assert sorted(derivatives.known_activations()) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", ONCE_IN_FLOAT64])
 @pytest.mark.parametrize("name", NAMES)
 def test_default_acceleration(name, dtype):
     x = near_kinks(dtype)
@@ -55,7 +57,7 @@ def test_derivative_is_the_backends_own_away_from_kinks(name):
     np.testing.assert_allclose(ours, theirs, atol=5e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", ONCE_IN_FLOAT16])
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision(name, dtype):
     import ml_dtypes

@@ -122,6 +122,7 @@ def test_without_one_it_computes_in_the_dtype_of_its_input(dtype):
         assert dtype_of(again(keras.KerasTensor((2, 2), dtype))) == dtype
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16"])
 @pytest.mark.parametrize("default", ["float32", "mixed_float16"])
 @pytest.mark.parametrize(
@@ -209,6 +210,7 @@ def test_symbolic_calls_keep_shape_and_dtype():
     assert GAAFReLU(dtype="float16")(x).dtype == "float16"
 
 
+@pytest.mark.once
 def test_keras_file_in_a_fresh_process(tmp_path):
     model = build("gaaf in Dense")
     model.save(tmp_path / "model.keras")

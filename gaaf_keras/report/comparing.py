@@ -72,15 +72,12 @@ def _paper_row(variant: Variant) -> paper.PaperRow | None:
 
 
 def _published(row: paper.PaperRow) -> list[str]:
-    def cell(mean: float | None, deviation: float | None) -> str:
-        if mean is None:
-            return ""
-        return f"{mean:g}" if deviation is None else f"{mean:g} ({deviation:g})"
-
-    return [
-        cell(row.accuracy, row.accuracy_deviation),
-        cell(row.epochs, row.epochs_deviation),
-    ]
+    accuracy, epochs = f"{row.accuracy:.2f}", ""
+    if row.accuracy_deviation is not None:
+        accuracy += f" ({row.accuracy_deviation:g})"
+    if row.epochs is not None:
+        epochs = f"{row.epochs:g} ({row.epochs_deviation:g})"
+    return [accuracy, epochs]
 
 
 # A field of `result.json`, its title, factor and decimals, and what it is called if it

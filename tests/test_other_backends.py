@@ -39,7 +39,10 @@ def train_on(backend, *flags, data, folder):
     assert f"On {backend} neither SavedModels nor TensorBoard" in done.stdout
 
 
-@pytest.mark.parametrize("backend", ALL_BACKENDS)
+@pytest.mark.parametrize(
+    "backend",
+    ["jax", pytest.param("torch", marks=[*ALL_BACKENDS[1].marks, pytest.mark.slow])],
+)
 def test_own_arrays(backend, own, tmp_path):
     train_on(backend, "--output_dir=one", data=own, folder=tmp_path)
     assert {path.name for path in (tmp_path / "one").iterdir()} == {

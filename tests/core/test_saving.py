@@ -52,6 +52,7 @@ def assert_same(first, second):
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", MODELS)
 def test_keras_file(name, tmp_path):
     model = build(name)

@@ -101,6 +101,7 @@ for name, variant in variants.items():
 """
 
 
+@pytest.mark.slow  # tests/test_interruptions.py has a shorter one
 def test_interrupted_training_is_bitwise_the_same(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", BITWISE, str(tmp_path)],

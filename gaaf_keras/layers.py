@@ -7,6 +7,7 @@ import keras
 from gaaf_keras._checks import non_negative_number
 from gaaf_keras.activations import AcceleratedActivation
 from gaaf_keras.forms import current_form
+from gaaf_keras.kinds import is_activation_operation
 from gaaf_keras.sawtooth import require_floating_point
 
 
@@ -263,6 +264,13 @@ class GAAFReLU(_PaperGAAF):
     """
 
     base_activation = "relu"
+
+
+def is_activation(operation: Any) -> bool:
+    """Whether a layer or operation applies an activation, accelerated or plain."""
+    return isinstance(
+        operation, (GAAF, AcceleratedActivation)
+    ) or is_activation_operation(operation)
 
 
 def accelerated_layers(model: Any) -> list[GAAF]:

@@ -127,7 +127,6 @@ def draw(
     *,
     log_x: bool = False,
     log_y: bool = False,
-    x_limits: tuple[float, float] | None = None,
     y_limits: tuple[float | None, float | None] | None = None,
 ) -> Figure:
     """Returns a picture of some lines."""
@@ -144,8 +143,6 @@ def draw(
             axes.set_yscale("log")
         for line in lines:
             _draw_line(axes, line)
-        if x_limits is not None:
-            axes.set_xlim(*x_limits)
         if y_limits is not None:
             axes.set_ylim(*y_limits)
         _plain_numbers(axes, log_x, log_y)

@@ -129,14 +129,12 @@ def gradient_flow(
     measuring.prepare_loss(model, loss, x, y)
     probe = gradient_probe(model, loss, training)
     size = min(batch_size, total)
-    batches = [
-        probe(*measuring.part((x, y), first, first + size))
-        for first in range(0, total - size + 1, size)
-    ]
-    return {
-        name: LayerGradient.mean([batch[name] for batch in batches])
-        for name in batches[0]
-    }
+    return mean_of(
+        [
+            (first, probe(*measuring.part((x, y), first, first + size)))
+            for first in range(0, total - size + 1, size)
+        ]
+    )
 
 
 def gradient_probe(

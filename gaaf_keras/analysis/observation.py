@@ -12,8 +12,8 @@ from keras import ops
 from gaaf_keras.activations import FUNCTION_FORMS, AcceleratedActivation
 from gaaf_keras.analysis.differentiation import gradient
 from gaaf_keras.derivatives import derivative_of
-from gaaf_keras.kinds import function_of, is_activation_operation, name_of
-from gaaf_keras.layers import GAAF
+from gaaf_keras.kinds import function_of, name_of
+from gaaf_keras.layers import GAAF, is_activation
 
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
 _MOVING_NODES = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Reshape)
@@ -128,7 +128,7 @@ def _activations(model: Any) -> list[ObservedActivation]:
     taken: set[int] = set()  # arguments of others, however often they are met
     for holder in _parts(model):
         own = getattr(holder, "activation", None)
-        if _is_activation(holder):
+        if is_activation(holder):
             found[id(holder)] = ObservedActivation(holder, holder, *base_of(holder))
         elif callable(own):
             found[id(holder)] = ObservedActivation(holder, own, *base_of(own))
@@ -152,12 +152,6 @@ def base_of(activation: Any) -> tuple[Any, bool]:
     return function_of(activation), False
 
 
-def _is_activation(operation: Any) -> bool:
-    return isinstance(
-        operation, (GAAF, AcceleratedActivation)
-    ) or is_activation_operation(operation)
-
-
 def _parts(layer: Any) -> Iterator[Any]:
     """Yields a layer and all layers and operations inside of it, each once."""
     seen: set[int] = set()
@@ -168,7 +162,7 @@ def _parts(layer: Any) -> Iterator[Any]:
             continue
         seen.add(id(part))
         yield part
-        if isinstance(part, keras.layers.Layer) and not _is_activation(part):
+        if isinstance(part, keras.layers.Layer) and not is_activation(part):
             pending += part._flatten_layers(include_self=False, recursive=False)
             pending += [
                 operation

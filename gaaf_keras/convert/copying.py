@@ -18,8 +18,8 @@ from gaaf_keras.convert.graph import (
     same_again,
 )
 from gaaf_keras.convert.state import copy_state
-from gaaf_keras.kinds import function_of, is_activation_operation, name_of
-from gaaf_keras.layers import GAAF, accelerated_layers
+from gaaf_keras.kinds import function_of, name_of
+from gaaf_keras.layers import GAAF, accelerated_layers, is_activation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Copier:
     def _new(self, operation: Any, holders: tuple[Any, ...]) -> Any:
         if is_graph(operation):
             return rebuilt(operation, lambda part: self.copy(part, holders))
-        if _is_activation(operation):
+        if is_activation(operation):
             new = self._exchanged(Site(holders, None, operation))
             return same_again(operation) if new is None else new
         if isinstance(operation, keras.Model):
@@ -211,12 +211,6 @@ class _Copier:
         return {key: self._walk(item, holders) for key, item in value.items()}
 
 
-def _is_activation(operation: Any) -> bool:
-    return isinstance(
-        operation, (GAAF, AcceleratedActivation)
-    ) or is_activation_operation(operation)
-
-
 def _plain_activations(layer: Any) -> Iterator[Any]:
     """Yields the activations in a layer that are not in a GAAF layer."""
     inside_gaaf = {
@@ -227,7 +221,7 @@ def _plain_activations(layer: Any) -> Iterator[Any]:
     for part in layer._flatten_layers():
         if id(part) in inside_gaaf:
             continue
-        if _is_activation(part):
+        if is_activation(part):
             yield part
         else:
             for value in keras.tree.flatten(list(vars(part).values())):

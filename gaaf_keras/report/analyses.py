@@ -102,9 +102,6 @@ def _analyse(
         ),
         "correlations": analysis.correlations(model, x),
         "ablation": analysis.ablation(model, x, y, loss=loss),
-        "gradient_flow": analysis.gradient_flow(
-            model, *few, loss=loss, batch_size=config.batch_size
-        ),
         "weight_noise": analysis.weight_noise(model, x, y, loss=loss),
         "input_noise": analysis.input_noise(model, x, y, loss=loss),
         "hessian": analysis.hessian_eigenvalue(model, *few, loss=loss),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from gaaf_keras.analysis import Curve, Distribution, Spread
+from gaaf_keras.analysis import Curve, Distribution
 from gaaf_keras.analysis.figures import (
     Line,
     Style,
@@ -95,15 +95,20 @@ def _with_band(name: str, runs: list[list[float]], style: Style) -> list[Line]:
     shared = min(map(len, runs))
     epochs = np.arange(1, shared + 1)
     table = np.array([run[:shared] for run in runs])
-    spreads = [Spread.of(column.tolist()) for column in table.T]
-    mean = np.array([spread.mean for spread in spreads])
-    deviation = np.array([spread.standard_deviation or 0.0 for spread in spreads])
+    mean, deviation = _mean_and_deviation(table)
     faint = [
         Line(np.arange(1, len(run) + 1), run, "", style, faint=True) for run in runs
     ]
     lowest = np.min(table, axis=0)  # keeps the band on a logarithmic axis
     low = np.maximum(mean - deviation, lowest)
     return [*faint, Line(epochs, mean, name, style, low=low, high=mean + deviation)]
+
+
+def _mean_and_deviation(table: np.ndarray) -> tuple[Any, Any]:
+    """Returns mean and standard deviation (n - 1; of one, 0) along the first axis."""
+    several = len(table) > 1
+    deviation = table.std(axis=0, ddof=1) if several else np.zeros_like(table[0])
+    return table.mean(axis=0), deviation
 
 
 def learning_rates(study: Study) -> Pictures:
@@ -117,12 +122,9 @@ def learning_rates(study: Study) -> Pictures:
     lines = []
     for name, variants in groups.items():
         ordered = sorted(variants, key=lambda variant: variant.config.learning_rate)
-        spreads = [
-            Spread.of([100 * v for v in variant.values("validation_accuracy")])
-            for variant in ordered
-        ]
-        mean = np.array([spread.mean for spread in spreads])
-        deviation = np.array([spread.standard_deviation or 0.0 for spread in spreads])
+        accuracies = [variant.values("validation_accuracy") for variant in ordered]
+        spreads = [_mean_and_deviation(100 * np.array(each)) for each in accuracies]
+        mean, deviation = np.transpose(spreads)
         rates = [variant.config.learning_rate for variant in ordered]
         lines.append(
             Line(
@@ -277,8 +279,7 @@ def _noise_picture(
         if not several:
             continue
         table = 100 * np.array([values["accuracies"] for values in several])
-        deviation = table.std(axis=0, ddof=1) if len(table) > 1 else 0 * table[0]
-        mean = table.mean(axis=0)
+        mean, deviation = _mean_and_deviation(table)
         lines.append(
             Line(
                 several[0][x],
@@ -297,8 +298,10 @@ def weights(study: Study, analyses: Analyses) -> Pictures:
     """Returns the distribution of each kernel's weights, before and after training."""
     style_of = {**_styles(study), "before training": Style("#9aa0a8", (0, (1, 1)), "o")}
     first = next((a for found in analyses.values() for a in found.values()), None)
+    if first is None:
+        return {}
     pictures = {}
-    for path in first["weights"] if first else ():
+    for path in first["weights"]:
         by_variant = {
             name: [
                 Distribution(**a["weights"][path])
@@ -307,12 +310,10 @@ def weights(study: Study, analyses: Analyses) -> Pictures:
             ]
             for name, found in analyses.items()
         }
-        before = Distribution(**first["initial_weights"][path]) if first else None
         shown = {name: several for name, several in by_variant.items() if several}
-        if before is not None:
-            shown["before training"] = [before]
+        shown["before training"] = [Distribution(**first["initial_weights"][path])]
         pictures[f"weights_{slug(path)}"] = draw_distributions(
-            shown, f"{path}", "weight", style_of
+            shown, path, "weight", style_of
         )
     return pictures
 

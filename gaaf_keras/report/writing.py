@@ -296,7 +296,7 @@ def _provenance(study: Study, analyses: Mapping[str, Mapping[int, Any]]) -> Sect
             (
                 "examples analysed",
                 f"{analysis['examples']} of test; {analysis['hessian_examples']} of "
-                "training for gradient and Hessian",
+                "training for the Hessian",
             )
         )
     facts += [(each.name, _differing(each.config, study)) for each in study.variants]

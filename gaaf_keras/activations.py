@@ -1,5 +1,6 @@
 """Activation functions whose value is kept and whose gradient is accelerated."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,12 @@ from keras import ops
 
 from gaaf_keras import shapes
 from gaaf_keras._checks import non_negative_number, positive_number
-from gaaf_keras.derivatives import derivative_of, known_activations
+from gaaf_keras.compiling import in_one_pass
+from gaaf_keras.derivatives import (
+    derivative_from_value_of,
+    derivative_of,
+    known_activations,
+)
 from gaaf_keras.forms import current_form
 from gaaf_keras.gain import UnitGain
 from gaaf_keras.sawtooth import gradient_acceleration, require_floating_point
@@ -50,6 +56,7 @@ class AcceleratedActivation(keras.Operation):
             )
         self.unit_gain = unit_gain
         self._derivative = derivative_of(self.activation)
+        self._derivative_from_value = derivative_from_value_of(self.activation)
         self._gain = self._make_gain() if unit_gain else None
 
     def call(self, x: Any) -> Any:
@@ -77,15 +84,27 @@ class AcceleratedActivation(keras.Operation):
 
     def _fused(self, x: Any, strength: Any, derivative: Callable[[Any], Any]) -> Any:
         """The activation with one closed-form expression for its backward pass."""
+        derivative_from_value = self._derivative_from_value
+
+        def gradient_of(x: Any, upstream: Any, value: Any = None) -> Any:
+            if derivative_from_value is None:
+                slope = derivative(x)
+            else:
+                slope = derivative_from_value(value)
+            slope = slope + self._strong_shape_of(x, strength)
+            if self._gain is not None:
+                slope = self._gain(strength) * slope
+            return upstream * slope
 
         @ops.custom_gradient
         def accelerated(x: Any) -> Any:
             def gradient(*args: Any, upstream: Any = None) -> Any:
-                upstream = args[-1] if upstream is None else upstream
-                slope = derivative(x) + strength * self._shape_of(x)
-                if self._gain is not None:
-                    slope = self._gain(strength) * slope
-                return upstream * slope
+                tensors = [x, args[-1] if upstream is None else upstream]
+                if derivative_from_value is not None:
+                    # Not the one below, whose own gradient eager TensorFlow forgets.
+                    # Graphs compute both at once.
+                    tensors.append(self.activation(x))
+                return self._in_one_pass(gradient_of)(*tensors)
 
             return self.activation(x), gradient
 
@@ -101,11 +120,14 @@ class AcceleratedActivation(keras.Operation):
                 f"which turned shape {tuple(x.shape)} into {tuple(value.shape)}"
             )
 
+        def added(x: Any, upstream: Any) -> Any:
+            return upstream * self._strong_shape_of(x, strength)
+
         @ops.custom_gradient
         def accelerated(value: Any, x: Any) -> Any:
             def gradient(*args: Any, upstream: Any = None) -> Any:
                 upstream = args[-1] if upstream is None else upstream
-                return upstream, upstream * (strength * self._shape_of(x))
+                return upstream, self._in_one_pass(added)(x, upstream)
 
             return value, gradient
 
@@ -113,7 +135,7 @@ class AcceleratedActivation(keras.Operation):
 
     def _of_operations(self, x: Any, strength: Any) -> Any:
         """Value + (x - x) * slope, of which only the first x has a gradient."""
-        slope = strength * self._shape_of(x)
+        slope = self._strong_shape_of(x, strength)
         value = self.activation(x)
         if self._derivative is not None:
             value = ops.stop_gradient(value)
@@ -146,7 +168,22 @@ class AcceleratedActivation(keras.Operation):
     def _shape_of(self, x: Any) -> Any:
         """s(x), but 0 where that is not a number, as it is for an x that is none."""
         value = ops.cast(self.shape(x), x.dtype)
-        return ops.where(ops.isnan(value), ops.zeros_like(value), value)
+        if self._derivative_from_value and isinstance(self.shape, shapes.Gaussian):
+            return value  # that is no number only where phi' is none either
+        if keras.backend.backend() == "torch":  # there one operation, and not three
+            return ops.nan_to_num(value, nan=0.0, posinf=math.inf, neginf=-math.inf)
+        return ops.where(ops.isnan(value), 0.0, value)
+
+    def _strong_shape_of(self, x: Any, strength: Any) -> Any:
+        """The shape's part of the derivative, strength * s(x)."""
+        shape = self._shape_of(x)
+        is_one = isinstance(strength, float) and strength == 1
+        return shape if is_one else strength * shape
+
+    def _in_one_pass(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function compiled, if the shape is sure to be of Keras operations."""
+        is_ours = isinstance(self.shape, shapes.Shape)
+        return in_one_pass(function) if is_ours else function
 
     def _make_gain(self) -> UnitGain:
         if self._derivative is None:

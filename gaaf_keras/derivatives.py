@@ -18,13 +18,20 @@ _SQRT_HALF = 0.7071067811865476
 _NORMAL_DENSITY_AT_0 = 0.3989422804014327
 
 
+def _tanh_of_value(value: Any) -> Any:
+    return 1.0 - ops.square(value)
+
+
 def _tanh(x: Any) -> Any:
-    return 1.0 - ops.square(ops.tanh(x))
+    return _tanh_of_value(ops.tanh(x))
+
+
+def _sigmoid_of_value(value: Any) -> Any:
+    return value * (1.0 - value)
 
 
 def _sigmoid(x: Any) -> Any:
-    value = ops.sigmoid(x)
-    return value * (1.0 - value)
+    return _sigmoid_of_value(ops.sigmoid(x))
 
 
 def _hard_tanh(x: Any) -> Any:
@@ -97,6 +104,11 @@ _DERIVATIVES: dict[Any, Callable[[Any], Any]] = {
     keras.activations.linear: ops.ones_like,
 }
 
+_OF_VALUE: dict[Any, Callable[[Any], Any]] = {
+    keras.activations.tanh: _tanh_of_value,
+    keras.activations.sigmoid: _sigmoid_of_value,
+}
+
 
 def _rectifier(
     negative_slope: float, max_value: float | None, threshold: float
@@ -147,3 +159,13 @@ def derivative_of(activation: Any) -> Callable[[Any], Any] | None:
     parameters = parameters_of(activation)
     with_parameters = _WITH_PARAMETERS.get(name_of(activation)) if parameters else None
     return with_parameters(**parameters) if with_parameters else None
+
+
+def derivative_from_value_of(activation: Any) -> Callable[[Any], Any] | None:
+    """Returns phi' as a function of phi(x), or None where there is no cheap one.
+
+    Args:
+        activation: As for `derivative_of`.
+    """
+    activation = function_of(activation)
+    return _OF_VALUE.get(activation) if isinstance(activation, Hashable) else None

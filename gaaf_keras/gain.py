@@ -1,5 +1,6 @@
 """How much an accelerated activation passes at most, compared with the base."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,6 @@ import numpy as np
 from keras import ops
 
 _SPACING = 1e-3
-_EVERYWHERE = np.arange(-100_000, 100_001) * _SPACING
-_BEYOND = np.geomspace(100, 1e30, 700)
-_KINKS = np.add.outer(np.arange(-10, 10.5, 0.5), [-1e-9, 1e-9]).ravel()
-_POINTS = np.sort(np.concatenate([_EVERYWHERE, _KINKS, -_BEYOND, _BEYOND]))
 _TOLERANCE = 1e-6
 _STRENGTHS = [0.0, *np.geomspace(1e-3, 1e3, 13)]
 
@@ -52,8 +49,9 @@ class UnitGain:
                 )
             return slope, added
 
-        slope, added = evaluate(_POINTS)
-        around = _POINTS[_local_maxima(slope, added)]
+        points = _points()
+        slope, added = evaluate(points)
+        around = points[_local_maxima(slope, added)]
         fine = np.linspace(-_SPACING, _SPACING, 2001)
         fine_slope, fine_added = evaluate(np.add.outer(around, fine).ravel())
         slope = np.concatenate([slope, fine_slope])
@@ -73,6 +71,15 @@ class UnitGain:
         added = ops.convert_to_tensor(self._added, dtype=dtype)
         largest = ops.max(slope + strength * added)
         return self._base / ops.maximum(largest, self._base)
+
+
+@functools.cache
+def _points() -> np.ndarray:
+    """The net inputs of the first look, in order: everywhere, and at usual kinks."""
+    everywhere = np.arange(-100_000, 100_001) * _SPACING
+    beyond = np.geomspace(100, 1e30, 700)
+    kinks = np.add.outer(np.arange(-10, 10.5, 0.5), [-1e-9, 1e-9]).ravel()
+    return np.sort(np.concatenate([everywhere, kinks, -beyond, beyond]))
 
 
 def _local_maxima(slope: np.ndarray, added: np.ndarray) -> np.ndarray:

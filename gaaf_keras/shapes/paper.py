@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from gaaf_keras._checks import finite_number, positive_number
+from gaaf_keras.compiling import is_compiling
 from gaaf_keras.shapes.base import Shape
 
 
@@ -105,4 +106,15 @@ class ShiftedSigmoid(Shape):
         )
 
     def __call__(self, x: Any) -> Any:
-        return ops.sigmoid(self.slope * (x + self.shift))
+        return _sigmoid(self.slope * (x + self.shift))
+
+
+def _sigmoid(x: Any) -> Any:
+    """sigmoid(x), in single precision the way that XLA computes fastest.
+
+    It takes two thirds of the time, for an absolute error of 3e-8, half a rounding of
+    the derivative of an active unit.
+    """
+    if is_compiling() and keras.backend.standardize_dtype(x.dtype) == "float32":
+        return 0.5 + 0.5 * ops.tanh(0.5 * x)
+    return ops.sigmoid(x)

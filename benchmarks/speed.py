@@ -1,0 +1,257 @@
+"""What an accelerated gradient costs, beside other activations and dropout.
+
+    python benchmarks/speed.py
+    python benchmarks/speed.py --backend=jax --measure=elementwise --measure=memory
+
+Measures, on every backend that is installed, in processes of their own:
+
+- elementwise: an activation of many values and its gradient;
+- training: a training step of the paper's MLP, of a CNN with and without batch
+  normalisation, and of an LSTM;
+- inference: a prediction by the same networks;
+- memory: what a training step needs at its peak beyond what it starts with, and what an
+  activation keeps for its gradient.
+
+The variants of a measurement are timed in turn (A B C A B C ...), so that what disturbs
+the machine disturbs all of them. Printed are the medians, and medians and quartiles of
+the ratios to the plain activation in the same round. What remains, the loop around the
+steps and whole commands, is in training_loop.py and commands.py.
+"""
+
+import ctypes
+import itertools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
+
+BACKENDS = ("tensorflow", "tensorflow_xla", "jax", "torch")
+MEASUREMENTS = ("elementwise", "training", "inference", "memory")
+BASES = ("tanh", "relu")
+_BACKENDS = flags.DEFINE_multi_enum(
+    "backend", None, BACKENDS, "What to measure on, by default all. May be repeated."
+)
+_MEASUREMENTS = flags.DEFINE_multi_enum(
+    "measure", None, MEASUREMENTS, "What to measure, by default all. May be repeated."
+)
+_NETWORKS = flags.DEFINE_list("networks", None, "The networks, by default all.")
+_VALUES = flags.DEFINE_list(
+    "values", ["65536", "1048576", "8388608"], "How many values at once, elementwise."
+)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 25, "How often to time each variant.", lower_bound=4
+)
+_JSON = flags.DEFINE_string("json", None, "File for all that was measured.")
+_CHILD = flags.DEFINE_string("child", None, "Backend, in a process that measures.")
+_HERE = flags.DEFINE_string("measure_here", None, "Measurement, in such a process.")
+
+_SECONDS_A_ROUND = 0.02  # a call that takes less is repeated
+_SECONDS_A_MEASUREMENT = 25  # for all of its variants, at the cost of rounds
+
+_FEWEST_ROUNDS = 3
+
+Found = dict[str, list[float]]  # by variant: seconds a call, or bytes
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measures on each backend and prints the tables."""
+    if len(arguments) > 1:
+        sys.exit(f"speed.py: unexpected argument {arguments[1]!r}")
+    if _CHILD.value:
+        print(json.dumps(measure(_CHILD.value, _HERE.value)))
+        return
+    found = []
+    for backend in _BACKENDS.value or BACKENDS:
+        for measurement in _MEASUREMENTS.value or MEASUREMENTS:
+            result = in_child(backend, measurement)
+            if result is None:
+                print(f"\n## {backend}, {measurement}: not measured, see above")
+                continue
+            found.append({"backend": backend, "measurement": measurement, **result})
+            print("\n".join(tables(found[-1])), flush=True)
+    if _JSON.value:
+        Path(_JSON.value).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def in_child(backend: str, measurement: str) -> dict[str, Any] | None:
+    """Returns what a process of its own measured, or None if it failed."""
+    environment = {**os.environ, "KERAS_BACKEND": backend.partition("_")[0]}
+    if measurement == "memory":
+        environment["TF_ENABLE_ONEDNN_OPTS"] = "0"  # whose allocator gives nothing back
+    command = [sys.executable, __file__, *sys.argv[1:]]
+    command += [f"--child={backend}", f"--measure_here={measurement}"]
+    done = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    return None if done.returncode else json.loads(done.stdout.splitlines()[-1])
+
+
+def tables(found: Mapping[str, Any]) -> list[str]:
+    """Returns what was measured as Markdown, each ratio to the first variant."""
+    title = f"{found['backend']}, {found['measurement']}"
+    lines = [f"\n## {title}", "", found["machine"]]
+    for title, by_variant in found["seconds"].items():
+        plain = next(iter(by_variant.values()))
+        lines += [
+            f"\n### {title} ({len(plain)} rounds)\n",
+            "| variant | ms | ratio | quartiles |",
+            "|---|---:|---:|---|",
+        ]
+        for variant, seconds in by_variant.items():
+            ratios = [a / b for a, b in zip(seconds, plain, strict=True)]
+            low, middle, high = statistics.quantiles(ratios)
+            milliseconds = 1000 * statistics.median(seconds)
+            lines.append(
+                f"| {variant} | {milliseconds:.3f} | {middle:.2f} "
+                f"| {low:.2f} to {high:.2f} |"
+            )
+    for title, sizes in found["bytes"].items():
+        lines += [f"\n### {title}\n", "| variant | bytes |", "|---|---:|"]
+        lines += [f"| {name} | {size:,.4g} |" for name, size in sizes.items()]
+    return lines
+
+
+def measure(backend: str, measurement: str) -> dict[str, Any]:
+    """Returns what was measured on a backend, and what it ran on."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    jit = backend != "tensorflow"
+    found: dict[str, Any] = {"machine": machine(backend), "seconds": {}, "bytes": {}}
+    if measurement == "memory":
+        found["bytes"] = dict(weighed(jit))
+    else:
+        found["seconds"] = {
+            title: in_turn(calls) for title, calls in timed(measurement, jit)
+        }
+    return found
+
+
+def timed(
+    measurement: str, jit: bool
+) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
+    """Yields what is measured of time: a title, and calls by variant."""
+    import variants  # beside this file; imports Keras
+
+    if measurement == "elementwise":
+        for count, base in itertools.product(map(int, _VALUES.value), BASES):
+            yield (
+                f"{base} and its gradient, {count} values",
+                {
+                    name: variants.forward_and_backward(function, count, jit)
+                    for name, function in variants.functions(base).items()
+                },
+            )
+        return
+    training = measurement == "training"
+    title = "training step" if training else "prediction"
+    call = variants.training_step if training else variants.prediction
+    for network in _NETWORKS.value or variants.NETWORKS:
+        batch = variants.NETWORKS[network][-1]
+        makers = variants.networks(network)
+        yield (
+            f"{title}, {network}, batch of {batch}",
+            {name: call(make, batch, jit) for name, make in makers.items()},
+        )
+
+
+def in_turn(calls: Mapping[str, Callable[[], Any]]) -> Found:
+    """Times calls in turn, after a warm-up, and returns seconds for each round."""
+    repeats = {}
+    seconds_a_round = 0.0
+    for name, call in calls.items():
+        for _ in range(3):  # the first call compiles
+            start = time.perf_counter()
+            call()
+            once = time.perf_counter() - start
+        repeats[name] = max(1, round(_SECONDS_A_ROUND / once))
+        seconds_a_round += once * repeats[name]
+    rounds = max(
+        _FEWEST_ROUNDS,
+        min(_ROUNDS.value, int(_SECONDS_A_MEASUREMENT / seconds_a_round)),
+    )
+    found: Found = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            found[name].append((time.perf_counter() - start) / repeats[name])
+    return found
+
+
+def weighed(jit: bool) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yields what is measured of memory: a title, and bytes by variant."""
+    import variants
+
+    for base in BASES:
+        kept = {
+            name: variants.kept_for_backward(function, 1 << 20)
+            for name, function in variants.functions(base).items()
+        }
+        if None not in kept.values():
+            yield (
+                f"kept for the gradient of {base}, a value, beside the output",
+                {name: size for name, size in kept.items() if size is not None},
+            )
+    for network in _NETWORKS.value or variants.NETWORKS:
+        batch = variants.NETWORKS[network][-1]
+        yield (
+            f"peak memory of a training step, {network}, batch of {batch}",
+            {
+                name: peak_of(variants.training_step(make, batch, jit))
+                for name, make in variants.networks(network).items()
+            },
+        )
+
+
+def peak_of(call: Callable[[], Any], times: int = 3) -> float:
+    """Returns the bytes that a call needs at its peak; of several calls, the least.
+
+    By the kernel's account of this process, so that it means the same on all backends.
+    Linux only.
+    """
+    call()
+    call()
+    peaks = []
+    for _ in range(times):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is now the present
+        before = resident("VmRSS")
+        call()
+        peaks.append(resident("VmHWM") - before)
+    return min(peaks)
+
+
+def resident(which: str) -> float:
+    """Returns the memory of this process in bytes, of now or at its peak."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(which):
+            return 1024 * float(line.split()[1])
+    raise OSError(f"/proc/self/status says nothing of {which}")
+
+
+def machine(backend: str) -> str:
+    """Returns versions, processor and threads in words."""
+    import keras
+
+    module = __import__(backend.partition("_")[0])
+    return (
+        f"{module.__name__} {module.__version__}, Keras {keras.__version__}, Python "
+        f"{platform.python_version()}, {platform.machine()}, "
+        f"{len(os.sched_getaffinity(0))} CPUs, which all may use"
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,208 @@
+"""What `speed.py` compares: activations, networks with them, and how to run them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from gaaf_keras import GAAF, gaaf
+from gaaf_keras.experiments import models
+
+Call = Callable[[], Any]
+Function = Callable[[Any], Any]
+Make = Callable[[], keras.Model]
+
+DROPOUT = 0.5
+_SEED = keras.random.SeedGenerator(0)
+_FREQUENCY = 10_000.0
+_CLASSES = 10
+_IMAGE = (28, 28, 1)
+_COLOURED = (32, 32, 3)
+_LSTM_UNITS = 64
+
+
+def literal_sawtooth(base: str) -> Function:
+    """Returns the paper's formula, for the framework to differentiate."""
+    phi = keras.activations.get(base)
+
+    def activation(x: Any) -> Any:
+        scaled = x * _FREQUENCY
+        sawtooth = (scaled - ops.floor(scaled) - 0.5) / _FREQUENCY
+        if base == "tanh":
+            return phi(x) + sawtooth * ops.exp(-ops.square(x) / 4)
+        return phi(x) + sawtooth * ops.sigmoid(5 * (x + 0.5))
+
+    return activation
+
+
+def functions(base: str) -> dict[str, Function]:
+    """Returns the activations that are compared, the plain one first."""
+    phi = keras.activations.get(base)
+    return {
+        base: phi,
+        f"GAAF {base}": gaaf(base),
+        f"{base}, dropout": lambda x: keras.random.dropout(phi(x), DROPOUT, seed=_SEED),
+        "GELU": keras.activations.gelu,
+        "SiLU": keras.activations.silu,
+        "PReLU": lambda x: ops.where(x > 0, x, 0.25 * x),
+        "literal sawtooth": literal_sawtooth(base),
+    }
+
+
+def _mlp(activation: Any, dropout: float = 0.0) -> keras.Model:
+    return models.mlp(_IMAGE, _CLASSES, activation=activation, dropout=dropout)
+
+
+def _cnn(width: int, **options: Any) -> Callable[..., keras.Model]:
+    return lambda activation, dropout=0.0: models.cnn(
+        _COLOURED, _CLASSES, width, activation=activation, dropout=dropout, **options
+    )
+
+
+def _lstm(activation: Any, dropout: float = 0.0) -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input(_IMAGE[:2]),
+            layers.LSTM(_LSTM_UNITS, activation=activation, dropout=dropout),
+            layers.Dense(_CLASSES),
+        ]
+    )
+
+
+# The plain activation, the maker and the batch size by the network's name.
+NETWORKS: dict[str, tuple[str, Callable[..., keras.Model], int]] = {
+    "mlp": ("tanh", _mlp, 128),
+    "cnn": ("relu", _cnn(64), 32),
+    "cnn with batch norm": ("relu", _cnn(64, batch_norm=True), 32),
+    "narrow cnn": ("relu", _cnn(16), 128),
+    "lstm": ("tanh", _lstm, 128),
+}
+
+
+def networks(network: str) -> dict[str, Make]:
+    """Returns what makes each variant of a network, the plain one first."""
+    base, make, _ = NETWORKS[network]
+    variants: dict[str, Make] = {
+        base: lambda: make(base),
+        f"GAAF {base}": lambda: make(GAAF(base)),
+        f"{base}, dropout": lambda: make(base, DROPOUT),
+        "GELU": lambda: make("gelu"),
+        "SiLU": lambda: make("silu"),
+        "literal sawtooth": lambda: make(literal_sawtooth(base)),
+    }
+    if network != "lstm":
+        variants["PReLU"] = lambda: make(layers.PReLU())
+    return variants
+
+
+def values(count: int) -> list[np.ndarray]:
+    """Returns net inputs and an upstream gradient."""
+    random = np.random.default_rng(0)
+    return [random.normal(size=count).astype("float32") for _ in range(2)]
+
+
+def forward_and_backward(function: Function, count: int, jit: bool) -> Call:
+    """Returns a call that applies a function to values and takes its gradient."""
+    x, upstream = values(count)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function(jit_compile=jit)
+        def both(x: Any, upstream: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = function(x)
+            return value, tape.gradient(value, x, upstream)
+
+        arguments = tf.constant(x), tf.constant(upstream)
+        return lambda: both(*arguments)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        @jax.jit
+        def both_compiled(x: Any, upstream: Any, seed: Any) -> Any:
+            # An argument, as in a training step, so that XLA cannot draw beforehand.
+            with keras.StatelessScope(state_mapping=[(_SEED.state, seed)]):
+                value, pull_back = jax.vjp(function, x)
+            return value, pull_back(upstream)
+
+        device_arguments = jax.device_put((x, upstream, np.asarray(_SEED.state)))
+        return lambda: jax.block_until_ready(both_compiled(*device_arguments))
+    import torch
+
+    tensor = torch.tensor(x, requires_grad=True)
+    gradient = torch.tensor(upstream)
+    return lambda: torch.autograd.grad(function(tensor), tensor, gradient)
+
+
+def training_step(make: Make, batch: int, jit: bool) -> Call:
+    """Returns a call that trains a new network on one batch."""
+    model, x, y = _compiled(make, batch, jit)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        step = tf.function(model.train_step, jit_compile=jit)
+        data = tf.constant(x), tf.constant(y)
+        return lambda: step(data)
+    return lambda: model.train_on_batch(x, y)
+
+
+def prediction(make: Make, batch: int, jit: bool) -> Call:
+    """Returns a call that predicts one batch with a new network."""
+    model, x, _ = _compiled(make, batch, jit)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        predict = tf.function(lambda x: model(x, training=False), jit_compile=jit)
+        data = tf.constant(x)
+        return lambda: predict(data)
+    return lambda: model.predict_on_batch(x)
+
+
+def _compiled(
+    make: Make, batch: int, jit: bool
+) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    keras.utils.set_random_seed(0)
+    model = make()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    on_torch = keras.backend.backend() == "torch"
+    model.compile("sgd", loss, jit_compile=jit and not on_torch)
+    model.optimizer.build(model.trainable_variables)
+    random = np.random.default_rng(0)
+    x = random.random((batch, *model.input_shape[1:]), "float32")
+    return model, x, random.integers(0, _CLASSES, batch)
+
+
+def kept_for_backward(function: Function, count: int) -> float | None:
+    """Returns the bytes an element that an activation keeps for its gradient.
+
+    Without its input's own history and without its output, which the next layer keeps
+    anyway. None on TensorFlow, whose graphs do not tell.
+    """
+    x, _ = values(count)
+    kept: dict[int, int] = {}
+    if keras.backend.backend() == "jax":
+        import jax
+
+        output, pull_back = jax.vjp(function, jax.device_put(x))
+        for array in jax.tree.leaves(pull_back):
+            if hasattr(array, "unsafe_buffer_pointer") and array.size >= count:
+                kept[array.unsafe_buffer_pointer()] = array.nbytes
+        kept.pop(output.unsafe_buffer_pointer(), None)
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        def pack(tensor: Any) -> Any:
+            if tensor.numel() >= count:
+                kept[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        tensor = torch.tensor(x, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            output = function(tensor)
+        kept.pop(output.data_ptr(), None)
+    else:
+        return None
+    return sum(kept.values()) / count

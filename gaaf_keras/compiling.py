@@ -1,0 +1,80 @@
+"""Compiling gradients that TensorFlow would compute one operation at a time."""
+
+import contextvars
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+# With fewer, starting what is compiled takes as long as the operations it saves.
+_MANY_VALUES = 100_000
+_USUAL_BATCH = 128
+_COMPILING = contextvars.ContextVar("compiling", default=False)
+
+
+def in_one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns an elementwise function of tensors, compiled if that makes it cheaper.
+
+    In a TensorFlow graph that is not compiled as a whole, each operation goes through
+    memory once. There, on the CPU and outside of distribution strategies, XLA makes the
+    expression one operation. Compiled steps, JAX and `torch.compile` do so without
+    being asked; eager calls would compile anew each time.
+
+    Args:
+        function: A function of tensors of one shape, of Keras operations.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    def chosen(first: Any, *others: Any) -> Any:
+        compiled = (
+            not tf.executing_eagerly()
+            and not tf.distribute.has_strategy()
+            and not tf.config.list_physical_devices("GPU")
+            and _is_large(first.shape)
+            and _xla_is_there()
+        )
+        if compiled:
+            return tf.function(traced, jit_compile=True)(first, *others)
+        return function(first, *others)
+
+    def traced(*tensors: Any) -> Any:
+        token = _COMPILING.set(True)
+        try:
+            return function(*tensors)
+        finally:
+            _COMPILING.reset(token)
+
+    return chosen
+
+
+def is_compiling() -> bool:
+    """Whether XLA will make one operation of what is computed now."""
+    return keras.backend.backend() == "jax" or _COMPILING.get()
+
+
+def _is_large(shape: Any) -> bool:
+    """Whether a tensor, of whose shape a part may be unknown, is worth compiling for.
+
+    XLA compiles for each shape: there are few batch sizes, but may be many lengths.
+    """
+    if shape.rank is None or not shape[1:].is_fully_defined():
+        return False
+    sizes = [_USUAL_BATCH if size is None else size for size in shape]
+    return math.prod(sizes) >= _MANY_VALUES
+
+
+@functools.cache
+def _xla_is_there() -> bool:
+    """Whether this TensorFlow can compile for the CPU."""
+    import tensorflow as tf
+
+    with tf.init_scope():
+        try:
+            tf.function(tf.identity, jit_compile=True)(tf.zeros(1))
+        except (tf.errors.OpError, ValueError):
+            return False
+    return True

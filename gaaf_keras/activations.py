@@ -14,6 +14,7 @@ from gaaf_keras.derivatives import (
     derivative_from_value_of,
     derivative_of,
     known_activations,
+    where_1_else_0,
 )
 from gaaf_keras.forms import current_form
 from gaaf_keras.gain import UnitGain
@@ -85,16 +86,18 @@ class AcceleratedActivation(keras.Operation):
     def _fused(self, x: Any, strength: Any, derivative: Callable[[Any], Any]) -> Any:
         """The activation with one closed-form expression for its backward pass."""
         derivative_from_value = self._derivative_from_value
+        is_active = where_1_else_0(self.activation)
 
         def gradient_of(x: Any, upstream: Any, value: Any = None) -> Any:
-            if derivative_from_value is None:
-                slope = derivative(x)
+            added = self._strong_shape_of(x, strength)
+            if is_active is not None:
+                # XLA works several times longer on a product with 0 and 1.
+                total = ops.where(is_active(x), upstream, 0.0) + upstream * added
+            elif derivative_from_value is not None:
+                total = upstream * (derivative_from_value(value) + added)
             else:
-                slope = derivative_from_value(value)
-            slope = slope + self._strong_shape_of(x, strength)
-            if self._gain is not None:
-                slope = self._gain(strength) * slope
-            return upstream * slope
+                total = upstream * (derivative(x) + added)
+            return total if self._gain is None else self._gain(strength) * total
 
         @ops.custom_gradient
         def accelerated(x: Any) -> Any:

@@ -34,8 +34,12 @@ def _sigmoid(x: Any) -> Any:
     return _sigmoid_of_value(ops.sigmoid(x))
 
 
+def _within_hard_tanh(x: Any) -> Any:
+    return ops.abs(x) < 1
+
+
 def _hard_tanh(x: Any) -> Any:
-    return ops.cast(ops.abs(x) < 1, x.dtype)
+    return ops.cast(_within_hard_tanh(x), x.dtype)
 
 
 def _hard_sigmoid(x: Any) -> Any:
@@ -46,12 +50,20 @@ def _softsign(x: Any) -> Any:
     return 1.0 / ops.square(1.0 + ops.abs(x))
 
 
+def _within_relu(x: Any) -> Any:
+    return x > 0
+
+
 def _relu(x: Any) -> Any:
-    return ops.cast(x > 0, x.dtype)
+    return ops.cast(_within_relu(x), x.dtype)
+
+
+def _within_relu6(x: Any) -> Any:
+    return ops.logical_and(x > 0, x < 6)  # noqa: PLR2004
 
 
 def _relu6(x: Any) -> Any:
-    return ops.cast(ops.logical_and(x > 0, x < 6), x.dtype)  # noqa: PLR2004
+    return ops.cast(_within_relu6(x), x.dtype)
 
 
 def _leaky_relu(x: Any) -> Any:
@@ -109,6 +121,12 @@ _OF_VALUE: dict[Any, Callable[[Any], Any]] = {
     keras.activations.sigmoid: _sigmoid_of_value,
 }
 
+_WHERE_1_ELSE_0: dict[Any, Callable[[Any], Any]] = {
+    keras.activations.hard_tanh: _within_hard_tanh,
+    keras.activations.relu: _within_relu,
+    keras.activations.relu6: _within_relu6,
+}
+
 
 def _rectifier(
     negative_slope: float, max_value: float | None, threshold: float
@@ -153,9 +171,10 @@ def derivative_of(activation: Any) -> Callable[[Any], Any] | None:
         activation: Name of a Keras activation, or a callable, such as a function in
             `keras.activations` or the layer `keras.layers.ReLU(max_value=6)`.
     """
+    known = _looked_up(_DERIVATIVES, activation)
+    if known:
+        return known
     activation = function_of(activation)
-    if isinstance(activation, Hashable) and activation in _DERIVATIVES:
-        return _DERIVATIVES[activation]
     parameters = parameters_of(activation)
     with_parameters = _WITH_PARAMETERS.get(name_of(activation)) if parameters else None
     return with_parameters(**parameters) if with_parameters else None
@@ -167,5 +186,22 @@ def derivative_from_value_of(activation: Any) -> Callable[[Any], Any] | None:
     Args:
         activation: As for `derivative_of`.
     """
+    return _looked_up(_OF_VALUE, activation)
+
+
+def where_1_else_0(activation: Any) -> Callable[[Any], Any] | None:
+    """Returns the condition on x under which phi' is 1, if it is 0 everywhere else.
+
+    Args:
+        activation: As for `derivative_of`.
+
+    Returns:
+        A function of x with a Boolean tensor as its value, or None if phi' has other
+        values.
+    """
+    return _looked_up(_WHERE_1_ELSE_0, activation)
+
+
+def _looked_up(table: dict[Any, Callable[[Any], Any]], activation: Any) -> Any:
     activation = function_of(activation)
-    return _OF_VALUE.get(activation) if isinstance(activation, Hashable) else None
+    return table.get(activation) if isinstance(activation, Hashable) else None

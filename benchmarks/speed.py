@@ -51,12 +51,14 @@ _VALUES = flags.DEFINE_list(
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 25, "How often to time each variant.", lower_bound=4
 )
+_SECONDS = flags.DEFINE_float(
+    "seconds", 25, "For all variants of a measurement together, at the cost of rounds."
+)
 _JSON = flags.DEFINE_string("json", None, "File for all that was measured.")
 _CHILD = flags.DEFINE_string("child", None, "Backend, in a process that measures.")
 _HERE = flags.DEFINE_string("measure_here", None, "Measurement, in such a process.")
 
 _SECONDS_A_ROUND = 0.02  # a call that takes less is repeated
-_SECONDS_A_MEASUREMENT = 25  # for all of its variants, at the cost of rounds
 
 _FEWEST_ROUNDS = 3
 
@@ -178,7 +180,7 @@ def in_turn(calls: Mapping[str, Callable[[], Any]]) -> Found:
         seconds_a_round += once * repeats[name]
     rounds = max(
         _FEWEST_ROUNDS,
-        min(_ROUNDS.value, int(_SECONDS_A_MEASUREMENT / seconds_a_round)),
+        min(_ROUNDS.value, int(_SECONDS.value / seconds_a_round)),
     )
     found: Found = {name: [] for name in calls}
     for _ in range(rounds):

@@ -9,6 +9,7 @@ import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,10 @@ def ratios(run: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, 
         for title, seconds in part["seconds"].items():
             plain, accelerated = list(seconds)[:2]
             names = {"plain": plain, "dropout": f"{plain}, dropout"}
+            others = {name: seconds[names.get(name, name)] for name in COMPARED}
             found[part["backend"], title] = {
-                name: statistics.median(
-                    a / b
-                    for a, b in zip(
-                        seconds[accelerated],
-                        seconds[names.get(name, name)],
-                        strict=True,
-                    )
-                )
-                for name in COMPARED
+                name: statistics.median(map(truediv, seconds[accelerated], other))
+                for name, other in others.items()
             }
     return found
 

@@ -83,6 +83,7 @@ def running(folder):
     return any(folder.glob("*/*/history.csv"))
 
 
+@pytest.mark.slow
 def test_a_failure_is_told_at_the_end_and_the_rest_is_complete(tmp_path):
     small = {"hidden_units": (4,), "epochs": 1, "train_examples": 200, "export": False}
     unwritable = tmp_path / "file"

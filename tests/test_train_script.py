@@ -70,7 +70,11 @@ def test_flags_are_those_of_the_configuration():
     [
         (["--model=rnn"], "--model=rnn"),
         (["--batch_size=0"], "--batch_size=0"),
-        (["--dataset=mnits"], "train.py: There is no data set 'mnits'"),
+        pytest.param(
+            ["--dataset=mnits"],
+            "train.py: There is no data set 'mnits'",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
@@ -166,6 +170,7 @@ def test_suite_from_the_command_line(tmp_path):
     assert summary["variants"][2]["test_accuracy"]["values"] == [accuracy]
 
 
+@pytest.mark.slow
 def test_cnn_with_batch_norm_on_tfds_data(tmp_path, data_dir):
     done = train(
         *("--dataset=mnist", f"--data_dir={data_dir}", "--model=cnn", "--width=2"),

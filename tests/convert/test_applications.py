@@ -103,6 +103,7 @@ def test_accelerated_and_restored(network):
     )
 
 
+@pytest.mark.slow
 def test_gradients_of_resnet50_differ_in_training_only():
     keras.utils.set_random_seed(0)
     model = build("ResNet50")

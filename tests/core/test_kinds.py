@@ -143,6 +143,7 @@ def around(*kinks):
     return np.concatenate([x, np.float32([-1e-3, 1e-3, 1 - 1e-3, 1 + 1e-3])])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("case", CASES)
 def test_gradient(case):
     make, derivative, shape = CASES[case]

@@ -57,6 +57,7 @@ def test_derivative_is_the_backends_own_away_from_kinks(name):
     np.testing.assert_allclose(ours, theirs, atol=5e-6)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["bfloat16", ONCE_IN_FLOAT16])
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision(name, dtype):

@@ -10,6 +10,7 @@ from tests import reference
 from tests.gradients import points, value_and_gradient
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", list(reference.DERIVATIVES))
 def test_every_accelerated_name(name):
     x = points("float32", limit=5)

@@ -57,6 +57,7 @@ def test_no_unit_passes_more_than_the_base_could(activation, strength):
     np.testing.assert_allclose(gradient, factor * total, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.once
 def test_a_kink_at_an_odd_place_is_found():
     shape = OneSided(Gaussian(1.0), side="negative", at=-0.3712345)
     x = np.array([-0.3712345])

@@ -247,6 +247,7 @@ def test_the_suite_can_go_on_in_a_folder_with_a_report(suite):
     suites.run(plans.plan("digits", GIVEN, SEEDS), suite)
 
 
+@pytest.mark.slow
 def test_learning_rates_are_compared_at_the_best(tmp_path):
     given = {**SMALL, "epochs": 2, "learning_rate": (0.001, 0.3)}
     plan = plans.plan(None, {**given, "activation": "tanh", "dropout": 0.1}, 1)
@@ -279,6 +280,7 @@ def test_one_training_that_diverges_of_a_convolutional_network_from_a_file(tmp_p
     assert "net_input_convolution" in page.ids()
 
 
+@pytest.mark.slow
 def test_an_interrupted_suite_shows_what_is_finished(suite, tmp_path):
     folder = tmp_path / "part"
     shutil.copytree(suite, folder)

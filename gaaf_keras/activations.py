@@ -9,7 +9,7 @@ from keras import ops
 
 from gaaf_keras import shapes
 from gaaf_keras._checks import non_negative_number, positive_number
-from gaaf_keras.compiling import in_one_pass
+from gaaf_keras.compiling import in_one_pass, is_compiling
 from gaaf_keras.derivatives import (
     derivative_from_value_of,
     derivative_of,
@@ -90,8 +90,9 @@ class AcceleratedActivation(keras.Operation):
 
         def gradient_of(x: Any, upstream: Any, value: Any = None) -> Any:
             added = self._strong_shape_of(x, strength)
-            if is_active is not None:
-                # XLA works several times longer on a product with 0 and 1.
+            if is_active is not None and is_compiling():
+                # XLA works several times longer on a product with 0 and 1. As single
+                # operations these are more than the product.
                 total = ops.where(is_active(x), upstream, 0.0) + upstream * added
             elif derivative_from_value is not None:
                 total = upstream * (derivative_from_value(value) + added)

@@ -28,6 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlo
 BACKENDS = ("tensorflow", "tensorflow_xla", "jax", "torch")
 MEASUREMENTS = ("elementwise", "training", "inference", "memory")
 BASES = ("tanh", "relu")
+_SECONDS_A_ROUND = 0.02  # a call that takes less is repeated
+_FEWEST_ROUNDS = 3
 _BACKENDS = flags.DEFINE_multi_enum(
     "backend", None, BACKENDS, "What to measure on, by default all. May be repeated."
 )
@@ -57,10 +60,6 @@ _SECONDS = flags.DEFINE_float(
 _JSON = flags.DEFINE_string("json", None, "File for all that was measured.")
 _CHILD = flags.DEFINE_string("child", None, "Backend, in a process that measures.")
 _HERE = flags.DEFINE_string("measure_here", None, "Measurement, in such a process.")
-
-_SECONDS_A_ROUND = 0.02  # a call that takes less is repeated
-
-_FEWEST_ROUNDS = 3
 
 Found = dict[str, list[float]]  # by variant: seconds a call, or bytes
 
@@ -110,8 +109,7 @@ def tables(found: Mapping[str, Any]) -> list[str]:
             "|---|---:|---:|---|",
         ]
         for variant, seconds in by_variant.items():
-            ratios = [a / b for a, b in zip(seconds, plain, strict=True)]
-            low, middle, high = statistics.quantiles(ratios)
+            low, middle, high = statistics.quantiles(map(truediv, seconds, plain))
             milliseconds = 1000 * statistics.median(seconds)
             lines.append(
                 f"| {variant} | {milliseconds:.3f} | {middle:.2f} "
@@ -178,10 +176,8 @@ def in_turn(calls: Mapping[str, Callable[[], Any]]) -> Found:
             once = time.perf_counter() - start
         repeats[name] = max(1, round(_SECONDS_A_ROUND / once))
         seconds_a_round += once * repeats[name]
-    rounds = max(
-        _FEWEST_ROUNDS,
-        min(_ROUNDS.value, int(_SECONDS.value / seconds_a_round)),
-    )
+    affordable = int(_SECONDS.value / seconds_a_round)
+    rounds = max(_FEWEST_ROUNDS, min(_ROUNDS.value, affordable))
     found: Found = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():

@@ -10,14 +10,10 @@ from keras import ops
 from gaaf_keras import shapes
 from gaaf_keras._checks import non_negative_number, positive_number
 from gaaf_keras.compiling import in_one_pass, is_compiling
-from gaaf_keras.derivatives import (
-    derivative_from_value_of,
-    derivative_of,
-    known_activations,
-    where_1_else_0,
-)
+from gaaf_keras.derivatives import Derivative, derivative_of, known_activations
 from gaaf_keras.forms import current_form
 from gaaf_keras.gain import UnitGain
+from gaaf_keras.gradients import with_added_gradient, with_gradient, with_slope
 from gaaf_keras.sawtooth import gradient_acceleration, require_floating_point
 
 
@@ -57,7 +53,6 @@ class AcceleratedActivation(keras.Operation):
             )
         self.unit_gain = unit_gain
         self._derivative = derivative_of(self.activation)
-        self._derivative_from_value = derivative_from_value_of(self.activation)
         self._gain = self._make_gain() if unit_gain else None
 
     def call(self, x: Any) -> Any:
@@ -83,36 +78,29 @@ class AcceleratedActivation(keras.Operation):
             return self._appended(x, strength)
         return self._fused(x, strength, self._derivative)
 
-    def _fused(self, x: Any, strength: Any, derivative: Callable[[Any], Any]) -> Any:
+    def _fused(self, x: Any, strength: Any, derivative: Derivative) -> Any:
         """The activation with one closed-form expression for its backward pass."""
-        derivative_from_value = self._derivative_from_value
-        is_active = where_1_else_0(self.activation)
+        of_value, where_one = derivative.of_value, derivative.where_one
 
-        def gradient_of(x: Any, upstream: Any, value: Any = None) -> Any:
+        def expression(x: Any, upstream: Any, value: Any = None) -> Any:
             added = self._strong_shape_of(x, strength)
-            if is_active is not None and is_compiling():
+            if where_one is not None and is_compiling():
                 # XLA works several times longer on a product with 0 and 1. As single
                 # operations these are more than the product.
-                total = ops.where(is_active(x), upstream, 0.0) + upstream * added
-            elif derivative_from_value is not None:
-                total = upstream * (derivative_from_value(value) + added)
+                total = ops.where(where_one(x), upstream, 0.0) + upstream * added
+            elif of_value is not None:
+                total = upstream * (of_value(value) + added)
             else:
                 total = upstream * (derivative(x) + added)
             return total if self._gain is None else self._gain(strength) * total
 
-        @ops.custom_gradient
-        def accelerated(x: Any) -> Any:
-            def gradient(*args: Any, upstream: Any = None) -> Any:
-                tensors = [x, args[-1] if upstream is None else upstream]
-                if derivative_from_value is not None:
-                    # Not the one below, whose own gradient eager TensorFlow forgets.
-                    # Graphs compute both at once.
-                    tensors.append(self.activation(x))
-                return self._in_one_pass(gradient_of)(*tensors)
+        def gradient_of(x: Any, upstream: Any) -> Any:
+            # Not the value of the forward pass, whose own gradient eager TensorFlow
+            # forgets. Graphs compute both at once.
+            values = [] if of_value is None else [self.activation(x)]
+            return self._in_one_pass(expression)(x, upstream, *values)
 
-            return self.activation(x), gradient
-
-        return accelerated(x)
+        return with_gradient(self.activation, gradient_of, x)
 
     def _appended(self, x: Any, strength: Any) -> Any:
         """The activation as the backend differentiates it, plus the shape's part."""
@@ -124,21 +112,13 @@ class AcceleratedActivation(keras.Operation):
                 f"which turned shape {tuple(x.shape)} into {tuple(value.shape)}"
             )
 
-        def added(x: Any, upstream: Any) -> Any:
+        def added_of(x: Any, upstream: Any) -> Any:
             return upstream * self._strong_shape_of(x, strength)
 
-        @ops.custom_gradient
-        def accelerated(value: Any, x: Any) -> Any:
-            def gradient(*args: Any, upstream: Any = None) -> Any:
-                upstream = args[-1] if upstream is None else upstream
-                return upstream, self._in_one_pass(added)(x, upstream)
-
-            return value, gradient
-
-        return accelerated(value, x)
+        return with_added_gradient(value, self._in_one_pass(added_of), x)
 
     def _of_operations(self, x: Any, strength: Any) -> Any:
-        """Value + (x - x) * slope, of which only the first x has a gradient."""
+        """The activation with the same derivative, but no custom gradient."""
         slope = self._strong_shape_of(x, strength)
         value = self.activation(x)
         if self._derivative is not None:
@@ -146,11 +126,7 @@ class AcceleratedActivation(keras.Operation):
             slope = self._derivative(x) + slope
             if self._gain is not None:
                 slope = self._gain(strength) * slope
-        nothing = x - ops.stop_gradient(x)
-        finite = ops.logical_and(ops.isfinite(x), ops.isfinite(slope))
-        nothing = ops.where(finite, nothing, ops.zeros_like(x))
-        slope = ops.where(finite, slope, ops.zeros_like(x))
-        return value + nothing * ops.stop_gradient(slope)
+        return with_slope(value, slope, x)
 
     def _literal(self, x: Any, strength: Any, frequency: float) -> Any:
         """The paper's formula phi(x) + g(x) s(x), differentiated by the backend."""
@@ -172,7 +148,8 @@ class AcceleratedActivation(keras.Operation):
     def _shape_of(self, x: Any) -> Any:
         """s(x), but 0 where that is not a number, as it is for an x that is none."""
         value = ops.cast(self.shape(x), x.dtype)
-        if self._derivative_from_value and isinstance(self.shape, shapes.Gaussian):
+        by_value = self._derivative is not None and self._derivative.of_value
+        if by_value and isinstance(self.shape, shapes.Gaussian):
             return value  # that is no number only where phi' is none either
         if keras.backend.backend() == "torch":  # there one operation, and not three
             return ops.nan_to_num(value, nan=0.0, posinf=math.inf, neginf=-math.inf)

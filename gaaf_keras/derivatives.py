@@ -5,6 +5,7 @@ at -1 and 1. (The backends do not agree with each other there.)
 """
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -18,28 +19,32 @@ _SQRT_HALF = 0.7071067811865476
 _NORMAL_DENSITY_AT_0 = 0.3989422804014327
 
 
-def _tanh_of_value(value: Any) -> Any:
-    return 1.0 - ops.square(value)
+@dataclass(frozen=True)
+class Derivative:
+    """phi' of an activation, a function of x, and the cheaper ways to have it.
+
+    Args:
+        of_input: phi' as a function of x.
+        of_value: phi' as a function of phi(x), where that is cheaper.
+        where_one: The condition on x under which phi' is 1, if it is 0 elsewhere.
+    """
+
+    of_input: Callable[[Any], Any]
+    of_value: Callable[[Any], Any] | None = None
+    where_one: Callable[[Any], Any] | None = None
+
+    def __call__(self, x: Any) -> Any:
+        return self.of_input(x)
 
 
-def _tanh(x: Any) -> Any:
-    return _tanh_of_value(ops.tanh(x))
+def _by_value(
+    activation: Callable[[Any], Any], of_value: Callable[[Any], Any]
+) -> Derivative:
+    return Derivative(lambda x: of_value(activation(x)), of_value=of_value)
 
 
-def _sigmoid_of_value(value: Any) -> Any:
-    return value * (1.0 - value)
-
-
-def _sigmoid(x: Any) -> Any:
-    return _sigmoid_of_value(ops.sigmoid(x))
-
-
-def _within_hard_tanh(x: Any) -> Any:
-    return ops.abs(x) < 1
-
-
-def _hard_tanh(x: Any) -> Any:
-    return ops.cast(_within_hard_tanh(x), x.dtype)
+def _step(condition: Callable[[Any], Any]) -> Derivative:
+    return Derivative(lambda x: ops.cast(condition(x), x.dtype), where_one=condition)
 
 
 def _hard_sigmoid(x: Any) -> Any:
@@ -50,20 +55,8 @@ def _softsign(x: Any) -> Any:
     return 1.0 / ops.square(1.0 + ops.abs(x))
 
 
-def _within_relu(x: Any) -> Any:
-    return x > 0
-
-
 def _relu(x: Any) -> Any:
-    return ops.cast(_within_relu(x), x.dtype)
-
-
-def _within_relu6(x: Any) -> Any:
-    return ops.logical_and(x > 0, x < 6)  # noqa: PLR2004
-
-
-def _relu6(x: Any) -> Any:
-    return ops.cast(_within_relu6(x), x.dtype)
+    return ops.cast(x > 0, x.dtype)
 
 
 def _leaky_relu(x: Any) -> Any:
@@ -98,61 +91,52 @@ def _gelu(x: Any) -> Any:
     return probability + x * (_NORMAL_DENSITY_AT_0 * ops.exp(-0.5 * x * x))
 
 
-_DERIVATIVES: dict[Any, Callable[[Any], Any]] = {
-    keras.activations.tanh: _tanh,
-    keras.activations.sigmoid: _sigmoid,
-    keras.activations.hard_tanh: _hard_tanh,
-    keras.activations.hard_sigmoid: _hard_sigmoid,
-    keras.activations.softsign: _softsign,
-    keras.activations.relu: _relu,
-    keras.activations.relu6: _relu6,
-    keras.activations.leaky_relu: _leaky_relu,
-    keras.activations.elu: _elu,
-    keras.activations.selu: _selu,
-    keras.activations.softplus: ops.sigmoid,
-    keras.activations.silu: _silu,
-    keras.activations.hard_silu: _hard_silu,
-    keras.activations.gelu: _gelu,
-    keras.activations.linear: ops.ones_like,
-}
-
-_OF_VALUE: dict[Any, Callable[[Any], Any]] = {
-    keras.activations.tanh: _tanh_of_value,
-    keras.activations.sigmoid: _sigmoid_of_value,
-}
-
-_WHERE_1_ELSE_0: dict[Any, Callable[[Any], Any]] = {
-    keras.activations.hard_tanh: _within_hard_tanh,
-    keras.activations.relu: _within_relu,
-    keras.activations.relu6: _within_relu6,
+_DERIVATIVES: dict[Any, Derivative] = {
+    keras.activations.tanh: _by_value(ops.tanh, lambda value: 1.0 - ops.square(value)),
+    keras.activations.sigmoid: _by_value(
+        ops.sigmoid, lambda value: value * (1.0 - value)
+    ),
+    keras.activations.hard_tanh: _step(lambda x: ops.abs(x) < 1),
+    keras.activations.hard_sigmoid: Derivative(_hard_sigmoid),
+    keras.activations.softsign: Derivative(_softsign),
+    keras.activations.relu: _step(lambda x: x > 0),
+    keras.activations.relu6: _step(lambda x: ops.logical_and(x > 0, x < 6)),  # noqa: PLR2004
+    keras.activations.leaky_relu: Derivative(_leaky_relu),
+    keras.activations.elu: Derivative(_elu),
+    keras.activations.selu: Derivative(_selu),
+    keras.activations.softplus: Derivative(ops.sigmoid),
+    keras.activations.silu: Derivative(_silu),
+    keras.activations.hard_silu: Derivative(_hard_silu),
+    keras.activations.gelu: Derivative(_gelu),
+    keras.activations.linear: Derivative(ops.ones_like),
 }
 
 
 def _rectifier(
     negative_slope: float, max_value: float | None, threshold: float
-) -> Callable[[Any], Any]:
-    def derivative(x: Any) -> Any:
+) -> Derivative:
+    def is_active(x: Any) -> Any:
         active = x > threshold
         if max_value is not None:
             active = ops.logical_and(active, x < max_value)
-        slope = ops.cast(active, x.dtype)
-        if negative_slope:
-            below = ops.cast(x < threshold, x.dtype)
-            slope = slope + negative_slope * below
-        return slope
+        return active
 
-    return derivative
+    def derivative(x: Any) -> Any:
+        below = ops.cast(x < threshold, x.dtype)
+        return ops.cast(is_active(x), x.dtype) + negative_slope * below
 
-
-def _leaky_rectifier(negative_slope: float) -> Callable[[Any], Any]:
-    return lambda x: negative_slope + (1.0 - negative_slope) * _relu(x)
+    return Derivative(derivative) if negative_slope else _step(is_active)
 
 
-def _scaled_elu(alpha: float) -> Callable[[Any], Any]:
-    return lambda x: ops.where(x < 0, alpha * _decay(x), 1.0)
+def _leaky_rectifier(negative_slope: float) -> Derivative:
+    return Derivative(lambda x: negative_slope + (1.0 - negative_slope) * _relu(x))
 
 
-_WITH_PARAMETERS: dict[str, Callable[..., Callable[[Any], Any]]] = {
+def _scaled_elu(alpha: float) -> Derivative:
+    return Derivative(lambda x: ops.where(x < 0, alpha * _decay(x), 1.0))
+
+
+_WITH_PARAMETERS: dict[str, Callable[..., Derivative]] = {
     "relu": _rectifier,
     "leaky_relu": _leaky_rectifier,
     "elu": _scaled_elu,
@@ -164,44 +148,16 @@ def known_activations() -> list[str]:
     return [function.__name__ for function in _DERIVATIVES]
 
 
-def derivative_of(activation: Any) -> Callable[[Any], Any] | None:
+def derivative_of(activation: Any) -> Derivative | None:
     """Returns phi' of a Keras activation as a function of x, or None if unknown.
 
     Args:
         activation: Name of a Keras activation, or a callable, such as a function in
             `keras.activations` or the layer `keras.layers.ReLU(max_value=6)`.
     """
-    known = _looked_up(_DERIVATIVES, activation)
-    if known:
-        return known
     activation = function_of(activation)
+    if isinstance(activation, Hashable) and activation in _DERIVATIVES:
+        return _DERIVATIVES[activation]
     parameters = parameters_of(activation)
     with_parameters = _WITH_PARAMETERS.get(name_of(activation)) if parameters else None
     return with_parameters(**parameters) if with_parameters else None
-
-
-def derivative_from_value_of(activation: Any) -> Callable[[Any], Any] | None:
-    """Returns phi' as a function of phi(x), or None where there is no cheap one.
-
-    Args:
-        activation: As for `derivative_of`.
-    """
-    return _looked_up(_OF_VALUE, activation)
-
-
-def where_1_else_0(activation: Any) -> Callable[[Any], Any] | None:
-    """Returns the condition on x under which phi' is 1, if it is 0 everywhere else.
-
-    Args:
-        activation: As for `derivative_of`.
-
-    Returns:
-        A function of x with a Boolean tensor as its value, or None if phi' has other
-        values.
-    """
-    return _looked_up(_WHERE_1_ELSE_0, activation)
-
-
-def _looked_up(table: dict[Any, Callable[[Any], Any]], activation: Any) -> Any:
-    activation = function_of(activation)
-    return table.get(activation) if isinstance(activation, Hashable) else None

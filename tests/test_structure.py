@@ -7,7 +7,7 @@ import gaaf_keras
 
 PACKAGE = Path(gaaf_keras.__file__).parent
 LAYERS_OF_CODE = [  # each may import those before it
-    ["_checks", "_version", "compiling", "forms", "kinds"],
+    ["_checks", "_version", "compiling", "forms", "gradients", "kinds"],
     ["derivatives", "sawtooth", "gain"],
     ["shapes"],
     ["activations"],

@@ -1,0 +1,71 @@
+"""Ways to give a value a gradient that is not its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+Function = Callable[..., Any]
+
+
+def with_gradient(function: Function, gradient_of: Function, x: Any) -> Any:
+    """Returns `function(x)` with a gradient of its own.
+
+    Args:
+        function: An elementwise function.
+        gradient_of: Gives the gradient to x from x and the upstream gradient.
+        x: A tensor.
+    """
+
+    @ops.custom_gradient
+    def replaced(x: Any) -> Any:
+        def gradient(*args: Any, upstream: Any = None) -> Any:
+            return gradient_of(x, _upstream(args, upstream))
+
+        return function(x), gradient
+
+    return replaced(x)
+
+
+def with_added_gradient(value: Any, added_of: Function, x: Any) -> Any:
+    """Returns a value whose gradient reaches its origin and, by another way, x.
+
+    Args:
+        value: A tensor.
+        added_of: Gives what is added to the gradient to x, from x and the upstream
+            gradient.
+        x: A tensor of the same shape.
+    """
+
+    @ops.custom_gradient
+    def added(value: Any, x: Any) -> Any:
+        def gradient(*args: Any, upstream: Any = None) -> Any:
+            upstream = _upstream(args, upstream)
+            return upstream, added_of(x, upstream)
+
+        return value, gradient
+
+    return added(value, x)
+
+
+def with_slope(value: Any, slope: Any, x: Any) -> Any:
+    """Returns a value, to whose derivative with respect to x a slope is added.
+
+    It is `value + (x - x) * slope`, of which only the first x has a gradient: made of
+    operations alone, it is differentiated wherever they are.
+
+    Args:
+        value: A tensor.
+        slope: A tensor of the same shape. Where it is not finite it counts as 0.
+        x: A tensor of the same shape.
+    """
+    nothing = x - ops.stop_gradient(x)
+    finite = ops.logical_and(ops.isfinite(x), ops.isfinite(slope))
+    nothing = ops.where(finite, nothing, ops.zeros_like(x))
+    slope = ops.where(finite, slope, ops.zeros_like(x))
+    return value + nothing * ops.stop_gradient(slope)
+
+
+def _upstream(args: tuple[Any, ...], upstream: Any) -> Any:
+    """The upstream gradient, which the backends pass by name or as the last."""
+    return args[-1] if upstream is None else upstream

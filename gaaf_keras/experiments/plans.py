@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,69 @@ class Suite:
 
     Attributes:
         title: What the table shows.
-        common: Fields of `TrainingConfig` for all variants.
+        common: Fields of `TrainingConfig` for all variants. Of the learning rate there
+            may be several, in a tuple.
         variants: Fields of `TrainingConfig` by the name of the variant.
+        groups: As in `Plan`.
     """
 
     title: str
     common: Mapping[str, Any]
     variants: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def fields_set_by_variants(self) -> set[str]:
         """Returns the fields that tell variants apart and so cannot be overridden."""
         return {field for variant in self.variants.values() for field in variant}
 
 
-def _mnist_like(title: str, **common: Any) -> Suite:
+def _mlp(title: str, dropout_rates: Sequence[float] = (0.2,), **common: Any) -> Suite:
+    """The paper's table of MLPs. Of several dropout rates one is chosen."""
+    several = len(dropout_rates) > 1
+    dropouts = {
+        f"dropout {rate:g}" if several else "dropout": {
+            "activation": "tanh",
+            "dropout": rate,
+        }
+        for rate in dropout_rates
+    }
     return Suite(
         title=title,
         common={"model": "mlp", "optimizer": "sgd", "learning_rate": 0.1, **common},
         variants={
             "base": {"activation": "tanh", "dropout": 0.0},
-            "dropout": {"activation": "tanh", "dropout": 0.2},
+            **dropouts,
             "GAAF": {"activation": "gaaf_tanh", "dropout": 0.0},
+        },
+        groups=dict.fromkeys(dropouts, "dropout") if several else {},
+    )
+
+
+def _scale_and_shape(base: str, unit_scale: str, dropout: float) -> Suite:
+    """Each variant at the same learning rates, with and without a larger scale.
+
+    Args:
+        base: The plain activation.
+        unit_scale: Shape with which the derivative is nowhere larger than the plain
+            activation's largest one.
+        dropout: Rate of the variant with dropout.
+    """
+    accelerated = {"activation": f"gaaf_{base}", "dropout": 0.0}
+    return Suite(
+        title=f"MNIST, {base} MLP: scale and shape of the gradient",
+        common={
+            "dataset": "mnist",
+            "model": "mlp",
+            "optimizer": "sgd",
+            "learning_rate": (0.05, 0.1, 0.2, 0.4, 0.8),
+            "epochs": 200,
+        },
+        variants={
+            "base": {"activation": base, "dropout": 0.0},
+            "dropout": {"activation": base, "dropout": dropout},
+            "GAAF": accelerated,
+            "GAAF, unit gain": {**accelerated, "unit_gain": True},
+            "GAAF, unit scale": {**accelerated, "shape": unit_scale},
         },
     )
 
@@ -64,10 +106,12 @@ def _convolutional(dataset: str, title: str) -> Suite:
 
 
 SUITES: Mapping[str, Suite] = {
-    "digits": _mnist_like(
-        "UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60
+    "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
+    "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
+    "mnist_rates": _scale_and_shape("tanh", "from_derivative(gaussian)", dropout=0.2),
+    "mnist_relu_rates": _scale_and_shape(
+        "relu", "one_sided(shifted_sigmoid)", dropout=0.2
     ),
-    "mnist": _mnist_like("MNIST, tanh MLP", dataset="mnist", epochs=200),
     "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
     "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),
     "svhn": _convolutional("svhn_cropped", "SVHN, ReLU CNN"),
@@ -83,8 +127,8 @@ class Plan:
         variants: A configuration by the name of the variant. Its `seed` is the first
             seed, its `output_dir` is not used.
         runs: How many seeds each variant is trained with: seed, seed + 1, ...
-        groups: For variants that differ in their learning rate only, the name of what
-            they have in common. Of those the one with the best mean validation
+        groups: For variants that differ in a setting that is to be tuned, the name of
+            what they have in common. Of those the one with the best mean validation
             accuracy is chosen.
     """
 
@@ -135,7 +179,12 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     """
     if runs < 1:
         raise UsageError(f"runs must be 1 or greater. Received: {runs}")
-    rates = given.get("learning_rate")
+    if suite is not None and suite not in SUITES:
+        raise UsageError(
+            f"suite must be one of {', '.join(SUITES)}. Received: {suite!r}"
+        )
+    common = {} if suite is None else SUITES[suite].common
+    rates = given.get("learning_rate", common.get("learning_rate"))
     if isinstance(rates, tuple):
         if len(set(rates)) < len(rates) or not rates:
             raise UsageError(
@@ -155,10 +204,6 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
             model = Path(config.init_from).name
             variant = "accelerated" if config.accelerate else "as it is"
         return Plan(f"{config.dataset}, {model}", {variant: config}, runs)
-    if suite not in SUITES:
-        raise UsageError(
-            f"suite must be one of {', '.join(SUITES)}. Received: {suite!r}"
-        )
     definition = SUITES[suite]
     fixed = {
         "dataset",
@@ -179,7 +224,7 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
         for name, variant in definition.variants.items()
     }
     _require_acceleration(given, variants.values())
-    return Plan(definition.title, variants, runs)
+    return Plan(definition.title, variants, runs, definition.groups)
 
 
 def _require_use(given: Mapping[str, Any], model: str) -> None:
@@ -196,7 +241,7 @@ def _sweep(single: Plan, rates: tuple[float, ...]) -> Plan:
         for rate in rates:
             variant = f"{name}, learning rate {rate:g}"
             variants[variant] = dataclasses.replace(config, learning_rate=rate)
-            groups[variant] = name
+            groups[variant] = single.groups.get(name, name)
     return dataclasses.replace(single, variants=variants, groups=groups)
 
 

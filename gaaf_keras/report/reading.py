@@ -45,8 +45,8 @@ class Variant:
 
     Attributes:
         name: What it is called.
-        group: What it has in common with variants that differ in their learning rate
-            only: its name, if there are none.
+        group: What it has in common with variants that differ in a tuned setting, such
+            as the learning rate: its name, if there are none.
         chosen: Whether it is the best of these on validation data.
         trainings: The trainings, by seed.
     """
@@ -87,7 +87,7 @@ class Study:
 
     @property
     def chosen(self) -> list[Variant]:
-        """The variants that are compared: of several learning rates the best."""
+        """The variants that are compared: of each group the best."""
         return [variant for variant in self.variants if variant.chosen]
 
     @property

@@ -70,6 +70,8 @@ _BY_NAME: dict[str, Callable[..., Shape]] = {
     "helu": helu,
     "leaky": leaky,
     "linear": linear,
+    "one_sided": OneSided,
+    "from_derivative": FromDerivative,
 }
 
 # `default_for` says why.
@@ -101,10 +103,10 @@ def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[...
 
     Args:
         identifier: A name, such as `"gaussian"` or `"b_silu"`, with parameters if they
-            are not the default ones, as in `"gaussian(width=3.0)"`; a configuration
-            made by
-            `keras.saving.serialize_keras_object`, or any callable of one tensor,
-            which is returned as it is.
+            are not the default ones, as in `"gaussian(width=3.0)"` or
+            `"one_sided(shifted_sigmoid)"`; a configuration made by
+            `keras.saving.serialize_keras_object`, or any callable of one tensor, which
+            is returned as it is.
 
     Returns:
         A callable of one tensor.
@@ -136,24 +138,28 @@ def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[...
 
 def _from_text(text: str) -> Shape | None:
     """Returns the shape that `name` or `name(parameter=value, ...)` stands for."""
-    name, opened, rest = text.strip().partition("(")
+    name = text.partition("(")[0].strip()
     if name not in _BY_NAME:
         return None
     try:
-        call = ast.parse(f"{name}({rest if opened else ')'}", mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-            return None
-        arguments = [ast.literal_eval(value) for value in call.args]
-        by_name = {
-            str(keyword.arg): ast.literal_eval(keyword.value)
-            for keyword in call.keywords
-        }
-        return _BY_NAME[name](*arguments, **by_name)
+        return _from_expression(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, TypeError, ValueError) as error:
         raise ValueError(
             "Argument `shape` must have parameters as in 'gaussian(width=3.0)'. "
             f"Received: shape={text!r} ({error})"
         ) from error
+
+
+def _from_expression(node: ast.expr) -> Any:
+    """Returns the shape or the number that a part of the text stands for."""
+    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    if not isinstance(call.func, ast.Name) or call.func.id not in _BY_NAME:
+        return ast.literal_eval(node)
+    arguments = [_from_expression(value) for value in call.args]
+    by_name = {
+        str(keyword.arg): _from_expression(keyword.value) for keyword in call.keywords
+    }
+    return _BY_NAME[call.func.id](*arguments, **by_name)
 
 
 def default_for(activation: Any) -> Shape:

@@ -47,6 +47,12 @@ def test_unknown_names_list_what_exists(identifier):
         ("gaussian", shapes.Gaussian(2.0)),
         ("gaussian(width=3)", shapes.Gaussian(3.0)),
         ("gaussian(3)", shapes.Gaussian(3.0)),
+        ("one_sided(shifted_sigmoid)", shapes.ShiftedSigmoid().one_sided()),
+        (
+            "one_sided(gaussian(width=3), at=-1)",
+            shapes.Gaussian(3.0).one_sided(at=-1),
+        ),
+        ("from_derivative(gaussian)", shapes.FromDerivative(shapes.Gaussian())),
         ("shifted_sigmoid(slope=4, shift=-0.5)", shapes.ShiftedSigmoid(4.0, -0.5)),
         ("helu(alpha=1e-1)", shapes.helu(0.1)),
         (" linear() ", shapes.linear()),
@@ -66,6 +72,9 @@ def test_shapes_with_parameters(text, shape):
         "gaussian(3) + 1",
         "gaussian(3)(4)",
         "gaussian(*[3])",
+        "one_sided",
+        "one_sided(3)",
+        "one_sided(print)",
     ],
 )
 def test_wrong_parameters_are_refused(text):

@@ -7,18 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from gaaf_keras import gaaf
+from gaaf_keras.analysis import curve
 from gaaf_keras.experiments import UsageError, plans, suites
 
 TINY = {"hidden_units": (8,), "epochs": 2, "train_examples": 200}
 
 
 def test_paper_tables():
-    mnist = plans.SUITES["mnist"].variants
-    assert [(v["activation"], v["dropout"] > 0) for v in mnist.values()] == [
-        ("tanh", False),
-        ("tanh", True),
-        ("gaaf_tanh", False),
-    ]
+    for name in ("digits", "mnist"):
+        suite = plans.SUITES[name]
+        assert {
+            (suite.groups.get(variant, variant), v["activation"], v["dropout"] > 0)
+            for variant, v in suite.variants.items()
+        } == {
+            ("base", "tanh", False),
+            ("dropout", "tanh", True),
+            ("GAAF", "gaaf_tanh", False),
+        }
     for name in ("cifar10", "cifar100", "svhn"):
         variants = plans.SUITES[name].variants
         assert [(v["activation"], v["batch_norm"]) for v in variants.values()] == [
@@ -27,6 +33,36 @@ def test_paper_tables():
             ("gaaf_relu", False),
             ("gaaf_relu", True),
         ]
+
+
+def test_dropout_is_tuned_as_the_learning_rate_is():
+    plan = plans.plan("mnist", {"learning_rate": (0.1, 0.3)}, runs=1)
+    tuned = [name for name, group in plan.groups.items() if group == "dropout"]
+    assert {plan.variants[name].dropout for name in tuned} == {0.1, 0.2, 0.3, 0.5}
+    assert {plan.variants[name].learning_rate for name in tuned} == {0.1, 0.3}
+    assert plan.groups["GAAF, learning rate 0.3"] == "GAAF"
+    alone = plans.plan("mnist", {}, runs=1)
+    assert set(alone.groups) == {f"dropout {rate}" for rate in (0.1, 0.2, 0.3, 0.5)}
+
+
+@pytest.mark.parametrize("suite", ["mnist_rates", "mnist_relu_rates"])
+def test_same_learning_rates_for_every_variant(suite):
+    plan = plans.plan(suite, {}, runs=1)
+    rates = {}
+    for name, config in plan.variants.items():
+        rates.setdefault(plan.groups[name], set()).add(config.learning_rate)
+    assert len(rates) == 5
+    assert len(set(map(frozenset, rates.values()))) == 1
+    single = plans.plan(suite, {"learning_rate": (0.1,)}, runs=1)
+    assert list(single.variants) == list(rates)
+
+
+@pytest.mark.parametrize("base", ["tanh", "relu"])
+def test_unit_scale_has_a_derivative_of_at_most_1(base):
+    suite = plans.SUITES["mnist_rates" if base == "tanh" else "mnist_relu_rates"]
+    (variant,) = (v for v in suite.variants.values() if v.get("shape"))
+    derivative = curve(gaaf(base, shape=variant["shape"])).derivative_in_training
+    assert derivative.max() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_given_fields_override_the_suite():

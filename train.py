@@ -246,10 +246,19 @@ TRAINING_FLAGS = [
 _SUITE = flags.DEFINE_enum(
     "suite",
     None,
-    ["digits", "mnist", "cifar10", "cifar100", "svhn"],
-    "Train a whole table instead of one network: digits and mnist compare tanh, "
-    "dropout and GAAF in the mlp; cifar10, cifar100 and svhn compare ReLU, batch norm "
-    "and GAAF in the cnn. Other flags override the suite's settings.",
+    [
+        "digits",
+        "mnist",
+        "mnist_rates",
+        "mnist_relu_rates",
+        "cifar10",
+        "cifar100",
+        "svhn",
+    ],
+    "Train a whole table instead of one network: tanh, dropout and GAAF in the mlp "
+    "(digits, mnist), with and without GAAF's larger scale at several learning rates "
+    "(mnist_rates, mnist_relu_rates), or ReLU, batch norm and GAAF in the cnn "
+    "(cifar10, cifar100, svhn). Other flags override the suite's settings.",
 )
 _RUNS = flags.DEFINE_integer(
     "runs",

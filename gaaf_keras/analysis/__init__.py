@@ -33,7 +33,12 @@ from gaaf_keras.analysis.net_variance import (
     net_variance,
 )
 from gaaf_keras.analysis.saturation import Saturation, saturation
-from gaaf_keras.analysis.statistics import Difference, Spread, paired_difference
+from gaaf_keras.analysis.statistics import (
+    Difference,
+    Spread,
+    paired_difference,
+    prediction_interval,
+)
 from gaaf_keras.analysis.weights import weights
 
 __all__ = [
@@ -58,6 +63,7 @@ __all__ = [
     "input_noise",
     "net_variance",
     "paired_difference",
+    "prediction_interval",
     "saturation",
     "weight_noise",
     "weights",

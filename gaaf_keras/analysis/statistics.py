@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from gaaf_keras._checks import positive_integer
+
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
@@ -93,19 +95,65 @@ def paired_difference(
             "Arguments `values` and `base` must have as many values, at least one. "
             f"Received: {len(values)} and {len(base)}"
         )
+    _require_confidence(confidence)
+    differences = np.subtract(values, base)
+    spread = Spread.of(differences.tolist())
+    if spread.standard_deviation is None:
+        return Difference(spread.mean, None, None, confidence, spread.n)
+    half = _quantile(confidence, spread.n) * spread.standard_deviation / spread.n**0.5
+    return Difference(
+        spread.mean, spread.mean - half, spread.mean + half, confidence, spread.n
+    )
+
+
+def prediction_interval(
+    values: Sequence[float], new: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Returns where the mean of new values, such as of other seeds, will lie.
+
+    `mean +- t(confidence, n - 1) * standard deviation * sqrt(1 / n + 1 / new)`
+
+    Args:
+        values: The n values that are known, two or more.
+        new: How many values there will be, 1 or more.
+        confidence: Probability that their mean lies in the interval, if all values are
+            normally distributed. Above 0 and below 1.
+
+    Returns:
+        The lower and the upper bound.
+
+    Raises:
+        ValueError: If there are fewer than two values, or an argument is out of range.
+
+    Example:
+    >>> from gaaf_keras.analysis import prediction_interval
+    >>> low, high = prediction_interval([3.0, 5.0, 4.0], new=3)
+    >>> round(low, 2), round(high, 2)
+    (0.49, 7.51)
+    """
+    spread = Spread.of(values) if len(values) else None
+    if spread is None or spread.standard_deviation is None:
+        raise ValueError(
+            "Argument `values` must have two values or more. "
+            f"Received: {len(values)} values"
+        )
+    positive_integer("new", new)
+    _require_confidence(confidence)
+    half = _quantile(confidence, spread.n) * spread.standard_deviation
+    half *= (1 / spread.n + 1 / new) ** 0.5
+    return spread.mean - half, spread.mean + half
+
+
+def _quantile(confidence: float, n: int) -> float:
+    """Returns the half width of an interval of Student's t, for n values."""
+    from scipy import stats  # not needed to train
+
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1))
+
+
+def _require_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(
             "Argument `confidence` must be above 0 and below 1. "
             f"Received: confidence={confidence}"
         )
-    differences = np.subtract(values, base)
-    spread = Spread.of(differences.tolist())
-    if spread.standard_deviation is None:
-        return Difference(spread.mean, None, None, confidence, spread.n)
-    from scipy import stats  # not needed to train
-
-    quantile = float(stats.t.ppf((1 + confidence) / 2, spread.n - 1))
-    half = quantile * spread.standard_deviation / spread.n**0.5
-    return Difference(
-        spread.mean, spread.mean - half, spread.mean + half, confidence, spread.n
-    )

@@ -75,7 +75,8 @@ def _scale_and_shape(base: str, unit_scale: str, dropout: float) -> Suite:
             "model": "mlp",
             "optimizer": "sgd",
             "learning_rate": (0.05, 0.1, 0.2, 0.4, 0.8),
-            "epochs": 200,
+            "epochs": 40,
+            "patience": 8,
         },
         variants={
             "base": {"activation": base, "dropout": 0.0},

@@ -267,7 +267,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         f"# {summary['title']}\n\n{rows}\n\n"
         "Mean (standard deviation) over the runs. The best epoch is the one with the "
         "highest validation accuracy; the test data was scored at that epoch only. Of "
-        "several learning or dropout rates those with the best mean validation accuracy "
-        "are chosen, and only their test accuracy shown.\n\n"
+        "several learning or dropout rates those with the best mean validation "
+        "accuracy are chosen, and only their test accuracy shown.\n\n"
         f"    {summary['command']}\n"
     )

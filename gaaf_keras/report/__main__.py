@@ -17,15 +17,24 @@ def main() -> None:
     parser.add_argument(
         "--data_dir", help="folder of the prepared data set, if it has moved since"
     )
+    parser.add_argument(
+        "--records",
+        metavar="FILE",
+        type=Path,
+        help="write compact records of the trainings there, and no report",
+    )
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)  # TensorFlow tells of every function it traces
     from gaaf_keras.experiments import UsageError
-    from gaaf_keras.report import write
+    from gaaf_keras.report import reading, records, write
 
     try:
+        if arguments.records is not None:
+            records.write(reading.read(arguments.directory), arguments.records)
+            return
         path = write(arguments.directory, arguments.data_dir)
     except UsageError as error:
         sys.exit(f"gaaf_keras.report: {error}")

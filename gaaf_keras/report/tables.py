@@ -16,6 +16,13 @@ class Table:
     caption: str = ""
 
 
+def markdown(table: Table) -> str:
+    """Returns a table as Markdown, its caption below."""
+    lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{rows}\n\n{table.caption}\n" if table.caption else f"{rows}\n"
+
+
 def spread(values: Sequence[float], decimals: int | None) -> str:
     """Returns mean (standard deviation); without decimals, the mean's three digits.
 

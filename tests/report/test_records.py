@@ -1,0 +1,78 @@
+"""Compact records: small, plain JSON, and enough for the tables of a report."""
+
+import dataclasses
+import json
+import math
+import sys
+
+import pytest
+
+from gaaf_keras.experiments import UsageError
+from gaaf_keras.report import comparing, inside, pictures, reading, records
+from gaaf_keras.report.__main__ import main
+from gaaf_keras.report.analyses import analysis_of
+from tests.small_suite import SEEDS, VARIANTS
+
+
+@pytest.fixture
+def written(suite, tmp_path, monkeypatch):
+    path = tmp_path / "records.json"
+    monkeypatch.setattr(sys, "argv", ["report", str(suite), f"--records={path}"])
+    main()
+    return path
+
+
+def test_an_object_a_training(written):
+    found = json.loads(written.read_text())
+    trainings = [(record["variant"], record["seed"]) for record in found]
+    assert trainings == [(name, seed) for name in VARIANTS for seed in range(SEEDS)]
+    assert found[0]["settings"]["activation"] == "tanh"
+    assert written.stat().st_size < 50_000 * len(found)
+    assert "/" not in json.dumps([record["settings"] for record in found])
+
+
+def test_the_tables_are_the_same(suite, written):
+    whole = reading.read(suite)
+    study, analyses = records.read(written)
+    assert comparing.results(study) == comparing.results(whole)
+    assert comparing.differences(study) == comparing.differences(whole)
+    assert comparing.reached(study) == comparing.reached(whole)
+    for ours, theirs in zip(study.variants, whole.variants, strict=True):
+        folder = ours.config.output_dir, theirs.config.output_dir
+        assert folder == (None, str(theirs.trainings[0].folder))
+        same = dataclasses.replace(ours.config, output_dir=folder[1])
+        assert same == theirs.config
+    assert set(analyses) == set(VARIANTS)
+    original = {
+        variant.name: {seed: analysis_of(t) for seed, t in variant.trainings.items()}
+        for variant in whole.variants
+    }
+    shares = [inside.saturation(study, found).rows for found in (analyses, original)]
+    for ours, theirs in zip(*shares, strict=True):
+        assert ours[:2] == theirs[:2]
+        for one, other in zip(ours[2:], theirs[2:], strict=True):
+            assert float(one.split()[0]) == pytest.approx(float(other.split()[0]), 0.01)
+    assert pictures.net_inputs(study, analyses)
+    gradients = inside.gradients(study).rows
+    assert [row[:2] for row in gradients] == [
+        row[:2] for row in inside.gradients(whole).rows
+    ]
+
+
+def test_what_is_no_number_in_json(suite):
+    study = reading.read(suite)
+    training = study.variants[0].trainings[0]
+    training.history[-1]["loss"] = math.nan
+    found = json.loads(json.dumps(records.to_records(study), allow_nan=False))
+    again, _ = records.from_records(found, suite)
+    history = again.variants[0].trainings[0].history
+    assert math.isnan(history[-1]["loss"])
+    assert history[0]["loss"] == pytest.approx(training.history[0]["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[{}]", '{"variant": 3}', "[3]"])
+def test_other_files_are_refused(text, tmp_path):
+    path = tmp_path / "records.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"records in .* cannot be read"):
+        records.read(path)

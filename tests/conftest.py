@@ -57,3 +57,13 @@ def data_dir(tmp_path_factory):
         },
     )
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory):
+    """The folder of a small suite with its report, one for all test processes."""
+    from tests import small_suite
+
+    base = tmp_path_factory.getbasetemp()
+    on_its_own = "PYTEST_XDIST_WORKER" not in os.environ
+    return small_suite.made_in(base if on_its_own else base.parent)

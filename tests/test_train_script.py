@@ -1,7 +1,7 @@
 """train.py as its user runs it: one process a command."""
 
-import csv
 import dataclasses
+import itertools
 import json
 import re
 import subprocess
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from tests.processes import SCRIPT, train
+from tests.processes import SCRIPT, history, train
+from tests.small_suite import PRINTED, SEEDS, VARIANTS
 
 
 def test_help_is_quick_and_complete(tmp_path):
@@ -145,29 +146,26 @@ def test_more_mistakes(flags, message, tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"full"}
 
 
-def test_suite_from_the_command_line(tmp_path):
-    done = train(
-        *("--suite=digits", "--epochs=2", "--runs=1", "--hidden_units=8,8"),
-        "--noreport",
-        folder=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "UCI digits" in done.stdout
-    (folder,) = (tmp_path / "runs").iterdir()
-    assert f"Results: runs/{folder.name}" in done.stdout
-    assert f"SavedModel: runs/{folder.name}/GAAF/seed_0/saved_model" in done.stdout
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["command"].endswith("--hidden_units=8,8 --noreport")
+def test_suite_from_the_command_line(suite):
+    printed = (suite.parent / PRINTED).read_text()
+    assert "UCI digits" in printed
+    assert f"Results: {suite}" in printed
+    assert f"SavedModel: {suite}/GAAF/seed_1/saved_model" in printed
+    assert printed.splitlines()[-1] == f"Report: {suite / 'report.html'}"
+    for variant, seed in itertools.product(VARIANTS, range(SEEDS)):
+        assert f"{variant}, seed {seed}: test accuracy" in printed
+    summary = json.loads((suite / "summary.json").read_text())
+    assert summary["command"].endswith(f"--gradient_flow=2 --output_dir={suite}")
 
     import tensorflow as tf
 
     from gaaf_keras.experiments import datasets
 
-    served = tf.saved_model.load(str(folder / "GAAF" / "seed_0" / "saved_model"))
+    served = tf.saved_model.load(str(suite / "GAAF" / "seed_1" / "saved_model"))
     test = datasets.load("digits").test
     logits = served.serve(test.images.astype("float32")).numpy()
     accuracy = np.mean(logits.argmax(axis=1) == test.labels)
-    assert summary["variants"][2]["test_accuracy"]["values"] == [accuracy]
+    assert summary["variants"][2]["test_accuracy"]["values"][1] == accuracy
 
 
 @pytest.mark.slow
@@ -190,21 +188,22 @@ def test_cnn_with_batch_norm_on_tfds_data(tmp_path, data_dir):
 
 
 def test_two_logical_devices_train_like_one(tmp_path):
-    common = ["--epochs=2", "--hidden_units=16", "--noexport", "--batch_size=62"]
-    common.append("--batch_norm")
-    more = ["--strategy=mirrored", "--logical_devices=2"]
-    histories = []
-    for name, flags in (("one", []), ("two", more)):
-        done = train(*common, *flags, f"--output_dir={name}", folder=tmp_path)
-        assert done.returncode == 0, done.stderr
-        config = json.loads((tmp_path / name / "config.json").read_text())
-        assert config["resolved"]["replicas"] == 1 + len(histories)
-        with (tmp_path / name / "history.csv").open() as file:
-            histories.append(list(csv.DictReader(file)))
-    for ours, theirs in zip(*histories, strict=True):
-        for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            expected = float(theirs[column])
-            assert float(ours[column]) == pytest.approx(expected, rel=1e-5), column
+    from gaaf_keras.experiments import TrainingConfig, train_and_evaluate
+
+    given = {"epochs": 2, "hidden_units": (16,), "batch_size": 62, "batch_norm": True}
+    given |= {"export": False, "output_dir": str(tmp_path / "one")}
+    train_and_evaluate(TrainingConfig(**given))
+    done = train(
+        *("--epochs=2", "--hidden_units=16", "--batch_size=62", "--batch_norm"),
+        *("--strategy=mirrored", "--logical_devices=2", "--noexport"),
+        "--output_dir=two",
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "two" / "config.json").read_text())
+    assert config["resolved"]["replicas"] == 2
+    expected = history(tmp_path / "one")
+    np.testing.assert_allclose(history(tmp_path / "two"), expected, rtol=1e-5)
 
 
 def test_from_a_model_to_its_accelerated_export(tmp_path):
@@ -220,16 +219,18 @@ def test_from_a_model_to_its_accelerated_export(tmp_path):
     keras.Sequential(layers, name="own").save(tmp_path / "own.keras")
     done = train(
         *("--init_from=own.keras", "--accelerate", "--learning_rate=0.01"),
-        *("--epochs=4", "--output_dir=new"),
+        "--epochs=4",
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert f"Results: runs/{folder.name}" in done.stdout
     assert "own: 1 of 2 activations accelerated" in done.stdout
-    result = json.loads((tmp_path / "new" / "result.json").read_text())
+    result = json.loads((folder / "result.json").read_text())
     assert result["test_accuracy"] > 0.5
-    trained = keras.saving.load_model(tmp_path / "new" / "model.keras")
+    trained = keras.saving.load_model(folder / "model.keras")
     assert trained.get_layer("hidden").activation.name == "hidden_activation"
-    loaded = tf.saved_model.load(str(tmp_path / "new" / "saved_model"))
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
     x = np.random.default_rng(0).uniform(0, 16, (5, 8, 8, 1)).astype("float32")
     np.testing.assert_allclose(
         loaded.serve(x), trained.predict(x, verbose=0), atol=1e-5

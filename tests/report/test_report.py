@@ -1,7 +1,6 @@
 """The page about a suite: what is in it, that it is right, that it needs nothing."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -9,7 +8,6 @@ import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
-import filelock
 import keras
 import numpy as np
 import pytest
@@ -19,31 +17,9 @@ from gaaf_keras import report
 from gaaf_keras.experiments import UsageError, plans, suites
 from gaaf_keras.report import reading
 from gaaf_keras.report.__main__ import main
-from tests.processes import train
+from tests.small_suite import GIVEN, SEEDS
 
-SMALL = {"hidden_units": (12, 8), "train_examples": 300, "export": False}
-GIVEN = {**SMALL, "epochs": 4, "gradient_flow": 2}
-FLAGS = {**GIVEN, "hidden_units": "12,8"}
-SEEDS = 2
 QUANTILE = 12.7062  # of Student's t at 0.975, with one degree of freedom
-
-
-@pytest.fixture(scope="session")
-def suite(tmp_path_factory):
-    """The folder of a small suite with its report, made by one test process for all."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = base / "suite_with_report"
-    with filelock.FileLock(base / "suite.lock"):
-        if not (folder / "report.html").is_file():
-            flags = [f"--{name}={value}" for name, value in FLAGS.items()]
-            flags += ["--suite=digits", f"--runs={SEEDS}", f"--output_dir={folder}"]
-            done = train(*flags, folder=base)
-            assert done.returncode == 0, done.stderr
-            last = done.stdout.splitlines()[-1]
-            assert last == f"Report: {folder / 'report.html'}"
-    return folder
 
 
 class Page(HTMLParser):
@@ -249,7 +225,7 @@ def test_the_suite_can_go_on_in_a_folder_with_a_report(suite):
 
 @pytest.mark.slow
 def test_learning_rates_are_compared_at_the_best(tmp_path):
-    given = {**SMALL, "epochs": 2, "learning_rate": (0.001, 0.3)}
+    given = {**GIVEN, "epochs": 2, "learning_rate": (0.001, 0.3), "export": False}
     plan = plans.plan(None, {**given, "activation": "tanh", "dropout": 0.1}, 1)
     suites.run(plan, tmp_path / "new")
     page = Page(report.write(tmp_path / "new"))

@@ -1,0 +1,34 @@
+"""A suite of small trainings, run as its user runs it, which several tests look at."""
+
+import filelock
+
+from tests.processes import train
+
+GIVEN = {
+    "hidden_units": (12, 8),
+    "train_examples": 300,
+    "epochs": 4,
+    "gradient_flow": 2,
+}
+SEEDS = 2
+PRINTED = "suite_printed.txt"
+VARIANTS = ("base", "dropout", "GAAF")
+FLAGS = (
+    *("--suite=digits", f"--runs={SEEDS}", "--hidden_units=12,8"),
+    *("--train_examples=300", "--epochs=4", "--gradient_flow=2"),
+)
+
+
+def made_in(base):
+    """Returns the suite's folder, made by the first process that asks for it.
+
+    What train.py has printed lies beside it, in `PRINTED`.
+    """
+    folder = base / "suite_with_report"
+    with filelock.FileLock(base / "suite.lock"):
+        printed = base / PRINTED
+        if not printed.is_file():
+            done = train(*FLAGS, f"--output_dir={folder}", folder=base)
+            assert done.returncode == 0, done.stderr
+            printed.write_text(done.stdout)
+    return folder

@@ -301,6 +301,7 @@ _OWN_COLOURS = (
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Writes a picture as PNG and SVG files, and returns the SVG for a page."""
     svg = to_svg(figure, name)
+    figure.set_layout_engine("none")  # the layout is found, which takes long
     alone = svg.replace(">", f">{_OWN_COLOURS}", 1)
     (folder / f"{name}.svg").write_text(alone, encoding="utf-8")
     figure.savefig(folder / f"{name}.png", dpi=_DOTS_PER_INCH, facecolor="white")

@@ -58,14 +58,16 @@ def _mlp(title: str, dropout_rates: Sequence[float] = (0.2,), **common: Any) -> 
     )
 
 
-def _scale_and_shape(base: str, unit_scale: str, dropout: float) -> Suite:
+def _scale_and_shape(
+    base: str, unit_scale: str, learning_rates: tuple[float, ...]
+) -> Suite:
     """Each variant at the same learning rates, with and without a larger scale.
 
     Args:
         base: The plain activation.
         unit_scale: Shape with which the derivative is nowhere larger than the plain
             activation's largest one.
-        dropout: Rate of the variant with dropout.
+        learning_rates: Those to compare. The best should not be at an end.
     """
     accelerated = {"activation": f"gaaf_{base}", "dropout": 0.0}
     return Suite(
@@ -74,13 +76,13 @@ def _scale_and_shape(base: str, unit_scale: str, dropout: float) -> Suite:
             "dataset": "mnist",
             "model": "mlp",
             "optimizer": "sgd",
-            "learning_rate": (0.05, 0.1, 0.2, 0.4, 0.8),
+            "learning_rate": learning_rates,
             "epochs": 40,
             "patience": 8,
         },
         variants={
             "base": {"activation": base, "dropout": 0.0},
-            "dropout": {"activation": base, "dropout": dropout},
+            "dropout": {"activation": base, "dropout": 0.2},
             "GAAF": accelerated,
             "GAAF, unit gain": {**accelerated, "unit_gain": True},
             "GAAF, unit scale": {**accelerated, "shape": unit_scale},
@@ -109,9 +111,11 @@ def _convolutional(dataset: str, title: str) -> Suite:
 SUITES: Mapping[str, Suite] = {
     "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
     "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
-    "mnist_rates": _scale_and_shape("tanh", "from_derivative(gaussian)", dropout=0.2),
+    "mnist_rates": _scale_and_shape(
+        "tanh", "from_derivative(gaussian)", (0.1, 0.2, 0.4, 0.8, 1.6)
+    ),
     "mnist_relu_rates": _scale_and_shape(
-        "relu", "one_sided(shifted_sigmoid)", dropout=0.2
+        "relu", "one_sided(shifted_sigmoid)", (0.05, 0.1, 0.2, 0.4, 0.8)
     ),
     "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
     "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),

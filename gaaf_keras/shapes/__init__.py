@@ -153,8 +153,11 @@ def _from_text(text: str) -> Shape | None:
 def _from_expression(node: ast.expr) -> Any:
     """Returns the shape or the number that a part of the text stands for."""
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-    if not isinstance(call.func, ast.Name) or call.func.id not in _BY_NAME:
+    if not isinstance(call.func, ast.Name):
         return ast.literal_eval(node)
+    if call.func.id not in _BY_NAME:
+        names = ", ".join(_BY_NAME)
+        raise ValueError(f"there is no shape {call.func.id!r}, only {names}")
     arguments = [_from_expression(value) for value in call.args]
     by_name = {
         str(keyword.arg): _from_expression(keyword.value) for keyword in call.keywords

@@ -32,7 +32,7 @@ class FromDerivative(Shape):
             is given to; before that, the shape has no values.
 
     Raises:
-        TypeError: If `derivative` is not callable.
+        TypeError: If `derivative` is not callable, or is itself a `FromDerivative`.
         ValueError: If phi has no known derivative, or the shape is given to another
             activation than its own.
 
@@ -47,6 +47,11 @@ class FromDerivative(Shape):
 
     def __post_init__(self) -> None:
         require_shape("derivative", self.derivative)
+        if isinstance(self.derivative, FromDerivative):
+            raise TypeError(
+                "Argument `derivative` must be a total derivative, and not a shape "
+                f"made from one. Received: derivative={self.derivative!r}"
+            )
         if self.activation is None:
             return
         if derivative_of(self.activation) is None:

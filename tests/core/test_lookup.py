@@ -63,20 +63,24 @@ def test_shapes_with_parameters(text, shape):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "reason"),
     [
-        "gaussian(",
-        "gaussian(with=3)",
-        "gaussian(width=abs(3))",
-        "gaussian(-1)",
-        "gaussian(3) + 1",
-        "gaussian(3)(4)",
-        "gaussian(*[3])",
-        "one_sided",
-        "one_sided(3)",
-        "one_sided(print)",
+        ("gaussian(", "never closed"),
+        ("gaussian(with=3)", "invalid syntax"),
+        ("gaussian(breadth=3)", "'breadth'"),
+        ("gaussian(width=abs(3))", "there is no shape 'abs', only gaussian"),
+        ("gaussian(-1)", "width=-1"),
+        ("gaussian(3) + 1", "malformed"),
+        ("gaussian(3)(4)", "malformed"),
+        ("gaussian(*[3])", "malformed"),
+        ("one_sided", "'shape'"),
+        ("one_sided(3)", "shape=3"),
+        ("one_sided(gauss)", "there is no shape 'gauss', only gaussian"),
+        ("from_derivative(b_silu)", "not a shape made from one"),
     ],
 )
-def test_wrong_parameters_are_refused(text):
-    with pytest.raises(ValueError, match=r"shape"):
+def test_wrong_parameters_are_refused(text, reason):
+    with pytest.raises(ValueError, match=r"Argument `shape` must .*") as error:
         shapes.get(text)
+    assert reason in str(error.value)
+    assert f"shape={text!r}" in str(error.value)

@@ -59,14 +59,15 @@ def _mlp(title: str, dropout_rates: Sequence[float] = (0.2,), **common: Any) -> 
 
 
 def _scale_and_shape(
-    base: str, unit_scale: str, learning_rates: tuple[float, ...]
+    base: str, name: str, shape: str, learning_rates: tuple[float, ...]
 ) -> Suite:
     """Each variant at the same learning rates, with and without a larger scale.
 
     Args:
         base: The plain activation.
-        unit_scale: Shape with which the derivative is nowhere larger than the plain
-            activation's largest one.
+        name: What to call the variant with `shape`.
+        shape: Shape with which the derivative is nowhere larger than 1, the largest of
+            the plain activation, and not scaled either.
         learning_rates: Those to compare. The best should not be at an end.
     """
     accelerated = {"activation": f"gaaf_{base}", "dropout": 0.0}
@@ -85,7 +86,7 @@ def _scale_and_shape(
             "dropout": {"activation": base, "dropout": 0.2},
             "GAAF": accelerated,
             "GAAF, unit gain": {**accelerated, "unit_gain": True},
-            "GAAF, unit scale": {**accelerated, "shape": unit_scale},
+            f"GAAF, {name}": {**accelerated, "shape": shape},
         },
     )
 
@@ -112,10 +113,10 @@ SUITES: Mapping[str, Suite] = {
     "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
     "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
     "mnist_rates": _scale_and_shape(
-        "tanh", "from_derivative(gaussian)", (0.1, 0.2, 0.4, 0.8, 1.6)
+        "tanh", "shape alone", "from_derivative(gaussian)", (0.1, 0.2, 0.4, 0.8, 1.6)
     ),
     "mnist_relu_rates": _scale_and_shape(
-        "relu", "one_sided(shifted_sigmoid)", (0.05, 0.1, 0.2, 0.4, 0.8)
+        "relu", "one-sided", "one_sided(shifted_sigmoid)", (0.05, 0.1, 0.2, 0.4, 0.8)
     ),
     "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
     "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),

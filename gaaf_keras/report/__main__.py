@@ -21,9 +21,12 @@ def main() -> None:
         "--records",
         metavar="FILE",
         type=Path,
-        help="write compact records of the trainings there, and no report",
+        help="write compact records of the trainings there, with the analyses that a "
+        "report has made before, and no report",
     )
     arguments = parser.parse_args()
+    if arguments.records is not None and arguments.data_dir is not None:
+        parser.error("--data_dir is of no use with --records, which analyses nothing")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
     from absl import logging
 
@@ -33,7 +36,9 @@ def main() -> None:
 
     try:
         if arguments.records is not None:
-            records.write(reading.read(arguments.directory), arguments.records)
+            path = arguments.records
+            records.write(reading.read(arguments.directory), path)
+            sys.stdout.write(f"Records: {path}\n")
             return
         path = write(arguments.directory, arguments.data_dir)
     except UsageError as error:

@@ -37,17 +37,11 @@ def analysis_of(training: Training, data_dir: str | None = None) -> dict[str, An
     Raises:
         UsageError: If the data set or the model is not there.
     """
+    found = made_before(training)
+    if found is not None:
+        return found
     path = training.folder / folders.ANALYSIS
     model_path = training.folder / folders.MODEL
-    try:
-        digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise _unreadable(training, error) from error
-    origin = {"version": _VERSION, "model": digest}
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("origin") == origin:
-            return found
     config = training.config
     data = datasets.load(
         config.dataset, data_dir or config.data_dir, False, config.train_examples
@@ -56,11 +50,33 @@ def analysis_of(training: Training, data_dir: str | None = None) -> dict[str, An
         model = keras.saving.load_model(model_path)
     except (OSError, ValueError) as error:
         raise _unreadable(training, error) from error
-    found = {"origin": origin, **_analyse(model, config, data)}
+    found = {"origin": _origin(training), **_analyse(model, config, data)}
     keras.backend.clear_session()
     files.write_json(path, found)
     # As read from the file, so that a report is the same at first and later.
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def made_before(training: Training) -> dict[str, Any] | None:
+    """Returns the analyses in a training's folder, None if it has none of its model.
+
+    Raises:
+        UsageError: If the model is not there.
+    """
+    path = training.folder / folders.ANALYSIS
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found if found.get("origin") == _origin(training) else None
+
+
+def _origin(training: Training) -> dict[str, Any]:
+    """Returns what an analysis is of, and by which version of it."""
+    try:
+        content = (training.folder / folders.MODEL).read_bytes()
+    except OSError as error:
+        raise _unreadable(training, error) from error
+    return {"version": _VERSION, "model": hashlib.sha256(content).hexdigest()}
 
 
 def _unreadable(training: Training, error: Exception) -> UsageError:

@@ -23,7 +23,7 @@ def results(study: Study) -> Table:
             spread(variant.values("best_epoch"), 1),
             spread(variant.values("seconds"), 1),
         ]
-        published = _paper_row(variant)
+        published = _paper_row(variant) if variant.chosen else None
         if with_paper:
             row += ["", ""] if published is None else _published(published)
         rows.append(row)
@@ -37,23 +37,24 @@ def results(study: Study) -> Table:
         "Mean (standard deviation, n − 1) over the seeds. The best epoch is the first "
         "with the highest validation accuracy; the test data was scored there, once."
     )
-    cut_short = sum(
-        _was_cut_short(training)
-        for variant in study.variants
-        for training in variant.trainings.values()
+    return Table(columns, rows, caption + cut_short(study.variants))
+
+
+def cut_short(variants: Sequence[Variant]) -> str:
+    """Returns a sentence about trainings that might have got further, if any."""
+    trainings = [t for variant in variants for t in variant.trainings.values()]
+    count = sum(
+        t.result["epochs_run"] - t.result["best_epoch"] < t.config.patience
+        for t in trainings
+        if not t.diverged
     )
-    if cut_short:
-        caption += (
-            f" {cut_short} trainings ended at their last epoch and not because their "
-            "accuracy had stopped rising: with more epochs they may get further."
-        )
-    return Table(columns, rows, caption)
-
-
-def _was_cut_short(training: Training) -> bool:
-    result, config = training.result, training.config
-    waited = result["epochs_run"] - result["best_epoch"]
-    return not training.diverged and waited < config.patience
+    if not count:
+        return ""
+    return (
+        f" {count} of {len(trainings)} trainings ended at their last epoch and not "
+        "because their accuracy had stopped rising: with more epochs they may get "
+        "further."
+    )
 
 
 def _name(variant: Variant) -> str:
@@ -140,10 +141,17 @@ def paired(
     )
 
 
-def differences(study: Study) -> Table | None:
-    """Returns the differences between variants with their confidence intervals."""
+def differences(
+    study: Study, more: Sequence[tuple[Variant, Variant]] = ()
+) -> Table | None:
+    """Returns the differences between variants with their confidence intervals.
+
+    Args:
+        study: What was trained.
+        more: Pairs to compare beside those of `comparisons`.
+    """
     rows = []
-    for variant, other in comparisons(study):
+    for variant, other in [*comparisons(study), *more]:
         row = [f"{_name(variant)} − {_name(other)}"]
         row.append(str(len(seeds_of(variant, other, "test_accuracy"))))
         for field, _, factor, decimals, words in _COMPARED:

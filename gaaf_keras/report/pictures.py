@@ -115,8 +115,15 @@ def learning_rates(study: Study) -> Pictures:
     """Returns validation accuracy over the learning rates that were tried."""
     groups: dict[str, list[Variant]] = {}
     for variant in study.variants:
-        groups.setdefault(variant.group, []).append(variant)
-    if all(len(variants) == 1 for variants in groups.values()):
+        # A group may have several dropout rates, each with all learning rates.
+        name = variant.name.partition(", learning rate ")[0]
+        groups.setdefault(name, []).append(variant)
+    groups = {
+        name: variants
+        for name, variants in groups.items()
+        if len({variant.config.learning_rate for variant in variants}) > 1
+    }
+    if not groups:
         return {}
     style_of = styles(groups)
     lines = []

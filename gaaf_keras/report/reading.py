@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,15 +169,16 @@ def read(folder: Path) -> Study:
                 f"{training.config.seed}. Give the folder of one suite or training."
             )
         trainings[training.config.seed] = training
-    variants = [
-        Variant(
-            name,
-            known.get(name, {}).get("group", name),
-            known.get(name, {}).get("chosen", True),
-            dict(sorted(trainings.items())),
-        )
+    by_variant = {
+        name: dict(sorted(trainings.items()))
         for name, trainings in by_variant.items()
         if trainings
+    }
+    groups = {name: known.get(name, {}).get("group", name) for name in by_variant}
+    chosen = best_of_each_group(groups, by_variant)
+    variants = [
+        Variant(name, groups[name], name in chosen, trainings)
+        for name, trainings in by_variant.items()
     ]
     data = {(v.config.dataset, v.config.train_examples) for v in variants}
     if len(data) > 1:
@@ -192,6 +195,23 @@ def read(folder: Path) -> Study:
         variants,
         len(found) - len(finished),
     )
+
+
+def best_of_each_group(
+    groups: Mapping[str, str], trainings: Mapping[str, Mapping[int, Training]]
+) -> set[str]:
+    """Returns the variant of each group with the best mean validation accuracy."""
+
+    def accuracy(name: str) -> float:
+        return statistics.fmean(
+            training.result["validation_accuracy"]
+            for training in trainings[name].values()
+        )
+
+    names: dict[str, list[str]] = {}
+    for name in trainings:
+        names.setdefault(groups[name], []).append(name)
+    return {max(found, key=accuracy) for found in names.values()}
 
 
 def _has_summary(folder: Path) -> bool:

@@ -16,8 +16,9 @@ from gaaf_keras.analysis import LayerGradient
 from gaaf_keras.analysis.gradient_flow import Measurements, mean_of
 from gaaf_keras.experiments import TrainingConfig, UsageError, files, folders
 from gaaf_keras.experiments.config import PLACES
+from gaaf_keras.report.analyses import made_before
 from gaaf_keras.report.inside import Analyses
-from gaaf_keras.report.reading import Study, Training, Variant
+from gaaf_keras.report.reading import Study, Training, Variant, best_of_each_group
 
 _DIGITS = 4
 _DIGITS_OF_SCORES = 6
@@ -26,8 +27,19 @@ _LEFT_OUT = ("origin", "functions")  # of an analysis: large, and the same for a
 
 
 def write(study: Study, path: Path) -> None:
-    """Writes the records of a study as a JSON list, a line each."""
+    """Writes the records of a study as a JSON list, a line each.
+
+    Raises:
+        UsageError: If a training of the study is not finished, or the file cannot be
+            written.
+    """
+    if study.unfinished:
+        raise UsageError(
+            f"{study.unfinished} trainings in '{study.folder}' are not finished. The "
+            "command that began them goes on; write the records then."
+        )
     lines = [json.dumps(record, allow_nan=False) for record in to_records(study)]
+    files.writable_folder(path.parent)
     files.write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
@@ -49,14 +61,14 @@ def read(path: Path) -> tuple[Study, Analyses]:
 def to_records(study: Study) -> list[dict[str, Any]]:
     """Returns a record of each training, in the order of the variants and seeds.
 
-    Scores have six digits, other numbers four; gradients are means over 500 steps.
+    Scores have six digits, other numbers four; gradients are means over the
+    measurements of 500 steps.
     """
     return [
         {
             "title": study.title,
             "variant": variant.name,
             "group": variant.group,
-            "chosen": variant.chosen,
             "seed": seed,
             "settings": _settings(training.config),
             "result": _rounded(training.result, _DIGITS_OF_SCORES),
@@ -81,10 +93,10 @@ def from_records(
     """Returns the study that some records are about, and its analyses."""
     trainings: dict[str, dict[int, Training]] = {}
     analyses: dict[str, dict[int, Any]] = {}
-    kinds: dict[str, tuple[str, bool]] = {}
+    groups: dict[str, str] = {}
     for record in records:
         name, seed = record["variant"], record["seed"]
-        kinds[name] = record["group"], record["chosen"]
+        groups[name] = record["group"]
         trainings.setdefault(name, {})[seed] = Training(
             path,
             TrainingConfig(**record["settings"], seed=seed),
@@ -92,25 +104,25 @@ def from_records(
             record["result"],
             _rows(_numbers(record["history"])),
             [
-                (step, {layer: LayerGradient(**mean) for layer, mean in found.items()})
-                for step, found in _numbers(record["gradient_flow"])
+                (step, {layer: LayerGradient(*mean) for layer, mean in found.items()})
+                for steps, found in _numbers(record["gradient_flow"])
+                for step in steps
             ],
         )
         if record["analysis"]:
             analyses.setdefault(name, {})[seed] = _numbers(record["analysis"])
-    variants = [Variant(name, *kinds[name], trainings[name]) for name in trainings]
+    chosen = best_of_each_group(groups, trainings)
+    variants = [
+        Variant(name, groups[name], name in chosen, found)
+        for name, found in trainings.items()
+    ]
     first = records[0]
     return Study(path, first["title"], first["command"], variants, 0), analyses
 
 
 def _settings(config: TrainingConfig) -> dict[str, Any]:
-    """Returns what differs from the defaults."""
-    default = folders.flags(TrainingConfig())
-    return {
-        name: value
-        for name, value in folders.flags(config).items()
-        if value != default[name] and name not in (*PLACES, "seed")
-    }
+    flags = folders.flags(config)
+    return {name: flags[name] for name in flags if name not in (*PLACES, "seed")}
 
 
 def _columns(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
@@ -124,27 +136,25 @@ def _rows(columns: dict[str, list[float]]) -> list[dict[str, float]]:
     ]
 
 
-def _by_steps(measurements: Measurements) -> list[tuple[int, dict[str, Any]]]:
+def _by_steps(measurements: Measurements) -> list[tuple[list[int], dict[str, Any]]]:
+    """Returns steps close to each other with the means of what was measured there."""
     parts: dict[int, Measurements] = {}
     for step, found in measurements:
-        parts.setdefault(math.ceil(step / _STEPS) * _STEPS, []).append((step, found))
+        parts.setdefault(step // _STEPS, []).append((step, found))
     return [
         (
-            step,
+            [step for step, _ in measured],
             {
-                layer: dataclasses.asdict(mean)
+                layer: list(dataclasses.astuple(mean))
                 for layer, mean in mean_of(measured).items()
             },
         )
-        for step, measured in parts.items()
+        for measured in parts.values()
     ]
 
 
 def _analysis(training: Training) -> dict[str, Any]:
-    path = training.folder / folders.ANALYSIS
-    if not path.is_file():
-        return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = made_before(training) or {}
     kept = {name: value for name, value in found.items() if name not in _LEFT_OUT}
     for measured in kept.get("net_variance", {}).values():
         measured.pop("curve", None)

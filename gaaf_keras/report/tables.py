@@ -19,7 +19,8 @@ class Table:
 def markdown(table: Table) -> str:
     """Returns a table as Markdown, its caption below."""
     lines = [table.columns, ["---"] * len(table.columns), *table.rows]
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in escaped)
     return f"{rows}\n\n{table.caption}\n" if table.caption else f"{rows}\n"
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from gaaf_keras.analysis import LayerGradient
 from gaaf_keras.experiments import UsageError
 from gaaf_keras.report import comparing, inside, pictures, reading, records
 from gaaf_keras.report.__main__ import main
@@ -53,10 +54,12 @@ def test_the_tables_are_the_same(suite, written):
         for one, other in zip(ours[2:], theirs[2:], strict=True):
             assert float(one.split()[0]) == pytest.approx(float(other.split()[0]), 0.01)
     assert pictures.net_inputs(study, analyses)
-    gradients = inside.gradients(study).rows
-    assert [row[:2] for row in gradients] == [
-        row[:2] for row in inside.gradients(whole).rows
-    ]
+    assert inside.gradients(study).caption == inside.gradients(whole).caption
+    gradients = [inside.gradients(each).rows for each in (study, whole)]
+    for ours, theirs in zip(*gradients, strict=True):
+        assert ours[:2] == theirs[:2]
+        for one, other in zip(ours[2:], theirs[2:], strict=True):
+            assert float(one.split()[0]) == pytest.approx(float(other.split()[0]), 0.01)
 
 
 def test_what_is_no_number_in_json(suite):
@@ -70,7 +73,44 @@ def test_what_is_no_number_in_json(suite):
     assert history[0]["loss"] == pytest.approx(training.history[0]["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[{}]", '{"variant": 3}', "[3]"])
+def test_gradients_up_to_the_step_that_all_reached():
+    """Means over a group of steps count as often as there were measurements."""
+
+    def flow(last):
+        gradient = [LayerGradient(1e-3 * step, 1.0, 1.0, 1.0) for step in range(last)]
+        return [(step, {"layer": each}) for step, each in enumerate(gradient)]
+
+    for last in (140, 700, 1900):
+        groups = json.loads(json.dumps(records._by_steps(flow(last))))
+        steps = [step for group, _ in groups for step in group]
+        assert steps == list(range(last))
+        whole = sum(len(group) * found["layer"][0] for group, found in groups)
+        assert whole / last == pytest.approx(1e-3 * (last - 1) / 2)
+
+
+def test_the_best_is_chosen_anew(suite):
+    found = records.to_records(reading.read(suite))
+    for record in found:
+        record["group"] = "all"
+    best = max(
+        VARIANTS,
+        key=lambda name: sum(
+            r["result"]["validation_accuracy"] for r in found if r["variant"] == name
+        ),
+    )
+    study, _ = records.from_records(found, suite)
+    assert [variant.name for variant in study.chosen] == [best]
+
+
+def test_unfinished_trainings_are_not_recorded(suite, tmp_path):
+    study = dataclasses.replace(reading.read(suite), unfinished=2)
+    with pytest.raises(UsageError, match=r"2 trainings .* not finished"):
+        records.write(study, tmp_path / "records.json")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[{}]", '{"variant": 3}', "[3]", '[{"variant": "a", "seed": 1}]']
+)
 def test_other_files_are_refused(text, tmp_path):
     path = tmp_path / "records.json"
     path.write_text(text)

@@ -13,10 +13,10 @@ GIVEN = {
 SEEDS = 2
 PRINTED = "suite_printed.txt"
 VARIANTS = ("base", "dropout", "GAAF")
-FLAGS = (
-    *("--suite=digits", f"--runs={SEEDS}", "--hidden_units=12,8"),
-    *("--train_examples=300", "--epochs=4", "--gradient_flow=2"),
-)
+FLAGS = [
+    f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+    for name, value in GIVEN.items()
+]
 
 
 def made_in(base):
@@ -28,7 +28,11 @@ def made_in(base):
     with filelock.FileLock(base / "suite.lock"):
         printed = base / PRINTED
         if not printed.is_file():
-            done = train(*FLAGS, f"--output_dir={folder}", folder=base)
+            done = train(
+                *("--suite=digits", f"--runs={SEEDS}", *FLAGS),
+                f"--output_dir={folder}",
+                folder=base,
+            )
             assert done.returncode == 0, done.stderr
             printed.write_text(done.stdout)
     return folder

@@ -40,7 +40,9 @@ def test_results_are_those_of_one_after_the_other(tmp_path):
     )
     assert together.returncode == 0, together.stderr
     given = {"hidden_units": (16, 8), "epochs": 4, "export": False}
-    suites.run(plans.plan("digits", given, runs=1), tmp_path / "alone")
+    last = suites.run(plans.plan("digits", given, runs=1), tmp_path / "alone")
+    assert last.output_dir == tmp_path / "alone" / "GAAF" / "seed_0"
+    assert not list(tmp_path.glob("*/*/*/saved_model"))
     for variant in VARIANTS:
         folder = f"{variant}/seed_0"
         one, other = tmp_path / "together" / folder, tmp_path / "alone" / folder

@@ -12,8 +12,6 @@ from gaaf_keras.analysis import curve
 from gaaf_keras.experiments import UsageError, plans, suites
 from tests.small_suite import SEEDS, VARIANTS
 
-TINY = {"hidden_units": (8,), "epochs": 2, "train_examples": 200}
-
 
 def test_paper_tables():
     for name in ("digits", "mnist"):

@@ -11,44 +11,69 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import claims
 from absl import app
-from claims import claims
+from matplotlib.figure import Figure
 
 from gaaf_keras.analysis import figures, prediction_interval
+from gaaf_keras.experiments import UsageError
 from gaaf_keras.report import comparing, inside, pictures, records
 from gaaf_keras.report.inside import Analyses
 from gaaf_keras.report.reading import Study, Variant
 from gaaf_keras.report.tables import Table, markdown, spread
 
 HERE = Path(__file__).parent
-DOCS = HERE.parent / "docs"
-IMAGES = DOCS / "images" / "results"
 README = HERE.parent / "README.md"
+PAGE = HERE.parent / "docs" / "results.md"
+IMAGES = PAGE.parent / "images" / "results"
 FIXED_RATE = 0.1
 MARK = "<!-- results -->"
+RATES = {"tanh": "mnist_rates.json", "relu": "mnist_relu_rates.json"}
+
+Part = str | tuple[str, Figure]  # Markdown, or a picture with its name
 
 
 def main(arguments: Sequence[str]) -> None:
     """Writes everything anew."""
     if len(arguments) > 1:
         sys.exit(f"write.py: unexpected argument {arguments[1]!r}")
+    readme = README.read_text(encoding="utf-8").split(MARK)
+    if len(readme) != 3:  # noqa: PLR2004
+        sys.exit(f"write.py: README.md must have '{MARK}' before and after the table")
+    try:
+        parts = list(page())
+        readme[1] = f"\n{markdown(summary())}"
+    except UsageError as error:
+        sys.exit(f"write.py: {error}")
     IMAGES.mkdir(parents=True, exist_ok=True)
-    (DOCS / "results.md").write_text("\n".join(page()), encoding="utf-8")
-    before, _, after = README.read_text(encoding="utf-8").split(MARK)
-    table = markdown(summary())
-    README.write_text(f"{before}{MARK}\n{table}{MARK}{after}", encoding="utf-8")
+    for path in IMAGES.iterdir():
+        path.unlink()
+    for part in parts:
+        if isinstance(part, tuple):
+            figures.save(part[1], IMAGES, part[0])
+    PAGE.write_text(text(parts), encoding="utf-8")
+    README.write_text(MARK.join(readme), encoding="utf-8")
 
 
-def page() -> Iterator[str]:
+def text(parts: Sequence[Part]) -> str:
+    """Returns the page as Markdown."""
+    return "\n".join(
+        part
+        if isinstance(part, str)
+        else f"![{part[0].replace('_', ' ')}](images/results/{part[0]}.svg)\n"
+        for part in parts
+    )
+
+
+def page() -> Iterator[Part]:
     """Yields the parts of docs/results.md."""
     yield (HERE / "introduction.md").read_text(encoding="utf-8")
-    study, analyses = records.read(HERE / "mnist.json")
-    yield from paper_table(study, analyses)
-    for base in ("tanh", "relu"):
+    yield from paper_table(*records.read(HERE / "mnist.json"))
+    for base in RATES:
         yield from scale_and_shape(base)
 
 
-def paper_table(study: Study, analyses: Analyses) -> Iterator[str]:
+def paper_table(study: Study, analyses: Analyses) -> Iterator[Part]:
     """Yields the section on the paper's MNIST table and figures."""
     yield "## The paper's MNIST table\n"
     yield made_by(study)
@@ -59,7 +84,7 @@ def paper_table(study: Study, analyses: Analyses) -> Iterator[str]:
         comparing.reached(study),
     )
     yield "### What the paper claims of it\n"
-    yield markdown(claims(study, analyses))
+    yield markdown(claims.table(study, analyses))
     yield "### Gradients and saturation\n"
     yield from tables(inside.gradients(study), inside.saturation(study, analyses))
     for title, drawn in (
@@ -68,40 +93,38 @@ def paper_table(study: Study, analyses: Analyses) -> Iterator[str]:
         ("Net inputs of the test images (figure 5)", pictures.net_inputs),
     ):
         yield f"### {title}\n"
-        yield from images("mnist", drawn(study, analyses))
+        yield from named("mnist", drawn(study, analyses))
 
 
-def scale_and_shape(base: str) -> Iterator[str]:
+def scale_and_shape(base: str) -> Iterator[Part]:
     """Yields the section on one activation at several learning rates."""
     study = rates(base)
     yield f"## Scale against shape: {base}\n"
     yield made_by(study)
-    yield from images(f"mnist_{base}", pictures.learning_rates(study))
+    yield from named(f"mnist_{base}", pictures.learning_rates(study))
     yield f"### At a learning rate of {FIXED_RATE:g}\n"
     fixed = at_fixed_rate(study)
     yield from tables(
         comparing.results(fixed),
         predictions(fixed),
-        comparing.differences(fixed),
+        comparing.differences(fixed, against_gaaf(fixed)),
         inside.gradients(fixed),
     )
     yield "### Each at its own best learning rate\n"
+    own = dataclasses.replace(study, variants=study.chosen)
     yield from tables(
-        comparing.results(only_chosen(study)),
-        predictions(only_chosen(study)),
-        comparing.differences(study),
+        comparing.results(own),
+        predictions(own),
+        comparing.differences(own, against_gaaf(own)),
     )
+    yield "### All learning rates\n"
+    yield markdown(comparing.results(study))
 
 
 def rates(base: str) -> Study:
     """Returns the study of one activation at several learning rates."""
-    study, _ = records.read(HERE / f"mnist_{base}_rates.json")
+    study, _ = records.read(HERE / RATES[base])
     return study
-
-
-def only_chosen(study: Study) -> Study:
-    """Returns a study without the learning rates that were not chosen."""
-    return dataclasses.replace(study, variants=study.chosen)
 
 
 def at_fixed_rate(study: Study) -> Study:
@@ -111,51 +134,81 @@ def at_fixed_rate(study: Study) -> Study:
         for variant in study.variants
         if variant.config.learning_rate == FIXED_RATE
     ]
+    if not variants:
+        raise UsageError(f"No training of '{study.title}' has rate {FIXED_RATE:g}.")
     return dataclasses.replace(study, variants=variants)
+
+
+def against_gaaf(study: Study) -> list[tuple[Variant, Variant]]:
+    """Returns the pairs that tell the scale of the gradient from its shape."""
+    gaaf = next(variant for variant in study.chosen if variant.group == "GAAF")
+    return [
+        (variant, gaaf)
+        for variant in study.chosen
+        if variant.config.accelerates and variant is not gaaf
+    ]
 
 
 def summary() -> Table:
     """Returns the README's table: accuracy at one and at the own learning rate."""
     rows = []
-    for base in ("tanh", "relu"):
+    variants = []
+    for base in RATES:
         study = rates(base)
+        tried = [variant.config.learning_rate for variant in study.variants]
         fixed = {variant.group: variant for variant in at_fixed_rate(study).chosen}
         own = {variant.group: variant for variant in study.chosen}
         for group, chosen in own.items():
+            rate = chosen.config.learning_rate
+            at_end = rate in (min(tried), max(tried))
             rows.append(
                 [
                     f"{base}, {group}",
                     accuracy(fixed[group]),
                     against(fixed[group], fixed["base"]),
-                    f"{chosen.config.learning_rate:g}",
+                    f"{rate:g}" + " (no other was tried beyond)" * at_end,
                     accuracy(chosen),
                     against(chosen, own["base"]),
                     spread(chosen.values("best_epoch"), 1),
                 ]
             )
+            variants += [fixed[group], chosen]
     columns = [
         *("MLP on MNIST", f"test accuracy %, rate {FIXED_RATE:g}", "against base"),
         *("own best rate", "test accuracy %", "against base", "best epoch"),
     ]
-    return Table(columns, rows)
+    seeds = len(variants[0].trainings)
+    return Table(
+        columns,
+        rows,
+        f"Mean (standard deviation) over {seeds} seeds; differences are of pairs with "
+        "the same seed, with 95 % confidence intervals. Learning rates are chosen by "
+        "validation accuracy, dropout has a rate of 0.2."
+        + comparing.cut_short(variants),
+    )
 
 
 def accuracy(variant: Variant) -> str:
     """Returns a variant's test accuracy in percent."""
-    diverged = sum(t.diverged for t in variant.trainings.values())
-    if diverged:
-        return f"{diverged} of {len(variant.trainings)} diverged"
+    count = _diverged(variant)
+    if count:
+        return f"{count} of {len(variant.trainings)} diverged"
     return spread([100 * value for value in variant.values("test_accuracy")], 2)
 
 
 def against(variant: Variant, base: Variant) -> str:
     """Returns the difference in test accuracy between a variant and the base."""
-    if variant is base:
+    if variant is base or _diverged(variant) or _diverged(base):
         return ""
     difference = comparing.paired(variant, base, "test_accuracy", 100)
-    assert difference is not None
+    if difference is None:
+        return ""
     verdict = comparing.verdict(difference, ("better", "worse"))
     return f"{comparing.interval(difference, 2)}: {verdict}"
+
+
+def _diverged(variant: Variant) -> int:
+    return sum(training.diverged for training in variant.trainings.values())
 
 
 def predictions(study: Study) -> Table:
@@ -163,47 +216,55 @@ def predictions(study: Study) -> Table:
     rows = []
     for variant in study.chosen:
         row = [variant.name]
-        for field, factor, decimals in (
-            ("test_accuracy", 100, 2),
-            ("best_epoch", 1, 1),
+        for field, factor, decimals, most in (
+            ("test_accuracy", 100, 2, 100.0),
+            ("best_epoch", 1, 1, float(variant.config.epochs)),
         ):
             values = [factor * value for value in variant.values(field)]
+            if _diverged(variant) or len(set(values)) == 1:
+                row.append("–")
+                continue
             low, high = prediction_interval(values, len(values))
+            low, high = max(low, 0.0), min(high, most)
             row.append(f"{low:.{decimals}f} to {high:.{decimals}f}")
         rows.append(row)
-    seeds = len(study.chosen[0].trainings)
     return Table(
         ["variant", "mean test accuracy %", "mean best epoch"],
         rows,
-        f"95 % prediction intervals: where the mean of {seeds} other seeds will lie.",
+        "95 % prediction intervals: where the mean of as many other seeds lies with "
+        "that probability, if they are normally distributed, with the same settings. A "
+        "dash where trainings diverged or all seeds gave the same.",
     )
 
 
 def made_by(study: Study) -> str:
     """Returns how the records of a study were made."""
     trainings = [t for variant in study.variants for t in variant.trainings.values()]
-    resolved = trainings[0].resolved
-    seeds = sorted({t.config.seed for t in trainings})
-    versions = ", ".join(f"{k} {v}" for k, v in resolved["versions"].items())
-    hours = sum(t.result["seconds"] for t in trainings) / 3600
+    seeds = sorted({training.config.seed for training in trainings})
+    machines = {
+        ", ".join(
+            [*training.resolved["devices"]]
+            + [f"{k} {v}" for k, v in training.resolved["versions"].items()]
+        )
+        for training in trainings
+    }
+    config = trainings[0].config
     return (
-        f"{len(trainings)} trainings, seeds {', '.join(map(str, seeds))}; {versions}; "
-        f"{', '.join(resolved['devices'])}; {hours:.1f} hours of training.\n\n"
+        f"{len(trainings)} trainings, seeds {', '.join(map(str, seeds))}, at most "
+        f"{config.epochs} epochs, until {config.patience} have passed without a better "
+        f"validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
         f"```bash\n{study.command}\n```\n"
     )
 
 
-def tables(*found: Table | None) -> Iterator[str]:
+def tables(*found: Table | None) -> Iterator[Part]:
     """Yields tables as Markdown."""
     yield from (markdown(table) for table in found if table is not None)
 
 
-def images(prefix: str, found: pictures.Pictures) -> Iterator[str]:
-    """Writes pictures and yields them as Markdown."""
-    for name, figure in found.items():
-        figures.save(figure, IMAGES, f"{prefix}_{name}")
-        title = name.replace("_", " ")
-        yield f"![{title}](images/results/{prefix}_{name}.svg)\n"
+def named(prefix: str, found: pictures.Pictures) -> Iterator[Part]:
+    """Yields pictures with names of their own."""
+    yield from ((f"{prefix}_{name}", figure) for name, figure in found.items())
 
 
 if __name__ == "__main__":

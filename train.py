@@ -247,18 +247,13 @@ _SUITE = flags.DEFINE_enum(
     "suite",
     None,
     [
-        "digits",
-        "mnist",
-        "mnist_rates",
-        "mnist_relu_rates",
-        "cifar10",
-        "cifar100",
-        "svhn",
+        *("digits", "mnist", "mnist_rates", "mnist_relu_rates", "cifar10"),
+        *("cifar10_rates", "cifar10_batch_norm_rates", "cifar100", "svhn"),
     ],
     "Train a whole table instead of one network: tanh, dropout and GAAF in the mlp "
-    "(digits, mnist), with and without GAAF's larger scale at several learning rates "
-    "(mnist_rates, mnist_relu_rates), or ReLU, batch norm and GAAF in the cnn "
-    "(cifar10, cifar100, svhn). Other flags override the suite's settings.",
+    "(digits, mnist), or ReLU, batch norm and GAAF in the cnn (cifar10, cifar100, "
+    "svhn); with _rates, with and without GAAF's larger scale at several learning "
+    "rates. Other flags override the suite's settings.",
 )
 _RUNS = flags.DEFINE_integer(
     "runs",

@@ -58,26 +58,20 @@ def _mlp(title: str, dropout_rates: Sequence[float] = (0.2,), **common: Any) -> 
     )
 
 
-def _scale_and_shape(base: str, name: str, shape: str) -> Suite:
+def _scale_and_shape(title: str, base: str, **common: Any) -> Suite:
     """Each variant at the same learning rates, with and without a larger scale.
 
-    Args:
-        base: The plain activation.
-        name: What to call the variant with `shape`.
-        shape: Shape with which the derivative is nowhere larger than 1, the largest of
-            the plain activation, and not scaled either.
+    The last variant's derivative is nowhere larger than 1, the largest of the plain
+    activation, and not scaled down either.
     """
     accelerated = {"activation": f"gaaf_{base}", "dropout": 0.0}
+    name, shape = {
+        "tanh": ("shape alone", "from_derivative(gaussian)"),
+        "relu": ("one-sided", "one_sided(shifted_sigmoid)"),
+    }[base]
     return Suite(
-        title=f"MNIST, {base} MLP: scale and shape of the gradient",
-        common={
-            "dataset": "mnist",
-            "model": "mlp",
-            "optimizer": "sgd",
-            "learning_rate": (0.05, 0.1, 0.2, 0.4),
-            "epochs": 40,
-            "patience": 8,
-        },
+        title=f"{title}: scale and shape of the gradient",
+        common=common,
         variants={
             "base": {"activation": base, "dropout": 0.0},
             "dropout": {"activation": base, "dropout": 0.2},
@@ -86,6 +80,40 @@ def _scale_and_shape(base: str, name: str, shape: str) -> Suite:
             f"GAAF, {name}": {**accelerated, "shape": shape},
         },
     )
+
+
+def _mlp_rates(base: str) -> Suite:
+    return _scale_and_shape(
+        f"MNIST, {base} MLP",
+        base,
+        dataset="mnist",
+        model="mlp",
+        optimizer="sgd",
+        learning_rate=(0.05, 0.1, 0.2, 0.4),
+        epochs=40,
+        patience=8,
+    )
+
+
+def _cnn_rates(batch_norm: bool) -> Suite:
+    suite = _scale_and_shape(
+        f"CIFAR-10, ReLU CNN {'with' if batch_norm else 'without'} batch norm",
+        "relu",
+        dataset="cifar10",
+        model="cnn",
+        batch_norm=batch_norm,
+        optimizer="momentum",
+        learning_rate=(0.0025, 0.005, 0.01, 0.02, 0.04),
+        learning_rate_schedule="cosine",
+        epochs=40,
+        patience=40,
+    )
+    others = {
+        "B-SiLU": {"activation": "gaaf_relu", "dropout": 0.0, "shape": "b_silu"},
+        "SiLU": {"activation": "silu", "dropout": 0.0},
+        "GELU": {"activation": "gelu", "dropout": 0.0},
+    }
+    return dataclasses.replace(suite, variants={**suite.variants, **others})
 
 
 def _convolutional(dataset: str, title: str) -> Suite:
@@ -109,11 +137,11 @@ def _convolutional(dataset: str, title: str) -> Suite:
 SUITES: Mapping[str, Suite] = {
     "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
     "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
-    "mnist_rates": _scale_and_shape("tanh", "shape alone", "from_derivative(gaussian)"),
-    "mnist_relu_rates": _scale_and_shape(
-        "relu", "one-sided", "one_sided(shifted_sigmoid)"
-    ),
+    "mnist_rates": _mlp_rates("tanh"),
+    "mnist_relu_rates": _mlp_rates("relu"),
     "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
+    "cifar10_rates": _cnn_rates(batch_norm=False),
+    "cifar10_batch_norm_rates": _cnn_rates(batch_norm=True),
     "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),
     "svhn": _convolutional("svhn_cropped", "SVHN, ReLU CNN"),
 }

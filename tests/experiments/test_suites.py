@@ -44,23 +44,31 @@ def test_dropout_is_tuned_as_the_learning_rate_is():
     assert set(alone.groups) == {f"dropout {rate}" for rate in (0.1, 0.2, 0.3, 0.5)}
 
 
-@pytest.mark.parametrize("suite", ["mnist_rates", "mnist_relu_rates"])
+RATES = [name for name in plans.SUITES if name.endswith("_rates")]
+
+
+@pytest.mark.parametrize("suite", RATES)
 def test_same_learning_rates_for_every_variant(suite):
     plan = plans.plan(suite, {}, runs=1)
     rates = {}
     for name, config in plan.variants.items():
         rates.setdefault(plan.groups[name], set()).add(config.learning_rate)
-    assert len(rates) == 5
+    assert list(rates)[:4] == ["base", "dropout", "GAAF", "GAAF, unit gain"]
     assert len(set(map(frozenset, rates.values()))) == 1
     single = plans.plan(suite, {"learning_rate": (0.1,)}, runs=1)
     assert list(single.variants) == list(rates)
+    plain = {c.activation.removeprefix("gaaf_") for c in single.variants.values()}
+    assert plain - {"silu", "gelu"} == {single.variants["base"].activation}
 
 
-@pytest.mark.parametrize("base", ["tanh", "relu"])
-def test_unit_scale_has_a_derivative_of_at_most_1(base):
-    suite = plans.SUITES["mnist_rates" if base == "tanh" else "mnist_relu_rates"]
-    (variant,) = (v for v in suite.variants.values() if v.get("shape"))
-    derivative = curve(gaaf(base, shape=variant["shape"])).derivative_in_training
+@pytest.mark.parametrize("suite", RATES)
+def test_unit_scale_has_a_derivative_of_at_most_1(suite):
+    variants = plans.SUITES[suite].variants
+    unit_scale = {"GAAF, shape alone", "GAAF, one-sided"}
+    (name,) = unit_scale.intersection(variants)
+    config = variants[name]
+    activation = gaaf(config["activation"].removeprefix("gaaf_"), config["shape"])
+    derivative = curve(activation).derivative_in_training
     assert derivative.max() == pytest.approx(1.0, abs=1e-3)
 
 

@@ -161,6 +161,28 @@ def prediction(make: Make, batch: int, jit: bool) -> Call:
     return lambda: model.predict_on_batch(x)
 
 
+def bytes_by_compiler(make: Make, batch: int) -> float:
+    """Returns the bytes that XLA sets aside for a training step on JAX.
+
+    For all that is neither argument nor result: what the backward pass needs, and the
+    gradients.
+    """
+    import jax
+
+    model, x, y = _compiled(make, batch, jit=True)
+    state = [
+        [variable.value for variable in variables]
+        for variables in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        )
+    ]
+    step = jax.jit(model.train_step).lower(state, (x, y)).compile()
+    return float(step.memory_analysis().temp_size_in_bytes)
+
+
 def _compiled(
     make: Make, batch: int, jit: bool
 ) -> tuple[keras.Model, np.ndarray, np.ndarray]:

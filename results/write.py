@@ -118,7 +118,7 @@ def scale_and_shape(base: str) -> Iterator[Part]:
         comparing.differences(own, against_gaaf(own)),
     )
     yield "### All learning rates\n"
-    yield markdown(comparing.results(study))
+    yield from tables(comparing.results(study))
 
 
 def rates(base: str) -> Study:
@@ -258,8 +258,19 @@ def made_by(study: Study) -> str:
 
 
 def tables(*found: Table | None) -> Iterator[Part]:
-    """Yields tables as Markdown."""
-    yield from (markdown(table) for table in found if table is not None)
+    """Yields tables as Markdown, without times: the machine had other work too."""
+    for table in found:
+        if table is None:
+            continue
+        titles = list(table.columns)
+        kept = [
+            index
+            for index, title in enumerate(titles)
+            if "seconds" not in title
+            and not (title == "shown" and "seconds" in titles[index - 1])
+        ]
+        rows = [[row[index] for index in kept] for row in table.rows]
+        yield markdown(Table([titles[index] for index in kept], rows, table.caption))
 
 
 def named(prefix: str, found: pictures.Pictures) -> Iterator[Part]:

@@ -64,6 +64,10 @@ def _name(variant: Variant) -> str:
 
 def _paper_row(variant: Variant) -> paper.PaperRow | None:
     config = variant.config
+    of_paper = "tanh" if config.model == "mlp" else "relu"
+    changed = config.shape is not None or config.unit_gain or config.strength != 1
+    if config.activation.removeprefix("gaaf_") != of_paper or changed:
+        return None
     return paper.row(
         config.dataset,
         accelerated=config.accelerates,

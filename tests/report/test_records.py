@@ -88,6 +88,35 @@ def test_gradients_up_to_the_step_that_all_reached():
         assert whole / last == pytest.approx(1e-3 * (last - 1) / 2)
 
 
+@pytest.mark.parametrize(
+    ("settings", "published"),
+    [
+        ({"activation": "tanh"}, ["98.23 (0.075)", "98.40 (0.034)", "98.35 (0.059)"]),
+        ({"activation": "relu"}, None),
+        ({"unit_gain": True}, ["98.23 (0.075)", "98.40 (0.034)", ""]),
+        ({"shape": "b_silu"}, ["98.23 (0.075)", "98.40 (0.034)", ""]),
+    ],
+)
+def test_the_papers_numbers_stand_beside_the_papers_networks(
+    settings, published, suite
+):
+    found = records.to_records(reading.read(suite))
+    for record in found:
+        accelerated = record["variant"] == "GAAF"
+        record["settings"]["dataset"] = "mnist"
+        if accelerated or "activation" in settings:
+            record["settings"] |= settings
+        if accelerated:
+            activation = settings.get("activation", "tanh")
+            record["settings"]["activation"] = f"gaaf_{activation}"
+    table = comparing.results(records.from_records(found, suite)[0])
+    if published is None:
+        assert table.columns[-1] == "seconds"
+    else:
+        assert table.columns[-2] == "paper: test accuracy %"
+        assert [row[-2] for row in table.rows] == published
+
+
 def test_the_best_is_chosen_anew(suite):
     found = records.to_records(reading.read(suite))
     for record in found:

@@ -23,7 +23,7 @@ _NORMAL_DENSITY_AT_0 = 0.3989422804014327
 class Derivative:
     """phi' of an activation, a function of x, and the cheaper ways to have it.
 
-    Args:
+    Attributes:
         of_input: phi' as a function of x.
         of_value: phi' as a function of phi(x), where that is cheaper.
         where_one: The condition on x under which phi' is 1, if it is 0 elsewhere.

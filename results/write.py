@@ -69,8 +69,13 @@ def page() -> Iterator[Part]:
     """Yields the parts of docs/results.md."""
     yield (HERE / "introduction.md").read_text(encoding="utf-8")
     yield from paper_table(*records.read(HERE / "mnist.json"))
-    for base in RATES:
-        yield from scale_and_shape(base)
+    for base, name in RATES.items():
+        yield f"## Scale against shape: {base}\n"
+        if (HERE / name).is_file():
+            yield from scale_and_shape(base)
+        else:
+            command = f"python train.py --suite={Path(name).stem} --runs=5"
+            yield f"Not run yet. The command: `{command}`.\n"
 
 
 def paper_table(study: Study, analyses: Analyses) -> Iterator[Part]:
@@ -99,7 +104,6 @@ def paper_table(study: Study, analyses: Analyses) -> Iterator[Part]:
 def scale_and_shape(base: str) -> Iterator[Part]:
     """Yields the section on one activation at several learning rates."""
     study = rates(base)
-    yield f"## Scale against shape: {base}\n"
     yield made_by(study)
     yield from named(f"mnist_{base}", pictures.learning_rates(study))
     yield f"### At a learning rate of {FIXED_RATE:g}\n"

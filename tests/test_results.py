@@ -1,0 +1,124 @@
+"""What is said of the records of trainings: verdicts, and where they are silent."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+
+from gaaf_keras.analysis import LayerGradient
+from gaaf_keras.experiments import TrainingConfig, UsageError
+from gaaf_keras.report.reading import Study, Training, Variant
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+
+
+@pytest.fixture
+def write(monkeypatch):
+    monkeypatch.syspath_prepend(str(RESULTS))
+    import write as module
+
+    yield module
+    for name in ("write", "claims"):
+        del sys.modules[name]
+
+
+def training(seed, accuracy, epoch, gradient, diverged=None):
+    result = {
+        "test_accuracy": accuracy,
+        "validation_accuracy": accuracy,
+        "best_epoch": epoch,
+        "epochs_run": epoch + 15,
+        "diverged_at": diverged,
+    }
+    flow = [
+        (step, {"layer": LayerGradient(gradient * 2 ** (step // 100), 1.0, 1.0, 1.0)})
+        for step in range(0, 100 * epoch, 50)
+    ]
+    return Training(Path(), TrainingConfig(seed=seed), {}, result, [], flow)
+
+
+def variant(name, rows, **settings):
+    trainings = {seed: training(seed, *row) for seed, row in enumerate(rows)}
+    for seed, found in trainings.items():
+        config = dataclasses.replace(found.config, **settings)
+        trainings[seed] = dataclasses.replace(found, config=config)
+    return Variant(name, name, True, trainings)
+
+
+def study():
+    base = [(0.980, 10, 1e-4), (0.981, 11, 1e-4), (0.982, 12, 1e-4)]
+    dropout = [(0.985, 20, 2e-4), (0.9861, 22, 2.1e-4), (0.987, 21, 2e-4)]
+    gaaf = [(0.981, 4, 1e-4), (0.980, 5, 1e-4), (0.982, 4, 1e-4)]
+    variants = [
+        variant("base", base, activation="tanh"),
+        variant("dropout", dropout, activation="tanh", dropout=0.5),
+        variant("GAAF", gaaf),
+    ]
+    return Study(Path(), "", "", variants, 0)
+
+
+def analyses():
+    def found(share, fourth):
+        edges = [-1.5, -0.5, 0.5, 1.5]
+        density = [0.5 - fourth, 2 * fourth, 0.5 - fourth]
+        return {
+            "layers": ["layer"],
+            "saturation": {"layer": {"share": share}},
+            "correlations": {"layer": {"mean_absolute": share}},
+            "weights": {"kernel": {"edges": edges, "density": density}},
+        }
+
+    shares = {"base": (0.10, 0.11, 0.12), "dropout": (0.1, 0.12, 0.11)}
+    return {
+        name: {seed: found(share, 0.1 + seed / 50) for seed, share in enumerate(each)}
+        for name, each in shares.items()
+    }
+
+
+def test_verdicts(write):
+    table = write.claims.table(study(), analyses())
+    found = {claim.partition(" (")[0]: (text, it) for claim, text, it in table.rows}
+    assert found["dropout is more accurate than the base"][1] == "holds"
+    assert found["GAAF is more accurate than the base"][1] == "is not shown"
+    assert found["GAAF needs fewer epochs than dropout"][1] == "holds"
+    opposite = found["GAAF needs more epochs than the base"]
+    assert opposite[0].startswith("−6.67")
+    assert opposite[1] == "does not hold: the opposite"
+    assert found["dropout drives layer 1 into saturation"][1] == "is not shown"
+    # The gradients of the two grow alike, and only one trained on.
+    factor, verdict = found["dropout enlarges the gradient in layer 1"]
+    assert float(factor.split()[0]) == pytest.approx(2.03, abs=0.01)
+    assert verdict == "holds"
+    assert "at a rate of 0.5" in table.caption
+
+
+def test_diverged_trainings_decide_no_epochs(write):
+    trained = study()
+    diverged = variant("GAAF", [(0.1, 0, 1e-4, (1, 1))] * 3)
+    trained = dataclasses.replace(trained, variants=[*trained.variants[:2], diverged])
+    rows = write.claims.table(trained, analyses()).rows
+    assert not [row for row in rows if "GAAF needs" in row[0]]
+    assert write.accuracy(diverged) == "3 of 3 diverged"
+    assert write.against(diverged, trained.variants[0]) == ""
+    (row,) = (row for row in write.predictions(trained).rows if row[0] == "GAAF")
+    assert row == ["GAAF", "–", "–"]
+
+
+def test_missing_analyses_are_named(write):
+    some = analyses()
+    del some["dropout"][1]
+    with pytest.raises(UsageError, match=r"of dropout with seeds \[1\] were not"):
+        write.claims.table(study(), some)
+
+
+def test_predictions(write):
+    base = write.predictions(study()).rows[0]
+    # 98.1 +- 4.3027 * 0.1 * sqrt(2 / 3), and so for the epochs
+    assert base == ["base", "97.75 to 98.45", "7.5 to 14.5"]
+
+
+def test_kurtosis(write):
+    middle = {"edges": [0, 1, 2, 3], "density": [0.1, 0.8, 0.1]}
+    assert write.claims.kurtosis(middle) == pytest.approx(5.0)

@@ -200,8 +200,9 @@ def test_two_logical_devices_train_like_one(tmp_path):
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    config = json.loads((tmp_path / "two" / "config.json").read_text())
-    assert config["resolved"]["replicas"] == 2
+    for name, replicas in (("one", 1), ("two", 2)):
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert config["resolved"]["replicas"] == replicas
     expected = history(tmp_path / "one")
     np.testing.assert_allclose(history(tmp_path / "two"), expected, rtol=1e-5)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,25 @@ class Plan:
                 )
                 trainings.append((name, seeded))
         return trainings
+
+
+def best_of_each_group(
+    groups: Mapping[str, str], accuracies: Mapping[str, Sequence[float]]
+) -> set[str]:
+    """Returns the variants that are chosen: of each group one, and all without a group.
+
+    Args:
+        groups: As in `Plan`.
+        accuracies: The validation accuracies of each variant, one a seed. The best has
+            the highest mean.
+    """
+    names: dict[str, list[str]] = {}
+    for name in accuracies:
+        names.setdefault(groups.get(name, name), []).append(name)
+    return {
+        max(found, key=lambda name: statistics.fmean(accuracies[name]))
+        for found in names.values()
+    }
 
 
 def folder_name(variant: str) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from gaaf_keras.experiments import files, folders, parallel
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
-from gaaf_keras.experiments.plans import Plan
+from gaaf_keras.experiments.plans import Plan, best_of_each_group
 from gaaf_keras.experiments.progress import ProgressView
 from gaaf_keras.experiments.results import TrainingResult
 from gaaf_keras.experiments.training import prepare, train_and_evaluate
@@ -176,7 +176,11 @@ def summarise(
             "values": list(values),
         }
 
-    chosen = _chosen(plan, results)
+    accuracies = {
+        name: [result.validation_accuracy for result in rows]
+        for name, rows in results.items()
+    }
+    chosen = best_of_each_group(plan.groups, accuracies)
     return {
         "title": plan.title,
         "command": shlex.join(["python", *sys.argv]),
@@ -203,18 +207,6 @@ def summarise(
             for name, rows in results.items()
         ],
     }
-
-
-def _chosen(plan: Plan, results: Mapping[str, Sequence[TrainingResult]]) -> set[str]:
-    """Returns the best variant of each group by validation, and all without a group."""
-
-    def validation_accuracy(name: str) -> float:
-        return statistics.fmean(result.validation_accuracy for result in results[name])
-
-    groups: dict[str, list[str]] = {}
-    for name in results:
-        groups.setdefault(plan.groups.get(name, name), []).append(name)
-    return {max(names, key=validation_accuracy) for names in groups.values()}
 
 
 _COLUMNS = (

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from gaaf_keras.analysis.gradient_flow import Measurements
 from gaaf_keras.experiments import TrainingConfig, UsageError, folders, watching
 from gaaf_keras.experiments.checkpoints import Row
 from gaaf_keras.experiments.config import ACCELERATION, PLACES
-from gaaf_keras.experiments.plans import folder_name
+from gaaf_keras.experiments.plans import best_of_each_group, folder_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,11 +174,7 @@ def read(folder: Path) -> Study:
         if trainings
     }
     groups = {name: known.get(name, {}).get("group", name) for name in by_variant}
-    chosen = best_of_each_group(groups, by_variant)
-    variants = [
-        Variant(name, groups[name], name in chosen, trainings)
-        for name, trainings in by_variant.items()
-    ]
+    variants = variants_of(groups, by_variant)
     data = {(v.config.dataset, v.config.train_examples) for v in variants}
     if len(data) > 1:
         raise UsageError(
@@ -197,21 +192,19 @@ def read(folder: Path) -> Study:
     )
 
 
-def best_of_each_group(
-    groups: Mapping[str, str], trainings: Mapping[str, Mapping[int, Training]]
-) -> set[str]:
-    """Returns the variant of each group with the best mean validation accuracy."""
-
-    def accuracy(name: str) -> float:
-        return statistics.fmean(
-            training.result["validation_accuracy"]
-            for training in trainings[name].values()
-        )
-
-    names: dict[str, list[str]] = {}
-    for name in trainings:
-        names.setdefault(groups[name], []).append(name)
-    return {max(found, key=accuracy) for found in names.values()}
+def variants_of(
+    groups: Mapping[str, str], trainings: Mapping[str, dict[int, Training]]
+) -> list[Variant]:
+    """Returns variants, of each group the best one chosen."""
+    accuracies = {
+        name: [each.result["validation_accuracy"] for each in found.values()]
+        for name, found in trainings.items()
+    }
+    chosen = best_of_each_group(groups, accuracies)
+    return [
+        Variant(name, groups[name], name in chosen, found)
+        for name, found in trainings.items()
+    ]
 
 
 def _has_summary(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from gaaf_keras.experiments import TrainingConfig, UsageError, files, folders
 from gaaf_keras.experiments.config import PLACES
 from gaaf_keras.report.analyses import made_before
 from gaaf_keras.report.inside import Analyses
-from gaaf_keras.report.reading import Study, Training, Variant, best_of_each_group
+from gaaf_keras.report.reading import Study, Training, variants_of
 
 _DIGITS = 4
 _DIGITS_OF_SCORES = 6
@@ -52,9 +52,11 @@ def read(path: Path) -> tuple[Study, Analyses]:
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
         return from_records(records, path)
-    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UsageError(
-            f"The records in '{path}' cannot be read ({error})."
+            f"The records in '{path}' cannot be read ({type(error).__name__}: "
+            f"{error}). Write them with `python -m gaaf_keras.report FOLDER "
+            "--records=FILE`."
         ) from error
 
 
@@ -111,12 +113,7 @@ def from_records(
         )
         if record["analysis"]:
             analyses.setdefault(name, {})[seed] = _numbers(record["analysis"])
-    chosen = best_of_each_group(groups, trainings)
-    variants = [
-        Variant(name, groups[name], name in chosen, found)
-        for name, found in trainings.items()
-    ]
-    first = records[0]
+    first, variants = records[0], variants_of(groups, trainings)
     return Study(path, first["title"], first["command"], variants, 0), analyses
 
 

@@ -14,6 +14,20 @@ from gaaf_keras.report.__main__ import main
 from gaaf_keras.report.analyses import analysis_of
 from tests.small_suite import SEEDS, VARIANTS
 
+BROKEN = json.dumps(
+    [
+        {
+            "variant": "a",
+            "group": "a",
+            "seed": 1,
+            "settings": {},
+            "result": {},
+            "resolved": {},
+            "history": 5,
+        }
+    ]
+)
+
 
 @pytest.fixture
 def written(suite, tmp_path, monkeypatch):
@@ -138,7 +152,16 @@ def test_unfinished_trainings_are_not_recorded(suite, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "[{}]", '{"variant": 3}', "[3]", '[{"variant": "a", "seed": 1}]']
+    "text",
+    [
+        "",
+        "[]",
+        "[{}]",
+        '{"variant": 3}',
+        "[3]",
+        '[{"variant": "a", "seed": 1}]',
+        BROKEN,
+    ],
 )
 def test_other_files_are_refused(text, tmp_path):
     path = tmp_path / "records.json"

@@ -248,12 +248,15 @@ _SUITE = flags.DEFINE_enum(
     None,
     [
         *("digits", "mnist", "mnist_rates", "mnist_relu_rates", "cifar10"),
-        *("cifar10_rates", "cifar10_batch_norm_rates", "cifar100", "svhn"),
+        *("cifar10_rates", "cifar10_batch_norm_rates", "search_tanh_mlp"),
+        *("search_tanh_deep", "search_relu_mlp", "search_relu_cnn"),
+        *("cifar100", "svhn"),
     ],
     "Train a whole table instead of one network: tanh, dropout and GAAF in the mlp "
     "(digits, mnist), or ReLU, batch norm and GAAF in the cnn (cifar10, cifar100, "
     "svhn); with _rates, with and without GAAF's larger scale at several learning "
-    "rates. Other flags override the suite's settings.",
+    "rates; with search_, many shapes in a small network. Other flags override the "
+    "suite's settings.",
 )
 _RUNS = flags.DEFINE_integer(
     "runs",

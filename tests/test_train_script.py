@@ -38,7 +38,7 @@ def test_help_is_quick_and_complete(tmp_path):
 
 def test_flags_are_those_of_the_configuration():
     import train as script
-    from gaaf_keras.experiments import TrainingConfig, config, plans
+    from gaaf_keras.experiments import TrainingConfig, catalogue, config
 
     fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
     flags = {flag.name: flag for flag in script.TRAINING_FLAGS}
@@ -63,7 +63,7 @@ def test_flags_are_those_of_the_configuration():
     assert choices(flags["precision"]) == config.PRECISIONS
     assert choices(flags["jit_compile"]) == config.JIT_COMPILE
     assert choices(flags["strategy"]) == config.STRATEGIES
-    assert choices(script._SUITE) == tuple(plans.SUITES)
+    assert choices(script._SUITE) == tuple(catalogue.SUITES)
 
 
 @pytest.mark.parametrize(

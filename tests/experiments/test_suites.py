@@ -9,13 +9,13 @@ import pytest
 
 from gaaf_keras import gaaf
 from gaaf_keras.analysis import curve
-from gaaf_keras.experiments import UsageError, plans, suites
+from gaaf_keras.experiments import UsageError, catalogue, plans, suites
 from tests.small_suite import SEEDS, VARIANTS
 
 
 def test_paper_tables():
     for name in ("digits", "mnist"):
-        suite = plans.SUITES[name]
+        suite = catalogue.SUITES[name]
         found = [
             (suite.groups.get(variant, variant), v["activation"], v["dropout"] > 0)
             for variant, v in suite.variants.items()
@@ -26,7 +26,7 @@ def test_paper_tables():
             ("GAAF", "gaaf_tanh", False),
         ]
     for name in ("cifar10", "cifar100", "svhn"):
-        variants = plans.SUITES[name].variants
+        variants = catalogue.SUITES[name].variants
         assert [(v["activation"], v["batch_norm"]) for v in variants.values()] == [
             ("relu", False),
             ("relu", True),
@@ -45,7 +45,7 @@ def test_dropout_is_tuned_as_the_learning_rate_is():
     assert set(alone.groups) == {f"dropout {rate}" for rate in (0.1, 0.2, 0.3, 0.5)}
 
 
-RATES = [name for name in plans.SUITES if name.endswith("_rates")]
+RATES = [name for name in catalogue.SUITES if name.endswith("_rates")]
 
 
 @pytest.mark.parametrize("suite", RATES)
@@ -64,13 +64,45 @@ def test_same_learning_rates_for_every_variant(suite):
 
 @pytest.mark.parametrize("suite", RATES)
 def test_unit_scale_has_a_derivative_of_at_most_1(suite):
-    variants = plans.SUITES[suite].variants
+    variants = catalogue.SUITES[suite].variants
     unit_scale = {"GAAF, shape alone", "GAAF, one-sided"}
     (name,) = unit_scale.intersection(variants)
     config = variants[name]
     activation = gaaf(config["activation"].removeprefix("gaaf_"), config["shape"])
     derivative = curve(activation).derivative_in_training
     assert derivative.max() == pytest.approx(1.0, abs=1e-3)
+
+
+SEARCHES = [name for name in catalogue.SUITES if name.startswith("search_")]
+
+
+@pytest.mark.parametrize("suite", SEARCHES)
+def test_search_compares_candidates_of_one_activation(suite):
+    base = suite.split("_")[1]
+    plan = plans.plan(suite, {"learning_rate": (0.1,)}, runs=1)
+    configs = plan.variants
+    assert {c.activation for c in configs.values()} == {base, f"gaaf_{base}"}
+    assert {c.dropout for c in configs.values() if c.accelerates} == {0.0}
+    settings = [
+        (c.shape, c.strength, c.unit_gain, c.acceleration_schedule, c.dropout)
+        for c in configs.values()
+        if c.accelerates
+    ]
+    assert len(set(settings)) == len(settings) > 9
+    for config in configs.values():
+        if config.accelerates:  # every shape can be made
+            gaaf(base, config.shape, config.strength, unit_gain=config.unit_gain)
+
+
+@pytest.mark.parametrize("base", ["tanh", "relu"])
+def test_searches_of_one_activation_try_the_same(base):
+    suites_of_base = [
+        suite.variants
+        for name, suite in catalogue.SUITES.items()
+        if name.startswith(f"search_{base}_")
+    ]
+    assert len(suites_of_base) == 2
+    assert suites_of_base[0] == suites_of_base[1]
 
 
 def test_given_fields_override_the_suite():

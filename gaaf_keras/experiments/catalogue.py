@@ -1,0 +1,246 @@
+"""The tables that can be trained by name: what the variants of each are."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """A named table: settings shared by all its variants, and those of each.
+
+    Attributes:
+        title: What the table shows.
+        common: Fields of `TrainingConfig` for all variants. Of the learning rate there
+            may be several, in a tuple.
+        variants: Fields of `TrainingConfig` by the name of the variant.
+        groups: As in `Plan`.
+    """
+
+    title: str
+    common: Mapping[str, Any]
+    variants: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def fields_set_by_variants(self) -> set[str]:
+        """Returns the fields that tell variants apart and so cannot be overridden."""
+        return {field for variant in self.variants.values() for field in variant}
+
+
+def _mlp(title: str, dropout_rates: Sequence[float] = (0.2,), **common: Any) -> Suite:
+    """The paper's table of MLPs. Of several dropout rates one is chosen."""
+    dropouts, groups = _dropouts("tanh", dropout_rates)
+    return Suite(
+        title=title,
+        common={"model": "mlp", "optimizer": "sgd", "learning_rate": 0.1, **common},
+        variants={
+            "base": {"activation": "tanh", "dropout": 0.0},
+            **dropouts,
+            "GAAF": {"activation": "gaaf_tanh", "dropout": 0.0},
+        },
+        groups=groups,
+    )
+
+
+def _dropouts(
+    activation: str, rates: Sequence[float]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Returns a variant for each dropout rate; and the groups, if there are several."""
+    several = len(rates) > 1
+    variants = {
+        f"dropout {rate:g}" if several else "dropout": {
+            "activation": activation,
+            "dropout": rate,
+        }
+        for rate in rates
+    }
+    return variants, dict.fromkeys(variants, "dropout") if several else {}
+
+
+def _scale_and_shape(title: str, base: str, **common: Any) -> Suite:
+    """Each variant at the same learning rates, with and without a larger scale.
+
+    The last variant's derivative is nowhere larger than 1, the largest of the plain
+    activation, and not scaled down either.
+    """
+    accelerated = {"activation": f"gaaf_{base}", "dropout": 0.0}
+    name, shape = {
+        "tanh": ("shape alone", "from_derivative(gaussian)"),
+        "relu": ("one-sided", "one_sided(shifted_sigmoid)"),
+    }[base]
+    return Suite(
+        title=f"{title}: scale and shape of the gradient",
+        common=common,
+        variants={
+            "base": {"activation": base, "dropout": 0.0},
+            "dropout": {"activation": base, "dropout": 0.2},
+            "GAAF": accelerated,
+            "GAAF, unit gain": {**accelerated, "unit_gain": True},
+            f"GAAF, {name}": {**accelerated, "shape": shape},
+        },
+    )
+
+
+def _mlp_rates(base: str) -> Suite:
+    return _scale_and_shape(
+        f"MNIST, {base} MLP",
+        base,
+        dataset="mnist",
+        model="mlp",
+        optimizer="sgd",
+        learning_rate=(0.05, 0.1, 0.2, 0.4),
+        epochs=40,
+        patience=8,
+    )
+
+
+def _cnn_rates(batch_norm: bool) -> Suite:
+    suite = _scale_and_shape(
+        f"CIFAR-10, ReLU CNN {'with' if batch_norm else 'without'} batch norm",
+        "relu",
+        dataset="cifar10",
+        model="cnn",
+        batch_norm=batch_norm,
+        optimizer="momentum",
+        learning_rate=(0.0025, 0.005, 0.01, 0.02, 0.04),
+        learning_rate_schedule="cosine",
+        epochs=40,
+        patience=40,
+    )
+    others = {
+        "B-SiLU": {"activation": "gaaf_relu", "dropout": 0.0, "shape": "b_silu"},
+        "SiLU": {"activation": "silu", "dropout": 0.0},
+        "GELU": {"activation": "gelu", "dropout": 0.0},
+    }
+    return dataclasses.replace(suite, variants={**suite.variants, **others})
+
+
+def _convolutional(dataset: str, title: str) -> Suite:
+    return Suite(
+        title=title,
+        common={
+            "dataset": dataset,
+            "model": "cnn",
+            "optimizer": "momentum",
+            "learning_rate": 0.01,
+        },
+        variants={
+            "base": {"activation": "relu", "batch_norm": False},
+            "batch norm": {"activation": "relu", "batch_norm": True},
+            "GAAF": {"activation": "gaaf_relu", "batch_norm": False},
+            "batch norm + GAAF": {"activation": "gaaf_relu", "batch_norm": True},
+        },
+    )
+
+
+# What the search for a shape tries: width, slope, shift, strength, side, gain, decay.
+_CANDIDATES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "tanh": {
+        "GAAF": {},
+        "unit gain": {"unit_gain": True},
+        "strength 0.3": {"strength": 0.3},
+        "decay": {"acceleration_schedule": "linear"},
+        "constant": {"shape": "constant(0.1)"},
+        "width 1.5": {"shape": "from_derivative(gaussian(width=1.5))"},
+        "width 2": {"shape": "from_derivative(gaussian)"},
+        "width 3": {"shape": "from_derivative(gaussian(width=3))"},
+        "width 5": {"shape": "from_derivative(gaussian(width=5))"},
+        "width 3, decay": {
+            "shape": "from_derivative(gaussian(width=3))",
+            "acceleration_schedule": "linear",
+        },
+    },
+    "relu": {
+        "GAAF": {},
+        "unit gain": {"unit_gain": True},
+        "both sides": {"shape": "from_derivative(shifted_sigmoid)"},
+        "b_silu": {"shape": "b_silu"},
+        "leaky": {"shape": "leaky(0.3)"},
+        "one-sided": {"shape": "one_sided(shifted_sigmoid)"},
+        "slope 2": {"shape": "one_sided(shifted_sigmoid(slope=2))"},
+        "slope 20": {"shape": "one_sided(shifted_sigmoid(slope=20))"},
+        "shift 0": {"shape": "one_sided(shifted_sigmoid(shift=0))"},
+        "shift 1.5": {"shape": "one_sided(shifted_sigmoid(shift=1.5))"},
+        "half": {"shape": "one_sided(shifted_sigmoid)", "strength": 0.5},
+        "decay": {
+            "shape": "one_sided(shifted_sigmoid)",
+            "acceleration_schedule": "linear",
+        },
+    },
+}
+
+
+def _search(title: str, base: str, **common: Any) -> Suite:
+    """Every candidate in a small network, beside the plain one and dropout."""
+    dropouts, groups = _dropouts(base, (0.1, 0.2, 0.3))
+    candidates = {
+        name: {"activation": f"gaaf_{base}", "dropout": 0.0, **settings}
+        for name, settings in _CANDIDATES[base].items()
+    }
+    return Suite(
+        title=f"Search for a shape: {title}",
+        common=common,
+        variants={
+            "base": {"activation": base, "dropout": 0.0},
+            **dropouts,
+            **candidates,
+        },
+        groups=groups,
+    )
+
+
+def _mlp_search(base: str) -> Suite:
+    return _search(
+        f"MNIST, {base} MLP",
+        base,
+        dataset="mnist",
+        train_examples=10_000,
+        model="mlp",
+        optimizer="sgd",
+        learning_rate=(0.05, 0.1, 0.2, 0.4),
+        learning_rate_schedule="cosine",
+        epochs=20,
+        patience=20,
+    )
+
+
+SUITES: Mapping[str, Suite] = {
+    "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
+    "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
+    "mnist_rates": _mlp_rates("tanh"),
+    "mnist_relu_rates": _mlp_rates("relu"),
+    "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
+    "cifar10_rates": _cnn_rates(batch_norm=False),
+    "cifar10_batch_norm_rates": _cnn_rates(batch_norm=True),
+    "search_tanh_mlp": _mlp_search("tanh"),
+    "search_tanh_deep": _search(
+        "MNIST, tanh MLP of 12 hidden layers",
+        "tanh",
+        dataset="mnist",
+        train_examples=10_000,
+        model="mlp",
+        hidden_units=(128,) * 12,
+        optimizer="sgd",
+        learning_rate=(0.025, 0.05, 0.1, 0.2),
+        learning_rate_schedule="cosine",
+        epochs=20,
+        patience=20,
+    ),
+    "search_relu_mlp": _mlp_search("relu"),
+    "search_relu_cnn": _search(
+        "CIFAR-10, ReLU CNN with batch norm",
+        "relu",
+        dataset="cifar10",
+        train_examples=5_000,
+        model="cnn",
+        width=8,
+        batch_norm=True,
+        optimizer="momentum",
+        learning_rate=(0.005, 0.01, 0.02, 0.04),
+        learning_rate_schedule="cosine",
+        epochs=12,
+        patience=12,
+    ),
+    "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),
+    "svhn": _convolutional("svhn_cropped", "SVHN, ReLU CNN"),
+}

@@ -179,7 +179,7 @@ def _search(title: str, base: str, **common: Any) -> Suite:
     }
     return Suite(
         title=f"Search for a shape: {title}",
-        common=common,
+        common={**common, "gradient_flow": 0},
         variants={
             "base": {"activation": base, "dropout": 0.0},
             **dropouts,

@@ -269,13 +269,13 @@ def gaaf(
         TypeError: If a number is none, or the function is called on a tensor that is
             not floating-point.
 
-    Example:
-    >>> import keras
-    >>> from gaaf_keras import Gaussian, gaaf
-    >>> layer = keras.layers.Dense(64, activation=gaaf("tanh", strength=0.5))
-    >>> softsign = gaaf("softsign", shape=Gaussian(width=4.0))
-    >>> float(softsign(1.0))
-    0.5
+    Examples:
+        >>> import keras
+        >>> from gaaf_keras import Gaussian, gaaf
+        >>> layer = keras.layers.Dense(64, activation=gaaf("tanh", strength=0.5))
+        >>> softsign = gaaf("softsign", shape=Gaussian(width=4.0))
+        >>> float(softsign(1.0))
+        0.5
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
@@ -306,12 +306,12 @@ def gaaf_tanh(x: Any) -> Any:
     Raises:
         TypeError: If `x` is not floating-point.
 
-    Example:
-    >>> import keras
-    >>> from gaaf_keras import gaaf_tanh
-    >>> layer = keras.layers.Dense(64, activation=gaaf_tanh)
-    >>> float(gaaf_tanh(0.0))
-    0.0
+    Examples:
+        >>> import keras
+        >>> from gaaf_keras import gaaf_tanh
+        >>> layer = keras.layers.Dense(64, activation=gaaf_tanh)
+        >>> float(gaaf_tanh(0.0))
+        0.0
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
@@ -340,12 +340,12 @@ def gaaf_relu(x: Any) -> Any:
     Raises:
         TypeError: If `x` is not floating-point.
 
-    Example:
-    >>> import keras
-    >>> from gaaf_keras import gaaf_relu
-    >>> layer = keras.layers.Conv2D(32, 3, activation=gaaf_relu)
-    >>> float(gaaf_relu(-1.0)), float(gaaf_relu(2.0))
-    (0.0, 2.0)
+    Examples:
+        >>> import keras
+        >>> from gaaf_keras import gaaf_relu
+        >>> layer = keras.layers.Conv2D(32, 3, activation=gaaf_relu)
+        >>> float(gaaf_relu(-1.0)), float(gaaf_relu(2.0))
+        (0.0, 2.0)
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
@@ -373,10 +373,10 @@ def get(identifier: Any) -> Callable[[Any], Any]:
     Raises:
         ValueError: If there is no such activation; the message lists what exists.
 
-    Example:
-    >>> from gaaf_keras import activations
-    >>> activations.get("gaaf_tanh").__name__
-    'gaaf_tanh'
+    Examples:
+        >>> from gaaf_keras import activations
+        >>> activations.get("gaaf_tanh").__name__
+        'gaaf_tanh'
     """
     if isinstance(identifier, str) and identifier.startswith("gaaf_"):
         base = identifier.removeprefix("gaaf_")

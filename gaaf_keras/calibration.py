@@ -54,10 +54,10 @@ def calibrate(
             model has no GAAF layer, or one of them does not follow a layer that can
             be measured. The model is left as it was.
 
-    Example:
-    ```python
-    net_stds = gaaf_keras.calibrate(model, x_train[:500], rate=0.5)
-    ```
+    Examples:
+        ```python
+        net_stds = gaaf_keras.calibrate(model, x_train[:500], rate=0.5)
+        ```
     """
     layers = accelerated_layers(model)
     if not layers:

@@ -33,12 +33,12 @@ class AccelerationSchedule(keras.callbacks.Callback):
         ValueError: When training begins, if the model has no GAAF layer, or none of a
             name in the mapping; when an epoch begins, if a strength is negative.
 
-    Example:
-    >>> import keras
-    >>> from gaaf_keras import AccelerationSchedule
-    >>> cosine = keras.optimizers.schedules.CosineDecay(1.0, decay_steps=10)
-    >>> callback = AccelerationSchedule(cosine)
-    >>> warm_up = AccelerationSchedule(lambda epoch: min(1.0, (epoch + 1) / 5))
+    Examples:
+        >>> import keras
+        >>> from gaaf_keras import AccelerationSchedule
+        >>> cosine = keras.optimizers.schedules.CosineDecay(1.0, decay_steps=10)
+        >>> callback = AccelerationSchedule(cosine)
+        >>> warm_up = AccelerationSchedule(lambda epoch: min(1.0, (epoch + 1) / 5))
     """
 
     def __init__(self, schedule: Schedule | Mapping[str, Schedule]) -> None:

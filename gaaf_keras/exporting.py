@@ -83,17 +83,19 @@ def export(
         RuntimeError: If the Keras backend is not TensorFlow and the format needs it.
         ImportError: If a package is missing.
 
-    Example:
-    ```python
-    gaaf_keras.export(model, "served", trainable=True)
+    Examples:
+        ```python
+        gaaf_keras.export(model, "served", trainable=True)
 
-    # Elsewhere, without gaaf_keras and without Keras:
-    loaded = tf.saved_model.load("served")
-    outputs = loaded.serve(images)
-    with tf.GradientTape() as tape:
-        loss = loss_function(labels, loaded.train(images))
-    gradients = tape.gradient(loss, loaded.trainable_variables)
-    ```
+        # Elsewhere, without gaaf_keras and without Keras:
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load("served")
+        outputs = loaded.serve(x)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(loaded.train(x)))
+        gradients = tape.gradient(loss, loaded.trainable_variables)
+        ```
     """
     if "://" in os.fspath(path):
         raise ValueError(

@@ -64,17 +64,17 @@ class GAAF(keras.layers.Layer):
             negative or not finite, or if `frequency` or `unit_gain` cannot be used.
         TypeError: If a number is none, or the input is not floating-point.
 
-    Example:
-    >>> import keras
-    >>> from gaaf_keras import GAAF, Gaussian
-    >>> model = keras.Sequential([
-    ...     keras.Input((784,)),
-    ...     keras.layers.Dense(512),
-    ...     GAAF("tanh", shape=Gaussian(width=3.0)),
-    ...     keras.layers.Dense(10),
-    ... ])
-    >>> model.output_shape
-    (None, 10)
+    Examples:
+        >>> import keras
+        >>> from gaaf_keras import GAAF, Gaussian
+        >>> model = keras.Sequential([
+        ...     keras.Input((784,)),
+        ...     keras.layers.Dense(512),
+        ...     GAAF("tanh", shape=Gaussian(width=3.0)),
+        ...     keras.layers.Dense(10),
+        ... ])
+        >>> model.output_shape
+        (None, 10)
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
@@ -218,10 +218,10 @@ class GAAFTanh(_PaperGAAF):
 
     Call arguments, shapes, dtypes and errors are those of `gaaf_keras.GAAF`.
 
-    Example:
-    >>> import keras
-    >>> from gaaf_keras import GAAFTanh
-    >>> layer = keras.layers.Dense(64, activation=GAAFTanh())
+    Examples:
+        >>> import keras
+        >>> from gaaf_keras import GAAFTanh
+        >>> layer = keras.layers.Dense(64, activation=GAAFTanh())
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
@@ -253,10 +253,10 @@ class GAAFReLU(_PaperGAAF):
 
     Call arguments, shapes, dtypes and errors are those of `gaaf_keras.GAAF`.
 
-    Example:
-    >>> import keras
-    >>> from gaaf_keras import GAAFReLU
-    >>> layer = keras.layers.Conv2D(32, 3, activation=GAAFReLU())
+    Examples:
+        >>> import keras
+        >>> from gaaf_keras import GAAFReLU
+        >>> layer = keras.layers.Conv2D(32, 3, activation=GAAFReLU())
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"

@@ -43,10 +43,10 @@ def gradient_acceleration(x: Any, frequency: float = 10_000.0) -> Any:
         TypeError: If `x` is not floating-point or `frequency` is not a number.
         ValueError: If `frequency` is not greater than 0, or too large for the dtype.
 
-    Example:
-    >>> from gaaf_keras import gradient_acceleration
-    >>> round(float(gradient_acceleration(0.33, frequency=2.0)), 6)
-    0.08
+    Examples:
+        >>> from gaaf_keras import gradient_acceleration
+        >>> round(float(gradient_acceleration(0.33, frequency=2.0)), 6)
+        0.08
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"

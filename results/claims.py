@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gaaf_keras.analysis import Difference, paired_difference
-from gaaf_keras.analysis.gradient_flow import Measurements, mean_of
+from gaaf_keras.analysis.flow import Measurements, mean_of
 from gaaf_keras.experiments import UsageError
 from gaaf_keras.report import comparing
 from gaaf_keras.report.inside import Analyses

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
         path.unlink()
     for part in parts:
         if isinstance(part, tuple):
-            figures.save(part[1], IMAGES, part[0])
+            figures.save(part[1], IMAGES, part[0], png=False)
     PAGE.write_text(text(parts), encoding="utf-8")
     README.write_text(MARK.join(readme), encoding="utf-8")
 

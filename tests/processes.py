@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 SCRIPT = Path(__file__).parent.parent / "train.py"
-SECONDS = 120  # after which a process that should have ended has failed
+SECONDS = 300
 
 # Runs train.py as if some packages were not installed.
 WITHOUT = """

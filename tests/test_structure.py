@@ -1,24 +1,22 @@
 """The package's own rules: imports point one way, the public names are there."""
 
 import ast
+import re
 from pathlib import Path
 
 import gaaf_keras
 
 PACKAGE = Path(gaaf_keras.__file__).parent
-LAYERS_OF_CODE = [  # each may import those before it
-    ["_checks", "_version", "compiling", "forms", "gradients", "kinds"],
-    ["derivatives", "sawtooth", "gain"],
-    ["shapes"],
-    ["activations"],
-    ["layers"],
-    ["calibration", "callbacks", "convert"],
-    ["exporting"],
-    ["__init__"],
-    ["analysis"],
-    ["experiments"],
-    ["report"],
-]
+ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
+
+
+def layers_of_code():
+    """The lines of the picture in docs/architecture.md, the lowest first."""
+    picture = re.search(r"```text\n(.*?)```", ARCHITECTURE.read_text(), re.DOTALL)
+    return [line.split() for line in reversed(picture.group(1).splitlines())]
+
+
+LAYERS_OF_CODE = layers_of_code()  # each may import those before it
 
 
 def imported_modules(path):
@@ -47,6 +45,15 @@ def test_imports_point_one_way():
             imported = own_part(name)
             if imported is not None and imported != part:
                 assert rank[imported] < rank[part], f"{path.name} imports {name}"
+
+
+def test_the_picture_of_the_architecture_is_whole():
+    drawn = [part for parts in LAYERS_OF_CODE for part in parts]
+    there = {
+        path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for path in PACKAGE.rglob("*.py")
+    }
+    assert sorted(drawn) == sorted(there)
 
 
 def test_layers_do_not_import_tensorflow_on_their_own():

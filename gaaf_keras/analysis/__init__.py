@@ -20,26 +20,26 @@ from gaaf_keras.analysis.flatness import (
     input_noise,
     weight_noise,
 )
-from gaaf_keras.analysis.functions import Curve, curve
-from gaaf_keras.analysis.gradient_flow import (
+from gaaf_keras.analysis.flow import (
     GradientFlow,
     LayerGradient,
     gradient_flow,
 )
+from gaaf_keras.analysis.functions import Curve, curve
+from gaaf_keras.analysis.kernels import weights
 from gaaf_keras.analysis.measuring import Distribution
-from gaaf_keras.analysis.net_variance import (
-    ExpectedDerivative,
-    NetVariance,
-    net_variance,
-)
-from gaaf_keras.analysis.saturation import Saturation, saturation
+from gaaf_keras.analysis.saturated import Saturation, saturation
 from gaaf_keras.analysis.statistics import (
     Difference,
     Spread,
     paired_difference,
     prediction_interval,
 )
-from gaaf_keras.analysis.weights import weights
+from gaaf_keras.analysis.variance import (
+    ExpectedDerivative,
+    NetVariance,
+    net_variance,
+)
 
 __all__ = [
     "Ablation",

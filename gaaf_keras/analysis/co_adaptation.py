@@ -61,10 +61,10 @@ def correlations(model: Any, x: Any) -> dict[str, Correlations]:
     Raises:
         ValueError: If the model has no activations to look at.
 
-    Example:
-    ```python
-    analysis.correlations(model, x_test)["activation_2"].mean_absolute
-    ```
+    Examples:
+        ```python
+        analysis.correlations(model, x_test)["activation_2"].mean_absolute
+        ```
 
     Reference:
         The paper, figure 2.
@@ -165,10 +165,10 @@ def ablation(
         ValueError: If a share is out of range, or the model has no activations to look
             at, or no loss.
 
-    Example:
-    ```python
-    analysis.ablation(model, x_test, y_test)["activation_2"].accuracies
-    ```
+    Examples:
+        ```python
+        analysis.ablation(model, x_test, y_test)["activation_2"].accuracies
+        ```
 
     Reference:
         Cumulative ablation is from Morcos et al., "On the importance of single

@@ -217,13 +217,13 @@ def draw_distributions(
         x_label: What is distributed, with its unit.
         style_of: Styles by the names. Defaults to those of `styles`.
 
-    Example:
-    ```python
-    found = analysis.saturation(model, x_test)
-    figures.draw_distributions(
-        {"GAAF": [found["activation_1"].net_inputs]}, "Layer 1", "net input"
-    ).savefig("net_inputs.png")
-    ```
+    Examples:
+        ```python
+        found = analysis.saturation(model, x_test)
+        figures.draw_distributions(
+            {"GAAF": [found["activation_1"].net_inputs]}, "Layer 1", "net input"
+        ).savefig("net_inputs.png")
+        ```
     """
     style_of = styles(distributions) if style_of is None else style_of
     lines = []
@@ -247,10 +247,10 @@ def draw_distributions(
 def draw_curve(curve: Curve, title: str) -> Figure:
     """Returns a picture of an activation: its value, and its gradient in training.
 
-    Example:
-    ```python
-    figures.draw_curve(analysis.curve(GAAFTanh()), "GAAF tanh").savefig("tanh.png")
-    ```
+    Examples:
+        ```python
+        figures.draw_curve(analysis.curve(GAAFTanh()), "GAAF tanh").savefig("tanh.png")
+        ```
     """
     plain, shape, total, value = list(styles("abcd").values())
     lines = [
@@ -298,11 +298,19 @@ _OWN_COLOURS = (
 )
 
 
-def save(figure: Figure, folder: Path, name: str) -> str:
-    """Writes a picture as PNG and SVG files, and returns the SVG for a page."""
+def save(figure: Figure, folder: Path, name: str, *, png: bool = True) -> str:
+    """Writes a picture as SVG and PNG files, and returns the SVG for a page.
+
+    Args:
+        figure: What `draw` and its like return.
+        folder: Where to write it.
+        name: Name of the files, without an ending and without spaces.
+        png: Whether to write a PNG file too, for what cannot show SVG.
+    """
     svg = to_svg(figure, name)
-    figure.set_layout_engine("none")  # the layout is found, which takes long
     alone = svg.replace(">", f">{_OWN_COLOURS}", 1)
     (folder / f"{name}.svg").write_text(alone, encoding="utf-8")
-    figure.savefig(folder / f"{name}.png", dpi=_DOTS_PER_INCH, facecolor="white")
+    if png:
+        figure.set_layout_engine("none")  # the layout is found, which takes long
+        figure.savefig(folder / f"{name}.png", dpi=_DOTS_PER_INCH, facecolor="white")
     return svg

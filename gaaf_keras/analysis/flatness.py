@@ -88,10 +88,10 @@ def weight_noise(
     Raises:
         ValueError: If a size is negative, or the model has no loss.
 
-    Example:
-    ```python
-    analysis.weight_noise(model, x_test, y_test).losses
-    ```
+    Examples:
+        ```python
+        analysis.weight_noise(model, x_test, y_test).losses
+        ```
 
     Reference:
         The paper, section 3, claims flat regions and does not measure them.
@@ -151,10 +151,10 @@ def input_noise(
         ValueError: If a size is negative, the model takes whole numbers or several
             arrays, or it has no loss.
 
-    Example:
-    ```python
-    analysis.input_noise(model, x_test, y_test).accuracies
-    ```
+    Examples:
+        ```python
+        analysis.input_noise(model, x_test, y_test).accuracies
+        ```
 
     Reference:
         The paper, section 3, claims robustness and does not measure it.
@@ -210,10 +210,10 @@ def hessian_eigenvalue(
     Raises:
         ValueError: If the model has no loss.
 
-    Example:
-    ```python
-    analysis.hessian_eigenvalue(model, x_test[:500], y_test[:500]).eigenvalue
-    ```
+    Examples:
+        ```python
+        analysis.hessian_eigenvalue(model, x_test[:500], y_test[:500]).eigenvalue
+        ```
 
     Reference:
         The paper, section 3, claims flat regions and does not measure them.

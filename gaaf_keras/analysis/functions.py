@@ -46,11 +46,11 @@ def curve(activation: Any, net_input: Any = None) -> Curve:
     Raises:
         ValueError: If there is no such activation.
 
-    Example:
-    >>> from gaaf_keras import GAAFTanh, Gaussian, analysis
-    >>> curve = analysis.curve(GAAFTanh(Gaussian(3.0)), [0.0, 3.0])
-    >>> [round(float(s), 4) for s in curve.added]
-    [1.0, 0.3679]
+    Examples:
+        >>> from gaaf_keras import GAAFTanh, Gaussian, analysis
+        >>> curve = analysis.curve(GAAFTanh(Gaussian(3.0)), [0.0, 3.0])
+        >>> [round(float(s), 4) for s in curve.added]
+        [1.0, 0.3679]
 
     Reference:
         The paper, figure 6.

@@ -82,13 +82,13 @@ def paired_difference(
         ValueError: If there are not as many values as those of the base, or none, or
             the confidence is out of range.
 
-    Example:
-    >>> from gaaf_keras.analysis import paired_difference
-    >>> difference = paired_difference([3.0, 5.0, 4.0], [1.0, 2.0, 3.0])
-    >>> round(difference.low, 2), difference.mean, round(difference.high, 2)
-    (-0.48, 2.0, 4.48)
-    >>> difference.direction
-    'not shown'
+    Examples:
+        >>> from gaaf_keras.analysis import paired_difference
+        >>> difference = paired_difference([3.0, 5.0, 4.0], [1.0, 2.0, 3.0])
+        >>> round(difference.low, 2), difference.mean, round(difference.high, 2)
+        (-0.48, 2.0, 4.48)
+        >>> difference.direction
+        'not shown'
     """
     if len(values) != len(base) or not len(values):
         raise ValueError(
@@ -125,11 +125,11 @@ def prediction_interval(
     Raises:
         ValueError: If there are fewer than two values, or an argument is out of range.
 
-    Example:
-    >>> from gaaf_keras.analysis import prediction_interval
-    >>> low, high = prediction_interval([3.0, 5.0, 4.0], new=3)
-    >>> round(low, 2), round(high, 2)
-    (0.49, 7.51)
+    Examples:
+        >>> from gaaf_keras.analysis import prediction_interval
+        >>> low, high = prediction_interval([3.0, 5.0, 4.0], new=3)
+        >>> round(low, 2), round(high, 2)
+        (0.49, 7.51)
     """
     spread = Spread.of(values) if len(values) else None
     if spread is None or spread.standard_deviation is None:

@@ -91,16 +91,16 @@ def accelerate(
             occurs nowhere, an activation has no default shape, or a layer cannot be
             copied or hides its activations.
 
-    Example:
-    >>> import keras, gaaf_keras
-    >>> model = keras.Sequential([
-    ...     keras.Input((784,)),
-    ...     keras.layers.Dense(512, activation="relu", name="hidden"),
-    ...     keras.layers.Dense(10, activation="softmax"),
-    ... ])
-    >>> accelerated = gaaf_keras.accelerate(model, verbose=False)
-    >>> [layer.name for layer in gaaf_keras.layers.accelerated_layers(accelerated)]
-    ['hidden_activation']
+    Examples:
+        >>> import keras, gaaf_keras
+        >>> model = keras.Sequential([
+        ...     keras.Input((784,)),
+        ...     keras.layers.Dense(512, activation="relu", name="hidden"),
+        ...     keras.layers.Dense(10, activation="softmax"),
+        ... ])
+        >>> accelerated = gaaf_keras.accelerate(model, verbose=False)
+        >>> [layer.name for layer in gaaf_keras.layers.accelerated_layers(accelerated)]
+        ['hidden_activation']
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
@@ -140,13 +140,13 @@ def restore(model: Any) -> Any:
         TypeError: If `model` is neither Functional nor Sequential.
         ValueError: If a layer hides accelerated activations in itself.
 
-    Example:
-    >>> import keras, gaaf_keras
-    >>> layers = [keras.Input((3,)), keras.layers.Dense(2, activation="tanh")]
-    >>> model = keras.Sequential([*layers, keras.layers.Dense(1)])
-    >>> accelerated = gaaf_keras.accelerate(model, verbose=False)
-    >>> gaaf_keras.restore(accelerated).get_config() == model.get_config()
-    True
+    Examples:
+        >>> import keras, gaaf_keras
+        >>> layers = [keras.Input((3,)), keras.layers.Dense(2, activation="tanh")]
+        >>> model = keras.Sequential([*layers, keras.layers.Dense(1)])
+        >>> accelerated = gaaf_keras.accelerate(model, verbose=False)
+        >>> gaaf_keras.restore(accelerated).get_config() == model.get_config()
+        True
     """
     copy, _ = copy_model(model, _plain)
     return copy

@@ -61,13 +61,13 @@ def train_and_evaluate(
             can be written to no longer.
         WorkerLostError: If another process of the same training is gone.
 
-    Example:
-    ```python
-    from gaaf_keras.experiments import TrainingConfig, train_and_evaluate
+    Examples:
+        ```python
+        from gaaf_keras.experiments import TrainingConfig, train_and_evaluate
 
-    result = train_and_evaluate(TrainingConfig(dataset="digits", epochs=30))
-    print(result.test_accuracy)
-    ```
+        result = train_and_evaluate(TrainingConfig(dataset="digits", epochs=30))
+        print(result.test_accuracy)
+        ```
     """
     prepared = prepare(config)
     strategy, data, _ = prepared

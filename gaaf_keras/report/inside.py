@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gaaf_keras import GAAF, analysis
-from gaaf_keras.analysis.gradient_flow import mean_of
+from gaaf_keras.analysis.flow import mean_of
 from gaaf_keras.report import paper
 from gaaf_keras.report.reading import Study, Variant
 from gaaf_keras.report.tables import Table, spread

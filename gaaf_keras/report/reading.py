@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gaaf_keras.analysis.gradient_flow import Measurements
+from gaaf_keras.analysis.flow import Measurements
 from gaaf_keras.experiments import TrainingConfig, UsageError, folders, watching
 from gaaf_keras.experiments.checkpoints import Row
 from gaaf_keras.experiments.config import ACCELERATION, PLACES

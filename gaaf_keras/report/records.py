@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gaaf_keras.analysis import LayerGradient
-from gaaf_keras.analysis.gradient_flow import Measurements, mean_of
+from gaaf_keras.analysis.flow import Measurements, mean_of
 from gaaf_keras.experiments import TrainingConfig, UsageError, files, folders
 from gaaf_keras.experiments.config import PLACES
 from gaaf_keras.report.analyses import made_before

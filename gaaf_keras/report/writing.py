@@ -69,12 +69,12 @@ def write(
         UsageError: If there is no finished training, if a model or the data set cannot
             be read, or the folder not be written to.
 
-    Example:
-    ```python
-    from gaaf_keras import report
+    Examples:
+        ```python
+        from gaaf_keras import report
 
-    report.write("runs/mnist")
-    ```
+        report.write("runs/mnist")
+        ```
     """
     study = read(Path(folder))
     console = Console(highlight=False) if console is None else console

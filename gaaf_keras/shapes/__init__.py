@@ -115,10 +115,10 @@ def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[...
         ValueError: If the name or a parameter is unknown, or the value cannot be a
             shape function.
 
-    Example:
-    >>> from gaaf_keras import shapes
-    >>> shapes.get("gaussian"), shapes.get("gaussian(width=3)")
-    (Gaussian(width=2.0), Gaussian(width=3.0))
+    Examples:
+        >>> from gaaf_keras import shapes
+        >>> shapes.get("gaussian"), shapes.get("gaussian(width=3)")
+        (Gaussian(width=2.0), Gaussian(width=3.0))
     """
     if isinstance(identifier, str):
         named = _from_text(identifier)

@@ -234,10 +234,10 @@ class Constant(Shape):
         TypeError: If `value` is not a number.
         ValueError: If `value` is negative or not finite.
 
-    Example:
-    >>> from gaaf_keras import gaaf
-    >>> from gaaf_keras.shapes import Constant
-    >>> sigmoid_prime_plus_a_tenth = gaaf("sigmoid", shape=Constant(0.1))
+    Examples:
+        >>> from gaaf_keras import gaaf
+        >>> from gaaf_keras.shapes import Constant
+        >>> sigmoid_prime_plus_a_tenth = gaaf("sigmoid", shape=Constant(0.1))
 
     Reference:
         Fahlman, "An empirical study of learning speed in back-propagation networks"

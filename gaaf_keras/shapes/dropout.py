@@ -100,10 +100,10 @@ class DropoutMatched(Shape):
         ValueError: If `net_std` is not finite and greater than 0, or the activation
             is another.
 
-    Example:
-    >>> from gaaf_keras import GAAFTanh
-    >>> from gaaf_keras.shapes import DropoutMatched
-    >>> layer = GAAFTanh(shape=DropoutMatched("tanh", net_std=0.8))
+    Examples:
+        >>> from gaaf_keras import GAAFTanh
+        >>> from gaaf_keras.shapes import DropoutMatched
+        >>> layer = GAAFTanh(shape=DropoutMatched("tanh", net_std=0.8))
 
     Reference:
         The paper, section 3, asks for a shape that follows the dropout rate and gives

@@ -28,18 +28,18 @@ class Gaussian(Shape):
     Call arguments:
         x: Tensor of any shape and floating-point dtype, of any backend.
 
-    Returns:
-        A tensor with the shape and dtype of `x`, with values from 0 to 1.
+    Output shape:
+        Same as `x`, in its dtype. Values from 0 to 1.
 
     Raises:
         TypeError: If `width` is not a number.
         ValueError: If `width` is not finite or not greater than 0.
 
-    Example:
-    >>> from gaaf_keras import Gaussian
-    >>> shape = Gaussian(width=2.0)
-    >>> [round(float(shape(x)), 4) for x in (0.0, 2.0, 4.0)]
-    [1.0, 0.3679, 0.0183]
+    Examples:
+        >>> from gaaf_keras import Gaussian
+        >>> shape = Gaussian(width=2.0)
+        >>> [round(float(shape(x)), 4) for x in (0.0, 2.0, 4.0)]
+        [1.0, 0.3679, 0.0183]
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
@@ -76,19 +76,19 @@ class ShiftedSigmoid(Shape):
     Call arguments:
         x: Tensor of any shape and floating-point dtype, of any backend.
 
-    Returns:
-        A tensor with the shape and dtype of `x`, with values from 0 to 1.
+    Output shape:
+        Same as `x`, in its dtype. Values from 0 to 1.
 
     Raises:
         TypeError: If an argument is not a number.
         ValueError: If an argument is not finite, or `slope` is not greater
             than 0.
 
-    Example:
-    >>> from gaaf_keras import ShiftedSigmoid
-    >>> shape = ShiftedSigmoid(slope=5.0, shift=0.5)
-    >>> [round(float(shape(x)), 4) for x in (-1.5, -0.5, 0.0)]
-    [0.0067, 0.5, 0.9241]
+    Examples:
+        >>> from gaaf_keras import ShiftedSigmoid
+        >>> shape = ShiftedSigmoid(slope=5.0, shift=0.5)
+        >>> [round(float(shape(x)), 4) for x in (-1.5, -0.5, 0.0)]
+        [0.0067, 0.5, 0.9241]
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"

@@ -36,10 +36,10 @@ class FromDerivative(Shape):
         ValueError: If phi has no known derivative, or the shape is given to another
             activation than its own.
 
-    Example:
-    >>> from gaaf_keras import GAAFReLU
-    >>> from gaaf_keras.shapes import Constant, FromDerivative
-    >>> straight_through = GAAFReLU(shape=FromDerivative(Constant(1.0)))
+    Examples:
+        >>> from gaaf_keras import GAAFReLU
+        >>> from gaaf_keras.shapes import Constant, FromDerivative
+        >>> straight_through = GAAFReLU(shape=FromDerivative(Constant(1.0)))
     """
 
     derivative: Any

@@ -16,7 +16,7 @@ from keras import ops
 from gaaf_keras._checks import positive_integer, positive_number
 from gaaf_keras.analysis import measuring
 from gaaf_keras.analysis.differentiation import to_numpy
-from gaaf_keras.analysis.saturation import THRESHOLD
+from gaaf_keras.analysis.saturated import THRESHOLD
 
 _BINS = 40
 _FEWEST_IN_A_BIN = 20
@@ -92,10 +92,10 @@ def net_variance(
         ValueError: If there are too few draws, or the model has no activations to look
             at.
 
-    Example:
-    ```python
-    analysis.net_variance(model, x_test[:500])["activation_2"].net_std
-    ```
+    Examples:
+        ```python
+        analysis.net_variance(model, x_test[:500])["activation_2"].net_std
+        ```
 
     Reference:
         The paper, sections 2 and 3. Figure 4 shows the derivative under noise.

@@ -111,15 +111,15 @@ def gradient_flow(
     Raises:
         ValueError: If the model has no activations to look at, or no loss.
 
-    Example:
-    >>> import keras, numpy
-    >>> from gaaf_keras import GAAFTanh, analysis
-    >>> dense = keras.layers.Dense(3, activation=GAAFTanh(), name="hidden")
-    >>> model = keras.Sequential([keras.Input((4,)), dense])
-    >>> x, y = numpy.ones((8, 4)), numpy.zeros((8, 3))
-    >>> flow = analysis.gradient_flow(model, x, y, loss="mse")
-    >>> flow["hidden"].output_gradient > 0
-    True
+    Examples:
+        >>> import keras, numpy
+        >>> from gaaf_keras import GAAFTanh, analysis
+        >>> dense = keras.layers.Dense(3, activation=GAAFTanh(), name="hidden")
+        >>> model = keras.Sequential([keras.Input((4,)), dense])
+        >>> x, y = numpy.ones((8, 4)), numpy.zeros((8, 3))
+        >>> flow = analysis.gradient_flow(model, x, y, loss="mse")
+        >>> flow["hidden"].output_gradient > 0
+        True
 
     Reference:
         The paper, table 2.
@@ -243,12 +243,12 @@ class GradientFlow(keras.callbacks.Callback):
         ValueError: If `every` or `batch_size` is below 1; when training begins, if the
             model has no activations to look at, or no loss.
 
-    Example:
-    ```python
-    flow = gaaf_keras.analysis.GradientFlow(x_train, y_train)
-    model.fit(x_train, y_train, epochs=10, callbacks=[flow])
-    print(flow.mean())
-    ```
+    Examples:
+        ```python
+        flow = gaaf_keras.analysis.GradientFlow(x_train, y_train)
+        model.fit(x_train, y_train, epochs=10, callbacks=[flow])
+        print(flow.mean())
+        ```
 
     Reference:
         The paper, table 2.

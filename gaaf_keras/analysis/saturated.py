@@ -53,14 +53,14 @@ def saturation(
         ValueError: If the threshold is not greater than 0, or the model has no
             activations to look at.
 
-    Example:
-    >>> import keras, numpy
-    >>> from gaaf_keras import analysis
-    >>> tanh = keras.layers.Activation("tanh", name="tanh")
-    >>> model = keras.Sequential([keras.Input((1,)), tanh])
-    >>> x = numpy.array([[0.0], [1.0], [3.0], [-4.0]], "float32")
-    >>> analysis.saturation(model, x)["tanh"].share
-    0.5
+    Examples:
+        >>> import keras, numpy
+        >>> from gaaf_keras import analysis
+        >>> tanh = keras.layers.Activation("tanh", name="tanh")
+        >>> model = keras.Sequential([keras.Input((1,)), tanh])
+        >>> x = numpy.array([[0.0], [1.0], [3.0], [-4.0]], "float32")
+        >>> analysis.saturation(model, x)["tanh"].share
+        0.5
 
     Reference:
         The paper, section 3 and figure 5.

@@ -21,14 +21,14 @@ def weights(model: Any) -> dict[str, Distribution]:
     Returns:
         The distributions by the path of the weight, such as `"dense_1/kernel"`.
 
-    Example:
-    >>> import keras
-    >>> from gaaf_keras import analysis
-    >>> dense = keras.layers.Dense(32, name="dense")
-    >>> model = keras.Sequential([keras.Input((64,)), dense], name="model")
-    >>> before = analysis.weights(model)["model/dense/kernel"]
-    >>> before.edges[-1] <= (6 / (64 + 32)) ** 0.5  # Glorot uniform
-    True
+    Examples:
+        >>> import keras
+        >>> from gaaf_keras import analysis
+        >>> dense = keras.layers.Dense(32, name="dense")
+        >>> model = keras.Sequential([keras.Input((64,)), dense], name="model")
+        >>> before = analysis.weights(model)["model/dense/kernel"]
+        >>> before.edges[-1] <= (6 / (64 + 32)) ** 0.5  # Glorot uniform
+        True
 
     Reference:
         The paper, figure 1.

@@ -1,0 +1,208 @@
+"""What the documentation shows: its code runs, its commands are those there are."""
+
+import ast
+import contextlib
+import dataclasses
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+import gaaf_keras
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    path
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if path.name not in ("changelog.md", "contributing.md")
+] + [ROOT / "CONTRIBUTING.md"]
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(text, language):
+    return [
+        (text[: found.start()].count("\n") + 1, inspect.cleandoc(found[3]))
+        for found in BLOCK.finditer(text)
+        if found[2] == language
+    ]
+
+
+def with_blocks(language):
+    return [
+        pytest.param(path, id=path.relative_to(ROOT).as_posix())
+        for path in PAGES
+        if blocks(path.read_text(), language)
+    ]
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    """The names that examples take for granted: a small model, and data for it."""
+    monkeypatch.chdir(tmp_path)
+    layers = [keras.Input((8,)), keras.layers.Dense(6, "relu", name="dense_1")]
+    for name in ("activation_1", "activation_2", "conv5_relu", "block_relu"):
+        layers.append(keras.layers.Dense(6, name=f"{name}_input"))
+        layers.append(keras.layers.Activation("relu", name=name))
+    model = keras.Sequential([*layers, keras.layers.Dense(3, name="logits")])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy"])
+    x = np.random.default_rng(0).random((3300, 8), "float32")
+    y = np.arange(3300) % 3
+    return {
+        "model": model,
+        "keras": keras,
+        "gaaf_keras": gaaf_keras,
+        **dict.fromkeys(("x", "x_train", "x_test", "data"), x),
+        **dict.fromkeys(("y", "y_train", "y_test"), y),
+        "__name__": "documents",
+    }
+
+
+def run(path, code, line, session):
+    code = compile("\n" * line + code, path, "exec")
+    with contextlib.redirect_stdout(sys.stderr):
+        exec(code, session)
+
+
+@pytest.mark.parametrize("path", with_blocks("python"))
+def test_pages_run(path, session):
+    for line, code in blocks(path.read_text(), "python"):
+        run(path, code, line, session)
+
+
+@pytest.mark.parametrize("path", with_blocks("pycon"))
+def test_sessions_print_what_they_show(path, session, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for line, code in blocks(path.read_text(), "pycon"):
+        parsed = doctest.DocTestParser().get_doctest(
+            code + "\n", session, path.name, str(path), line
+        )
+        runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+        assert runner.run(parsed, clear_globs=False).failed == 0
+
+
+def documented_objects():
+    """Returns every module, class and function with a block of code."""
+    found = []
+    for info in pkgutil.walk_packages(gaaf_keras.__path__, "gaaf_keras."):
+        source = importlib.util.find_spec(info.name).origin
+        tree = ast.parse(Path(source).read_text())
+        for node in ast.walk(tree):
+            kinds = ast.Module, ast.ClassDef, ast.FunctionDef
+            text = ast.get_docstring(node) if isinstance(node, kinds) else None
+            for _, code in blocks(text or "", "python"):
+                name = getattr(node, "name", "")
+                found.append(pytest.param(code, id=f"{info.name}.{name}".rstrip(".")))
+    return found
+
+
+@pytest.mark.parametrize("code", documented_objects())
+def test_examples_in_docstrings_run(code, session, request):
+    from gaaf_keras import GAAFTanh, analysis
+    from gaaf_keras.analysis import figures
+
+    if "runs/mnist" in code:  # a table that has been trained
+        Path("runs").mkdir()
+        Path("runs/mnist").symlink_to(request.getfixturevalue("suite"))
+    session |= {"analysis": analysis, "figures": figures, "GAAFTanh": GAAFTanh}
+    run("docstring", code, 0, {**session, "dataclasses": dataclasses})
+
+
+def commands(path):
+    """Yields the commands of a page, without what is before and behind them."""
+    for line, code in blocks(path.read_text(), "bash"):
+        for command in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(command, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                words = words[1:]
+            if words:
+                yield line, words
+
+
+@pytest.mark.parametrize("path", with_blocks("bash"))
+def test_commands_are_those_there_are(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    import train as script
+    from gaaf_keras.experiments import plans
+
+    for _, words in commands(path):
+        for index, word in enumerate(words):
+            if word != "python" or words[index + 1] in ("-m", "-c"):
+                continue
+            program, flags = words[index + 1], words[index + 2 :]
+            if program == "my_training.py":
+                continue
+            assert (ROOT / program).is_file(), program
+            if program != "train.py":
+                continue
+            flags = [flag for flag in flags if flag.startswith("--")]
+            with flagsaver.flagsaver():
+                script.FLAGS.unparse_flags()
+                script.FLAGS(["train.py", *(flag.rstrip(";") for flag in flags)])
+                given = script._given_fields()
+                suite = script._SUITE.value
+            assert plans.plan(suite, given, runs=1).variants
+
+
+def test_every_flag_is_documented():
+    import train as script
+
+    table = (ROOT / "docs" / "training.md").read_text()
+    others = (script._SUITE, script._RUNS, script._REPORT, script._OUTPUT_DIR)
+    for flag in (*script.TRAINING_FLAGS, *others, script._PARALLEL_RUNS):
+        assert f"`--{flag.name}" in table, flag.name
+    for name in script.FLAGS["suite"].parser.enum_values:
+        assert f"`{name}`" in table, name
+
+
+def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import draw_gallery
+
+    text = draw_gallery.PAGE.read_text()
+    assert text == "\n".join(draw_gallery.page()) + "\n"
+    drawn = {name for names in draw_gallery.SHAPES for name in names.split(", ")}
+    helpers = {"Shape", "get", "default_for"}
+    assert drawn == set(gaaf_keras.shapes.__all__) - helpers
+    for activation, example in draw_gallery.SHAPES.values():
+        assert gaaf_keras.gaaf(activation, draw_gallery.shape_of(example))
+    pictures = set(re.findall(r"images/gallery/(\w+\.png)", text))
+    assert pictures == {path.name for path in draw_gallery.GALLERY.iterdir()}
+
+
+def test_everything_public_is_in_the_reference():
+    from gaaf_keras import analysis, convert, experiments, report
+
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    listed = re.findall(
+        r"^::: (\S+)$", "\n".join(page.read_text() for page in pages), re.MULTILINE
+    )
+    assert len(set(listed)) == len(listed)
+    shown = {id(pkgutil.resolve_name(name)) for name in listed}
+    public = {
+        f"{module.__name__}.{name}": getattr(module, name)
+        for module in (
+            *(gaaf_keras, gaaf_keras.shapes, analysis),
+            *(convert, experiments, report),
+        )
+        for name in module.__all__
+    }
+    missing = [
+        name
+        for name, found in public.items()
+        if not inspect.ismodule(found)
+        and not isinstance(found, str)
+        and id(found) not in shown
+    ]
+    assert not missing

@@ -8,10 +8,11 @@ Nothing in the tables and verdicts is typed by hand: they follow from the record
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import claims
+import search
 from absl import app
 from matplotlib.figure import Figure
 
@@ -28,6 +29,16 @@ PAGE = HERE.parent / "docs" / "results.md"
 IMAGES = PAGE.parent / "images" / "results"
 FIXED_RATE = 0.1
 MARK = "<!-- results -->"
+SEARCHES = {
+    "tanh": {
+        "MLP": "search_tanh_mlp.json",
+        "12 hidden layers": "search_tanh_deep.json",
+    },
+    "relu": {
+        "MLP": "search_relu_mlp.json",
+        "CNN with batch norm": "search_relu_cnn.json",
+    },
+}
 RATES = {"tanh": "mnist_rates.json", "relu": "mnist_relu_rates.json"}
 
 Part = str | tuple[str, Figure]  # Markdown, or a picture with its name
@@ -74,8 +85,28 @@ def page() -> Iterator[Part]:
         if (HERE / name).is_file():
             yield from scale_and_shape(base)
         else:
-            command = f"python train.py --suite={Path(name).stem} --runs=5"
-            yield f"Not run yet. The command: `{command}`.\n"
+            yield not_run(name)
+    for base, names in SEARCHES.items():
+        yield f"## The search for a shape: {base}\n"
+        missing = [name for name in names.values() if not (HERE / name).is_file()]
+        for name in missing:
+            yield not_run(name)
+        if not missing:
+            yield from searched(names)
+
+
+def not_run(name: str) -> str:
+    """Returns what is said of records that are not there."""
+    command = f"python train.py --suite={Path(name).stem} --runs=5"
+    return f"Not run yet. The command: `{command}`.\n"
+
+
+def searched(names: Mapping[str, str]) -> Iterator[Part]:
+    """Yields the section on the search with one activation."""
+    studies = {network: records.read(HERE / name)[0] for network, name in names.items()}
+    for study in studies.values():
+        yield made_by(study)
+    yield from tables(search.table(studies))
 
 
 def paper_table(study: Study, analyses: Analyses) -> Iterator[Part]:

@@ -20,7 +20,7 @@ def write(monkeypatch):
     import write as module
 
     yield module
-    for name in ("write", "claims"):
+    for name in ("write", "claims", "search"):
         del sys.modules[name]
 
 
@@ -122,3 +122,25 @@ def test_predictions(write):
 def test_kurtosis(write):
     middle = {"edges": [0, 1, 2, 3], "density": [0.1, 0.8, 0.1]}
     assert write.claims.kurtosis(middle) == pytest.approx(5.0)
+
+
+def test_the_search_is_decided_by_validation_over_all_networks(write):
+    def searched(**accuracies):
+        variants = [
+            variant(name, [(accuracy, 3, 1e-4), (accuracy, 3, 1e-4)])
+            for name, accuracy in accuracies.items()
+        ]
+        return Study(Path(), "", "", variants, 0)
+
+    studies = {
+        "mlp": searched(base=0.96, dropout=0.98, wide=0.97, narrow=0.92),
+        "cnn": searched(base=0.60, dropout=0.60, wide=0.60, narrow=0.96),
+    }
+    scores = write.search.scores(studies)
+    assert scores["base"] == pytest.approx(1)
+    assert scores["wide"] == pytest.approx((0.75 * 1) ** 0.5)
+    assert scores["narrow"] == pytest.approx((2 * 0.1) ** 0.5)
+    assert write.search.winner(studies) == "narrow"
+    table = write.search.table(studies)
+    assert [row[0] for row in table.rows] == ["narrow", "dropout", "wide", "base"]
+    assert table.rows[0][1:3] == ["92.00 (0.00) at 0.1", "2.000"]

@@ -1,0 +1,41 @@
+# What a contributor runs, and what .ci/run calls. Needs `pip install -e '.[dev]'`.
+.PHONY: test slow check format docs notebooks package oldest
+
+PYTHON ?= python
+export NO_MKDOCS_2_WARNING = 1
+
+test:  ## everything but what takes minutes each
+	$(PYTHON) -m pytest
+
+slow:  ## what is left out of `make test`
+	$(PYTHON) -m pytest -m slow
+
+check:  ## formatter, linter, type check
+	ruff format --check .
+	ruff check .
+	mypy
+
+format:  ## what formatter and linter can mend
+	ruff format .
+	ruff check --fix .
+
+docs:  ## the documentation, in site/; a warning is an error
+	mkdocs build --strict --quiet
+
+notebooks:  ## the notebooks in examples/, at a reduced size
+	$(PYTHON) -m pytest -n 0 -m slow tests/test_notebooks.py
+
+package:  ## wheel and sdist, in dist/, and the tests of the layers against the wheel
+	rm -rf dist build/wheel build/elsewhere
+	$(PYTHON) -m build --outdir dist .
+	twine check --strict dist/*
+	$(PYTHON) -m pip install --quiet --no-deps --target build/wheel dist/*.whl
+	mkdir -p build/elsewhere && cp -r tests build/elsewhere
+	cd build/elsewhere && export PYTHONPATH="$(CURDIR)/build/wheel" && \
+	    $(PYTHON) -c "import gaaf_keras as g; assert 'build/wheel' in g.__file__, g" && \
+	    $(PYTHON) -m pytest -c "$(CURDIR)/pyproject.toml" tests/core tests/convert
+
+oldest:  ## the tests of the layers on the oldest TensorFlow and Keras that are supported
+	$(PYTHON) -m venv build/oldest
+	build/oldest/bin/pip install --quiet -e '.[test]' "tensorflow==2.18.*" "keras==3.11.0"
+	build/oldest/bin/python -m pytest tests/core tests/convert tests/analysis

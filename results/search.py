@@ -1,0 +1,73 @@
+"""The search for a shape: many candidates, by validation accuracy alone."""
+
+import math
+import statistics
+from collections.abc import Mapping
+
+from gaaf_keras.report.reading import Study, Variant
+from gaaf_keras.report.tables import Table, spread
+
+NOT_CANDIDATES = ("base", "dropout")
+
+
+def table(studies: Mapping[str, Study]) -> Table:
+    """Returns every candidate in every network, the best of all networks first.
+
+    Args:
+        studies: The searches with one activation, by the name of the network.
+    """
+    ratios = {name: error_ratios(study) for name, study in studies.items()}
+    total = scores(studies)
+    rows = []
+    for group in sorted(total, key=total.__getitem__):
+        row = [group]
+        for name, study in studies.items():
+            chosen = _chosen(study, group)
+            accuracy = [100 * value for value in chosen.values("validation_accuracy")]
+            rate = chosen.config.learning_rate
+            row += [
+                f"{spread(accuracy, 2)} at {rate:g}",
+                f"{ratios[name][group]:.3f}",
+            ]
+        rows.append([*row, f"{total[group]:.3f}"])
+    columns = ["candidate"]
+    for name in studies:
+        columns += [f"{name}: validation accuracy %", "error / base"]
+    return Table(
+        [*columns, "all networks"],
+        rows,
+        "Each at its own best learning rate (dropout at its best rate too), by mean "
+        "validation accuracy over seeds; its error divided by that of the plain "
+        "activation, below 1 where it is better; and the geometric mean over networks, "
+        "which decides. The best of many is in part the luckiest: what the one chosen "
+        "is worth, the confirming trainings say.",
+    )
+
+
+def winner(studies: Mapping[str, Study]) -> str:
+    """Returns the candidate with the smallest error over all networks."""
+    total = scores(studies)
+    candidates = [name for name in total if name not in NOT_CANDIDATES]
+    return min(candidates, key=total.__getitem__)
+
+
+def scores(studies: Mapping[str, Study]) -> dict[str, float]:
+    """Returns the geometric mean over networks of each candidate's error ratio."""
+    ratios = [error_ratios(study) for study in studies.values()]
+    return {
+        group: math.exp(statistics.fmean(math.log(found[group]) for found in ratios))
+        for group in ratios[0]
+    }
+
+
+def error_ratios(study: Study) -> dict[str, float]:
+    """Returns validation errors relative to the plain activation's, by candidate."""
+    errors = {
+        variant.group: 1 - statistics.fmean(variant.values("validation_accuracy"))
+        for variant in study.chosen
+    }
+    return {group: error / errors["base"] for group, error in errors.items()}
+
+
+def _chosen(study: Study, group: str) -> Variant:
+    return next(variant for variant in study.chosen if variant.group == group)

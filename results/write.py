@@ -79,6 +79,9 @@ def text(parts: Sequence[Part]) -> str:
 def page() -> Iterator[Part]:
     """Yields the parts of docs/results.md."""
     yield (HERE / "introduction.md").read_text(encoding="utf-8")
+    for base, name in RATES.items():
+        if (HERE / name).is_file():
+            yield in_short(base)
     yield from paper_table(*records.read(HERE / "mnist.json"))
     for base, name in RATES.items():
         yield f"## Scale against shape: {base}\n"
@@ -154,6 +157,29 @@ def scale_and_shape(base: str) -> Iterator[Part]:
     )
     yield "### All learning rates\n"
     yield from tables(comparing.results(study))
+
+
+def in_short(base: str) -> str:
+    """Returns whether GAAF gives more than a larger step would, in a list."""
+    study = rates(base)
+    own = {variant.group: variant for variant in study.chosen}
+    seeds = len(own["base"].trainings)
+    rate = own["base"].config.learning_rate
+    lines = [
+        f"- {group} at {variant.config.learning_rate:g}: "
+        f"{against(variant, own['base']) or 'not compared, since trainings diverged'}"
+        for group, variant in own.items()
+        if group != "base"
+    ]
+    return "\n".join(
+        [
+            f"**{base}**, test accuracy against plain {base} at its best learning rate "
+            f"of {rate:g}, in percentage points ({seeds} seeds, 95 % intervals):",
+            "",
+            *lines,
+            "",
+        ]
+    )
 
 
 def rates(base: str) -> Study:
@@ -238,7 +264,9 @@ def against(variant: Variant, base: Variant) -> str:
     difference = comparing.paired(variant, base, "test_accuracy", 100)
     if difference is None:
         return ""
-    verdict = comparing.verdict(difference, ("better", "worse"))
+    verdict = {"higher": "better", "lower": "worse"}.get(
+        difference.direction, "no difference shown"
+    )
     return f"{comparing.interval(difference, 2)}: {verdict}"
 
 

@@ -81,14 +81,14 @@ def _scale_and_shape(title: str, base: str, **common: Any) -> Suite:
     )
 
 
-def _mlp_rates(base: str) -> Suite:
+def _mlp_rates(base: str, learning_rates: tuple[float, ...]) -> Suite:
     return _scale_and_shape(
         f"MNIST, {base} MLP",
         base,
         dataset="mnist",
         model="mlp",
         optimizer="sgd",
-        learning_rate=(0.05, 0.1, 0.2, 0.4),
+        learning_rate=learning_rates,
         epochs=40,
         patience=8,
     )
@@ -207,8 +207,8 @@ def _mlp_search(base: str) -> Suite:
 SUITES: Mapping[str, Suite] = {
     "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
     "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
-    "mnist_rates": _mlp_rates("tanh"),
-    "mnist_relu_rates": _mlp_rates("relu"),
+    "mnist_rates": _mlp_rates("tanh", (0.05, 0.1, 0.2, 0.4)),
+    "mnist_relu_rates": _mlp_rates("relu", (0.025, 0.05, 0.1, 0.2, 0.4)),
     "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
     "cifar10_rates": _cnn_rates(batch_norm=False),
     "cifar10_batch_norm_rates": _cnn_rates(batch_norm=True),

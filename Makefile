@@ -11,16 +11,16 @@ slow:  ## what is left out of `make test`
 	$(PYTHON) -m pytest -m slow
 
 check:  ## formatter, linter, type check
-	ruff format --check .
-	ruff check .
-	mypy
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
 
 format:  ## what formatter and linter can mend
-	ruff format .
-	ruff check --fix .
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
 
 docs:  ## the documentation, in site/; a warning is an error
-	mkdocs build --strict --quiet
+	$(PYTHON) -m mkdocs build --strict --quiet
 
 notebooks:  ## the notebooks in examples/, at a reduced size
 	$(PYTHON) -m pytest -n 0 -m slow tests/test_notebooks.py
@@ -28,14 +28,14 @@ notebooks:  ## the notebooks in examples/, at a reduced size
 package:  ## wheel and sdist, in dist/, and the tests of the layers against the wheel
 	rm -rf dist build/wheel build/elsewhere
 	$(PYTHON) -m build --outdir dist .
-	twine check --strict dist/*
+	$(PYTHON) -m twine check --strict dist/*
 	$(PYTHON) -m pip install --quiet --no-deps --target build/wheel dist/*.whl
 	mkdir -p build/elsewhere && cp -r tests build/elsewhere
 	cd build/elsewhere && export PYTHONPATH="$(CURDIR)/build/wheel" && \
 	    $(PYTHON) -c "import gaaf_keras as g; assert 'build/wheel' in g.__file__, g" && \
 	    $(PYTHON) -m pytest -c "$(CURDIR)/pyproject.toml" tests/core tests/convert
 
-oldest:  ## the tests of the layers on the oldest TensorFlow and Keras that are supported
+oldest:  ## the tests of the layers on the oldest TensorFlow and Keras supported, on Python 3.11
 	$(PYTHON) -m venv build/oldest
 	build/oldest/bin/pip install --quiet -e '.[test]' "tensorflow==2.18.*" "keras==3.11.0"
 	build/oldest/bin/python -m pytest tests/core tests/convert tests/analysis

@@ -92,8 +92,9 @@ TRAINING_FLAGS = [
         "shape",
         None,
         "Shape function of accelerated activations: gaussian, shifted_sigmoid, "
-        "constant, b_silu, nelu, helu, leaky or linear, with parameters as in "
-        "'gaussian(width=3)'. By default that of the activation.",
+        "constant, b_silu, nelu, helu, leaky, linear, one_sided or from_derivative, "
+        "with parameters as in 'gaussian(width=3)' and 'one_sided(shifted_sigmoid)'. "
+        "By default that of the activation.",
     ),
     flags.DEFINE_float(
         "strength", 1.0, "Factor on the shape function.", lower_bound=0.0

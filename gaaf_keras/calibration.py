@@ -56,7 +56,8 @@ def calibrate(
 
     Examples:
         ```python
-        net_stds = gaaf_keras.calibrate(model, x_train[:500], rate=0.5)
+        accelerated = gaaf_keras.accelerate(model)
+        net_stds = gaaf_keras.calibrate(accelerated, x_train[:500], rate=0.5)
         ```
     """
     layers = accelerated_layers(model)

@@ -39,8 +39,8 @@ def table(studies: Mapping[str, Study]) -> Table:
         "Each at its own best learning rate (dropout at its best rate too), by mean "
         "validation accuracy over seeds; its error divided by that of the plain "
         "activation, below 1 where it is better; and the geometric mean over networks, "
-        "which decides. The best of many is in part the luckiest: what the one chosen "
-        "is worth, the confirming trainings say.",
+        "which decides. The best of many is in part the luckiest: what it is worth, "
+        "only trainings with other seeds can say.",
     )
 
 

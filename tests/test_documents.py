@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ PAGES = [
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if path.name not in ("changelog.md", "contributing.md")
 ] + [ROOT / "CONTRIBUTING.md"]
+LANGUAGES = {"bash", "bibtex", "pycon", "python", "text"}
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 
 
@@ -113,8 +115,7 @@ def test_examples_in_docstrings_run(code, session, request):
     from gaaf_keras.analysis import figures
 
     if "runs/mnist" in code:  # a table that has been trained
-        Path("runs").mkdir()
-        Path("runs/mnist").symlink_to(request.getfixturevalue("suite"))
+        shutil.copytree(request.getfixturevalue("suite"), "runs/mnist")
     session |= {"analysis": analysis, "figures": figures, "GAAFTanh": GAAFTanh}
     run("docstring", code, 0, {**session, "dataclasses": dataclasses})
 
@@ -133,37 +134,90 @@ def commands(path):
 @pytest.mark.parametrize("path", with_blocks("bash"))
 def test_commands_are_those_there_are(path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    for _, words in commands(path):
+        if words[0] == "make":
+            assert re.search(
+                f"^{words[1]}:", Path("Makefile").read_text(), re.MULTILINE
+            )
+        for index, word in enumerate(words):
+            if word == "python":
+                check_python(*words[index + 1 :])
+
+
+def check_python(program, *words):
+    """Checks that a program is there, and that the flags of our own are."""
+    end = next((i for i, word in enumerate(words) if word in ("&&", ";")), len(words))
+    words = [word.rstrip(";") for word in words[:end]]
+    if program == "-m" and words[0] == "gaaf_keras.report":
+        from gaaf_keras.report.__main__ import parser
+
+        assert parser().parse_args(words[1:]).directory
+    elif program == "-m":
+        assert importlib.util.find_spec(words[0]), words[0]
+    elif program == "train.py":
+        check_flags([word for word in words if word.startswith("--")])
+    elif program != "my_training.py":
+        assert Path(program).is_file(), program
+
+
+def check_flags(flags):
     import train as script
     from gaaf_keras.experiments import plans
 
-    for _, words in commands(path):
-        for index, word in enumerate(words):
-            if word != "python" or words[index + 1] in ("-m", "-c"):
-                continue
-            program, flags = words[index + 1], words[index + 2 :]
-            if program == "my_training.py":
-                continue
-            assert (ROOT / program).is_file(), program
-            if program != "train.py":
-                continue
-            flags = [flag for flag in flags if flag.startswith("--")]
-            with flagsaver.flagsaver():
-                script.FLAGS.unparse_flags()
-                script.FLAGS(["train.py", *(flag.rstrip(";") for flag in flags)])
-                given = script._given_fields()
-                suite = script._SUITE.value
-            assert plans.plan(suite, given, runs=1).variants
+    with flagsaver.flagsaver():
+        script.FLAGS.unparse_flags()
+        script.FLAGS(["train.py", *flags])
+        given = script._given_fields()
+        suite = script._SUITE.value
+    assert plans.plan(suite, given, runs=1).variants
+
+
+def test_the_arrays_of_the_guide_to_backends_can_be_trained_on(session):
+    from gaaf_keras.experiments import TrainingConfig, training
+
+    page = ROOT / "docs" / "guides" / "backends.md"
+    ((line, code),) = blocks(page.read_text(), "python")
+    run(page, code, line, session)
+    assert training.prepare(TrainingConfig(dataset="own.npz"))
 
 
 def test_every_flag_is_documented():
     import train as script
 
     table = (ROOT / "docs" / "training.md").read_text()
+    documented = set(re.findall(r"`--(\w+)[`=]", table))
     others = (script._SUITE, script._RUNS, script._REPORT, script._OUTPUT_DIR)
-    for flag in (*script.TRAINING_FLAGS, *others, script._PARALLEL_RUNS):
-        assert f"`--{flag.name}" in table, flag.name
+    flags = {flag.name for flag in (*script.TRAINING_FLAGS, *others)}
+    assert (flags | {script._PARALLEL_RUNS.name}) - documented == set()
     for name in script.FLAGS["suite"].parser.enum_values:
         assert f"`{name}`" in table, name
+
+
+def test_what_is_written_is_documented(suite):
+    table = (ROOT / "docs" / "training.md").read_text()
+    written = {path.name for path in suite.iterdir() if path.suffix or path.is_file()}
+    written |= {path.name for path in (suite / "base" / "seed_0").iterdir()}
+    folders = {"saved_model", "tensorboard"}
+    for name in written:
+        named = f"`{name}/`" if name in folders else f"`{name}`"
+        assert named in table
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_every_block_is_of_a_known_kind(path):
+    fences = re.findall(r"^ *```(.*)$", path.read_text(), re.MULTILINE)
+    assert set(fences[::2]) <= LANGUAGES
+    assert set(fences[1::2]) <= {""}
+
+
+def test_requirements_are_those_of_the_package():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = {*project["dependencies"], *project["optional-dependencies"]["train"]}
+    required = (ROOT / "requirements.txt").read_text().splitlines()
+    required = {line.partition("  #")[0] for line in required if line[0] != "#"}
+    assert required == {each for each in listed if not each.startswith("numpy")}
 
 
 def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
@@ -183,6 +237,7 @@ def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
 
 def test_everything_public_is_in_the_reference():
     from gaaf_keras import analysis, convert, experiments, report
+    from gaaf_keras.analysis import figures
 
     pages = (ROOT / "docs" / "reference").glob("*.md")
     listed = re.findall(
@@ -198,6 +253,17 @@ def test_everything_public_is_in_the_reference():
         )
         for name in module.__all__
     }
+    for module in (
+        *(gaaf_keras.activations, gaaf_keras.callbacks, gaaf_keras.derivatives),
+        *(gaaf_keras.layers, figures),
+    ):
+        public |= {
+            f"{module.__name__}.{name}": found
+            for name, found in vars(module).items()
+            if getattr(found, "__module__", "") == module.__name__
+            and not name.startswith("_")
+            and callable(found)
+        }
     missing = [
         name
         for name, found in public.items()

@@ -1,4 +1,4 @@
-"""The notebooks in examples/ run, at a reduced size."""
+"""The notebooks in examples/ run, at a reduced size, and show what they have shown."""
 
 from pathlib import Path
 
@@ -13,12 +13,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.once]
     "path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem
 )
 def test_notebooks_run(path, tmp_path, monkeypatch):
-    import nbclient  # with the extra `dev`
-    import nbformat
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import nbformat  # with the extra `dev`, as nbclient
+    import run
 
-    monkeypatch.setenv("GAAF_KERAS_REDUCED", "1")
     notebook = nbformat.read(path, as_version=4)
-    stored = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
-    assert any(stored), f"{path.name} has no outputs: run it once, and save it"
-    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3")
-    client.execute(cwd=tmp_path)
+    assert notebook.metadata.sources == run.digest(notebook), (
+        f"{path.name} has changed since it was run: python examples/run.py"
+    )
+    assert any(cell.outputs for cell in run.code_cells(notebook))
+    monkeypatch.setenv("GAAF_KERAS_REDUCED", "1")
+    run.execute(notebook, tmp_path)

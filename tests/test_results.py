@@ -1,6 +1,8 @@
 """What is said of the records of trainings: verdicts, and where they are silent."""
 
 import dataclasses
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +24,33 @@ def write(monkeypatch):
     yield module
     for name in ("write", "claims", "search"):
         del sys.modules[name]
+
+
+def test_the_page_and_the_readme_say_what_the_records_say(write):
+    parts = list(write.page())
+    assert write.PAGE.read_text() == write.text(parts)
+    _, table, _ = write.README.read_text().split(write.MARK)
+    assert table.strip() == write.markdown(write.summary()).strip()
+    drawn = {part[0] for part in parts if not isinstance(part, str)}
+    assert {path.name for path in write.IMAGES.iterdir()} == {f"{n}.svg" for n in drawn}
+    written = "".join(part for part in parts if isinstance(part, str))
+    for table in re.findall(r"(?:^\|.*\n)+", written, re.MULTILINE):
+        lines = table.splitlines()
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem
+)
+def test_every_training_is_recorded_once(path):
+    records = json.loads(path.read_text())
+    trainings = [(record["variant"], record["seed"]) for record in records]
+    assert len(set(trainings)) == len(trainings)
+    seeds = {}
+    for variant, seed in trainings:
+        seeds.setdefault(variant, set()).add(seed)
+    assert len(set(map(frozenset, seeds.values()))) == 1
+    assert {type(record["seed"]) for record in records} == {int}
 
 
 def training(seed, accuracy, epoch, gradient, diverged=None):

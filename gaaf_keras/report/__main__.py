@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 
-def main() -> None:
-    """Writes the report of the folder that the command line names."""
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m gaaf_keras.report",
         description="Writes report.html and figures/ into a folder that train.py has "
@@ -24,9 +24,17 @@ def main() -> None:
         help="write compact records of the trainings there, with the analyses that a "
         "report has made before, and no report",
     )
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Writes the report of the folder that the command line names."""
+    command_line = parser()
+    arguments = command_line.parse_args()
     if arguments.records is not None and arguments.data_dir is not None:
-        parser.error("--data_dir is of no use with --records, which analyses nothing")
+        command_line.error(
+            "--data_dir is of no use with --records, which analyses nothing"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
     from absl import logging
 

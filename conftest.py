@@ -1,0 +1,7 @@
+"""Which modules pytest leaves alone when it looks for examples in docstrings."""
+
+import importlib.util
+
+collect_ignore = []
+if importlib.util.find_spec("torch") is None:
+    collect_ignore.append("gaaf_keras/experiments/strategies/torch.py")  # imports it

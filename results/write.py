@@ -233,7 +233,7 @@ def summary() -> Table:
                     spread(chosen.values("best_epoch"), 1),
                 ]
             )
-            variants += [fixed[group], chosen]
+            variants += [fixed[group], *([chosen] if rate != FIXED_RATE else [])]
     columns = [
         *("MLP on MNIST", f"test accuracy %, rate {FIXED_RATE:g}", "against base"),
         *("own best rate", "test accuracy %", "against base", "best epoch"),

@@ -21,6 +21,8 @@ from gaaf_keras.report.reading import Study, Variant, slug
 
 Pictures = dict[str, Figure]  # by the name of their file
 _ROUNDING = 1e-6  # of an accuracy in float32
+_ACCURACY = "validation_accuracy"
+_SHOWN_ERRORS = 2.0
 _POINTS = 60  # of a line over training steps
 
 
@@ -112,7 +114,11 @@ def _mean_and_deviation(table: np.ndarray) -> tuple[Any, Any]:
 
 
 def learning_rates(study: Study) -> Pictures:
-    """Returns validation accuracy over the learning rates that were tried."""
+    """Returns the validation error over the learning rates that were tried.
+
+    Where a training fails, it is above the picture: otherwise the differences between
+    those that do not could not be seen.
+    """
     groups: dict[str, list[Variant]] = {}
     for variant in study.variants:
         # A group may have several dropout rates, each with all learning rates.
@@ -129,28 +135,27 @@ def learning_rates(study: Study) -> Pictures:
     lines = []
     for name, variants in groups.items():
         ordered = sorted(variants, key=lambda variant: variant.config.learning_rate)
-        accuracies = [variant.values("validation_accuracy") for variant in ordered]
-        spreads = [_mean_and_deviation(100 * np.array(each)) for each in accuracies]
+        errors = [
+            [100 * max(1 - value, _ROUNDING) for value in variant.values(_ACCURACY)]
+            for variant in ordered
+        ]
+        spreads = [_mean_and_deviation(np.array(each)) for each in errors]
         mean, deviation = np.transpose(spreads)
+        lowest = np.min(errors, axis=1)  # keeps the band on a logarithmic axis
+        low, high = np.maximum(mean - deviation, lowest), mean + deviation
         rates = [variant.config.learning_rate for variant in ordered]
-        lines.append(
-            Line(
-                rates,
-                mean,
-                name,
-                style_of[name],
-                low=mean - deviation,
-                high=mean + deviation,
-                marked=True,
-            )
-        )
+        lines.append(Line(rates, mean, name, style_of[name], low, high, marked=True))
+    all_errors = np.concatenate([line.y for line in lines])
+    smallest, largest = float(all_errors.min()), float(all_errors.max())
     return {
         "learning_rates": draw(
             lines,
-            "Accuracy by learning rate",
+            "Error by learning rate",
             "learning rate",
-            "validation accuracy, %",
+            "validation error, %",
             log_x=True,
+            log_y=True,
+            y_limits=(0.9 * smallest, min(_SHOWN_ERRORS * smallest, 1.1 * largest)),
         )
     }
 

@@ -177,7 +177,9 @@ def _sections(
             [
                 "A larger gradient works in part like a larger learning rate. Only at "
                 "the best rate of each is it fair to compare two variants. The band is "
-                "one standard deviation over seeds."
+                "one standard deviation over seeds; errors of more than twice the "
+                "smallest, such as those of trainings that failed, are above the "
+                "picture."
             ],
             pictures=saved(pictures.learning_rates(study)),
         ),

@@ -142,6 +142,14 @@ def test_missing_analyses_are_named(write):
         write.claims.table(study(), some)
 
 
+@pytest.mark.parametrize(("activation", "beside"), [("tanh", True), ("relu", False)])
+def test_the_papers_gradients_stand_beside_its_own_network(write, activation, beside):
+    rows = [(0.98, 10, 1e-4), (0.98, 11, 1e-4)]
+    base = variant("base", rows, dataset="mnist", activation=activation)
+    table = write.inside.gradients(Study(Path(), "", "", [base], 0))
+    assert ("paper: gradient" in table.columns) is beside
+
+
 def test_predictions(write):
     base = write.predictions(study()).rows[0]
     # 98.1 +- 4.3027 * 0.1 * sqrt(2 / 3), and so for the epochs

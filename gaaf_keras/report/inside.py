@@ -33,7 +33,7 @@ def gradients(study: Study) -> Table | None:
         for training in variant.trainings.values()
     )
     missing = [v.name for v in study.chosen if v not in variants]
-    of_paper = any(v.config.dataset == "mnist" for v in variants)
+    of_paper = any(_is_of_paper(variant) for variant in variants)
     rows = []
     for variant in variants:
         flows = [
@@ -77,11 +77,18 @@ def gradients(study: Study) -> Table | None:
     )
 
 
+def _is_of_paper(variant: Variant) -> bool:
+    """Whether the paper has gradients of such a network."""
+    config = variant.config
+    network = (config.dataset, config.model, config.activation)
+    return network == ("mnist", "mlp", "tanh") and not config.batch_norm
+
+
 def _published_gradient(variant: Variant, layer: str) -> str:
-    config, published = variant.config, paper.MNIST_GRADIENTS.get(layer)
-    if published is None or config.accelerates or config.batch_norm:
+    published = paper.MNIST_GRADIENTS.get(layer)
+    if published is None or not _is_of_paper(variant):
         return ""
-    return spread([published[config.dropout > 0]], None)
+    return spread([published[variant.config.dropout > 0]], None)
 
 
 def saturation(study: Study, analyses: Analyses) -> Table | None:

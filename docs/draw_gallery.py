@@ -69,22 +69,23 @@ def page() -> Iterator[str]:
     yield "Each on an activation it is made for. [Shapes](shapes.md) has the formulas"
     yield "and where they are from."
     for name, (activation, text) in SHAPES.items():
-        yield from item(name, f'GAAF("{activation}", shape={text})', "", slug(name))
+        yield from item(
+            name, f'GAAF("{activation}", shape={text})', "", picture_of(name)
+        )
 
 
 def item(name: str, code: str, shape: str, picture: str) -> Iterator[str]:
     """Yields the lines about one activation or shape."""
-    kind = "shape_" if code.count("shape=") else ""
     yield ""
     yield f"### {name}"
     yield ""
     yield f"`{code}`" + (f" adds `{shape}`." if shape else "")
     yield ""
-    yield f"![{name}: value and gradient](images/gallery/{kind}{picture}.png)"
+    yield f"![{name}: value and gradient](images/gallery/{picture}.png)"
 
 
-def slug(name: str) -> str:
-    return name.rsplit(", ", maxsplit=1)[-1].lower()
+def picture_of(shape: str) -> str:
+    return "shape_" + shape.rsplit(", ", maxsplit=1)[-1].lower()
 
 
 def panel(axes, title):
@@ -138,7 +139,7 @@ def main():
     for name in BASE_ACTIVATIONS:
         draw_item(name, name, shapes.default_for(name))
     for name, (activation, text) in SHAPES.items():
-        draw_item(f"shape_{slug(name)}", activation, shape_of(text))
+        draw_item(picture_of(name), activation, shape_of(text))
     PAGE.write_text("\n".join(page()) + "\n", encoding="utf-8")
 
 

@@ -49,7 +49,7 @@ def table(study: Study, analyses: Analyses) -> Table:
     Raises:
         UsageError: If a network was not analysed.
     """
-    base, dropout, gaaf = (_chosen(study, name) for name in ("base", "dropout", "GAAF"))
+    base, dropout, gaaf = map(study.chosen_of, ("base", "dropout", "GAAF"))
     for variant in (base, dropout):
         missing = set(variant.trainings) - set(analyses.get(variant.name, {}))
         if missing:
@@ -185,10 +185,6 @@ def about_networks(base: Variant, dropout: Variant, analyses: Analyses) -> list[
             named = text.format(index + 1)
             found.append(Claim(named, difference, shown, "higher"))
     return found
-
-
-def _chosen(study: Study, group: str) -> Variant:
-    return next(variant for variant in study.chosen if variant.group == group)
 
 
 def _log_gradient(measured: Measurements, layer: str) -> float:

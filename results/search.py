@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from gaaf_keras.report.reading import Study, Variant
+from gaaf_keras.report.reading import Study
 from gaaf_keras.report.tables import Table, spread
 
 NOT_CANDIDATES = ("base", "dropout")
@@ -22,7 +22,7 @@ def table(studies: Mapping[str, Study]) -> Table:
     for group in sorted(total, key=total.__getitem__):
         row = [group]
         for name, study in studies.items():
-            chosen = _chosen(study, group)
+            chosen = study.chosen_of(group)
             accuracy = [100 * value for value in chosen.values("validation_accuracy")]
             rate = chosen.config.learning_rate
             row += [
@@ -67,7 +67,3 @@ def error_ratios(study: Study) -> dict[str, float]:
         for variant in study.chosen
     }
     return {group: error / errors["base"] for group, error in errors.items()}
-
-
-def _chosen(study: Study, group: str) -> Variant:
-    return next(variant for variant in study.chosen if variant.group == group)

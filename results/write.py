@@ -202,7 +202,7 @@ def at_fixed_rate(study: Study) -> Study:
 
 def against_gaaf(study: Study) -> list[tuple[Variant, Variant]]:
     """Returns the pairs that tell the scale of the gradient from its shape."""
-    gaaf = next(variant for variant in study.chosen if variant.group == "GAAF")
+    gaaf = study.chosen_of("GAAF")
     return [
         (variant, gaaf)
         for variant in study.chosen

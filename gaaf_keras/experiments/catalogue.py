@@ -189,18 +189,18 @@ def _search(title: str, base: str, **common: Any) -> Suite:
     )
 
 
-def _mlp_search(base: str) -> Suite:
+def _mlp_search(title: str, base: str, **common: Any) -> Suite:
     return _search(
-        f"MNIST, {base} MLP",
+        f"MNIST, {title}",
         base,
         dataset="mnist",
         train_examples=10_000,
         model="mlp",
         optimizer="sgd",
-        learning_rate=(0.05, 0.1, 0.2, 0.4),
         learning_rate_schedule="cosine",
         epochs=20,
         patience=20,
+        **common,
     )
 
 
@@ -212,21 +212,18 @@ SUITES: Mapping[str, Suite] = {
     "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
     "cifar10_rates": _cnn_rates(batch_norm=False),
     "cifar10_batch_norm_rates": _cnn_rates(batch_norm=True),
-    "search_tanh_mlp": _mlp_search("tanh"),
-    "search_tanh_deep": _search(
-        "MNIST, tanh MLP of 12 hidden layers",
-        "tanh",
-        dataset="mnist",
-        train_examples=10_000,
-        model="mlp",
-        hidden_units=(128,) * 12,
-        optimizer="sgd",
-        learning_rate=(0.025, 0.05, 0.1, 0.2),
-        learning_rate_schedule="cosine",
-        epochs=20,
-        patience=20,
+    "search_tanh_mlp": _mlp_search(
+        "tanh MLP", "tanh", learning_rate=(0.05, 0.1, 0.2, 0.4)
     ),
-    "search_relu_mlp": _mlp_search("relu"),
+    "search_tanh_deep": _mlp_search(
+        "tanh MLP of 12 hidden layers",
+        "tanh",
+        learning_rate=(0.025, 0.05, 0.1, 0.2),
+        hidden_units=(128,) * 12,
+    ),
+    "search_relu_mlp": _mlp_search(
+        "relu MLP", "relu", learning_rate=(0.05, 0.1, 0.2, 0.4)
+    ),
     "search_relu_cnn": _search(
         "CIFAR-10, ReLU CNN with batch norm",
         "relu",

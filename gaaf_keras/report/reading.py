@@ -91,6 +91,10 @@ class Study:
         """The variants that are compared: of each group the best."""
         return [variant for variant in self.variants if variant.chosen]
 
+    def chosen_of(self, group: str) -> Variant:
+        """Returns the variant that is compared of a group that there is."""
+        return next(variant for variant in self.chosen if variant.group == group)
+
     @property
     def base(self) -> Variant | None:
         """What the others are compared with: the plain network, if there are others."""

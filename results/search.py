@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from gaaf_keras.report.reading import Study
 from gaaf_keras.report.tables import Table, spread
 
-NOT_CANDIDATES = ("base", "dropout")
+NOT_CANDIDATES = ("base", "dropout", "SiLU", "GELU")  # they change the value
 
 
 def table(studies: Mapping[str, Study]) -> Table:

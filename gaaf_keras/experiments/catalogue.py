@@ -107,12 +107,9 @@ def _cnn_rates(batch_norm: bool) -> Suite:
         epochs=40,
         patience=40,
     )
-    others = {
-        "B-SiLU": {"activation": "gaaf_relu", "dropout": 0.0, "shape": "b_silu"},
-        "SiLU": {"activation": "silu", "dropout": 0.0},
-        "GELU": {"activation": "gelu", "dropout": 0.0},
-    }
-    return dataclasses.replace(suite, variants={**suite.variants, **others})
+    b_silu = {"activation": "gaaf_relu", "dropout": 0.0, "shape": "b_silu"}
+    variants = {**suite.variants, "B-SiLU": b_silu, **_SMOOTH["relu"]}
+    return dataclasses.replace(suite, variants=variants)
 
 
 def _convolutional(dataset: str, title: str) -> Suite:
@@ -132,6 +129,15 @@ def _convolutional(dataset: str, title: str) -> Suite:
         },
     )
 
+
+# Activations that change the value too, which those that do not compete with.
+_SMOOTH: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "tanh": {},
+    "relu": {
+        "SiLU": {"activation": "silu", "dropout": 0.0},
+        "GELU": {"activation": "gelu", "dropout": 0.0},
+    },
+}
 
 # What the search for a shape tries: width, slope, shift, strength, side, gain, decay.
 _CANDIDATES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -183,6 +189,7 @@ def _search(title: str, base: str, **common: Any) -> Suite:
         variants={
             "base": {"activation": base, "dropout": 0.0},
             **dropouts,
+            **_SMOOTH[base],
             **candidates,
         },
         groups=groups,
@@ -218,7 +225,7 @@ SUITES: Mapping[str, Suite] = {
     "search_tanh_deep": _mlp_search(
         "tanh MLP of 12 hidden layers",
         "tanh",
-        learning_rate=(0.025, 0.05, 0.1, 0.2),
+        learning_rate=(0.0125, 0.025, 0.05, 0.1, 0.2, 0.4),
         hidden_units=(128,) * 12,
     ),
     "search_relu_mlp": _mlp_search(

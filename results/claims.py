@@ -50,7 +50,7 @@ def table(study: Study, analyses: Analyses) -> Table:
         UsageError: If a network was not analysed.
     """
     base, dropout, gaaf = map(study.chosen_of, ("base", "dropout", "GAAF"))
-    for variant in (base, dropout):
+    for variant in (base, dropout, gaaf):
         missing = set(variant.trainings) - set(analyses.get(variant.name, {}))
         if missing:
             raise UsageError(
@@ -61,6 +61,8 @@ def table(study: Study, analyses: Analyses) -> Table:
     claims = [
         *about_results(base, dropout, gaaf),
         *about_networks(base, dropout, analyses),
+        *about_flatness("dropout", dropout, base, analyses),
+        *about_flatness("GAAF", gaaf, base, analyses),
     ]
     rows = [[claim.text, claim.found, claim.verdict] for claim in claims]
     return Table(
@@ -185,6 +187,51 @@ def about_networks(base: Variant, dropout: Variant, analyses: Analyses) -> list[
             named = text.format(index + 1)
             found.append(Claim(named, difference, shown, "higher"))
     return found
+
+
+def about_flatness(
+    name: str, variant: Variant, base: Variant, analyses: Analyses
+) -> list[Claim]:
+    """Returns the claims about how flat and robust a solution is."""
+    seeds = comparing.seeds_of(variant, base, "best_epoch")
+    if not seeds:
+        return []
+    first = analyses[base.name][seeds[0]]
+
+    def compared(value: Callable[[Mapping[str, Any]], float]) -> Difference:
+        one, other = (
+            [value(analyses[each.name][seed]) for seed in seeds]
+            for each in (variant, base)
+        )
+        return paired_difference(one, other)
+
+    curvature = compared(lambda a: math.log10(a["hessian"]["eigenvalue"]))
+    claims = [
+        Claim(
+            f"{name} finds a flatter solution (largest Hessian eigenvalue, factor)",
+            curvature,
+            as_factor(curvature),
+            "lower",
+        )
+    ]
+    for kind, what in (("weight_noise", "weights"), ("input_noise", "images")):
+        largest = first[kind]["sizes"][-1]
+        change = compared(lambda a, kind=kind: 100 * _change_of_accuracy(a[kind]))
+        claims.append(
+            Claim(
+                f"{name} makes it robust to noise (what {what} ± {largest:g} do to the "
+                "test accuracy, % points)",
+                change,
+                comparing.interval(change, 2),
+                "higher",
+            )
+        )
+    return claims
+
+
+def _change_of_accuracy(noise: Mapping[str, Any]) -> float:
+    """Returns what the largest noise does to the accuracy."""
+    return noise["accuracies"][-1] - noise["accuracies"][0]
 
 
 def _log_gradient(measured: Measurements, layer: str) -> float:

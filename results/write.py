@@ -126,6 +126,13 @@ def paper_table(study: Study, analyses: Analyses) -> Iterator[Part]:
     yield markdown(claims.table(study, analyses))
     yield "### Gradients and saturation\n"
     yield from tables(inside.gradients(study), inside.saturation(study, analyses))
+    yield (
+        "### Flatness and robustness\n\n"
+        "The paper says that saturated solutions are flat and robust, and does not "
+        "measure it. All have the same learning rate here: what a larger step would "
+        "do for the plain network is not told apart.\n"
+    )
+    yield from tables(inside.flatness(study, analyses))
     for title, drawn in (
         ("Weights (the paper's figure 1)", pictures.weights),
         ("Correlations between node values (figure 2)", pictures.correlations),

@@ -97,9 +97,16 @@ def analyses():
             "saturation": {"layer": {"share": share}},
             "correlations": {"layer": {"mean_absolute": share}},
             "weights": {"kernel": {"edges": edges, "density": density}},
+            "hessian": {"eigenvalue": 0.01 / share},
+            "weight_noise": {"sizes": [0, 0.4], "accuracies": [0.9, 0.9 - share]},
+            "input_noise": {"sizes": [0, 0.8], "accuracies": [0.9, 0.9 + share]},
         }
 
-    shares = {"base": (0.10, 0.11, 0.12), "dropout": (0.1, 0.12, 0.11)}
+    shares = {
+        "base": (0.10, 0.11, 0.12),
+        "dropout": (0.1, 0.12, 0.11),
+        "GAAF": (0.20, 0.22, 0.26),
+    }
     return {
         name: {seed: found(share, 0.1 + seed / 50) for seed, share in enumerate(each)}
         for name, each in shares.items()
@@ -120,6 +127,14 @@ def test_verdicts(write):
     factor, verdict = found["dropout enlarges the gradient in layer 1"]
     assert float(factor.split()[0]) == pytest.approx(2.03, abs=0.01)
     assert verdict == "holds"
+    assert found["dropout finds a flatter solution"][1] == "is not shown"
+    flatter = found["GAAF finds a flatter solution"]
+    assert flatter == ("0.49 [0.43, 0.55]", "holds")
+    by_weights, by_images = (
+        (text, it) for claim, text, it in table.rows if "GAAF makes it robust" in claim
+    )
+    assert by_weights == ("−11.67 [−16.84, −6.50]", "does not hold: the opposite")
+    assert by_images == ("+11.67 [+6.50, +16.84]", "holds")
     assert "at a rate of 0.5" in table.caption
 
 

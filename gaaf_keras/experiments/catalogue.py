@@ -220,7 +220,7 @@ SUITES: Mapping[str, Suite] = {
     "cifar10_rates": _cnn_rates(batch_norm=False),
     "cifar10_batch_norm_rates": _cnn_rates(batch_norm=True),
     "search_tanh_mlp": _mlp_search(
-        "tanh MLP", "tanh", learning_rate=(0.05, 0.1, 0.2, 0.4)
+        "tanh MLP", "tanh", learning_rate=(0.05, 0.1, 0.2, 0.4, 0.8)
     ),
     "search_tanh_deep": _mlp_search(
         "tanh MLP of 12 hidden layers",
@@ -229,7 +229,7 @@ SUITES: Mapping[str, Suite] = {
         hidden_units=(128,) * 12,
     ),
     "search_relu_mlp": _mlp_search(
-        "relu MLP", "relu", learning_rate=(0.05, 0.1, 0.2, 0.4)
+        "relu MLP", "relu", learning_rate=(0.05, 0.1, 0.2, 0.4, 0.8)
     ),
     "search_relu_cnn": _search(
         "CIFAR-10, ReLU CNN with batch norm",

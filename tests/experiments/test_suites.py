@@ -82,7 +82,10 @@ def test_search_compares_candidates_of_one_activation(suite):
     plan = plans.plan(suite, {"learning_rate": (0.1,)}, runs=1)
     configs = plan.variants
     competing = {"silu", "gelu"} if base == "relu" else set()
-    assert {c.activation for c in configs.values()} == {base, f"gaaf_{base}"} | competing
+    assert {c.activation for c in configs.values()} == {
+        base,
+        f"gaaf_{base}",
+    } | competing
     assert {c.dropout for c in configs.values() if c.accelerates} == {0.0}
     settings = [
         (c.shape, c.strength, c.unit_gain, c.acceleration_schedule, c.dropout)

@@ -1,13 +1,57 @@
-"""The search for a shape: many candidates, by validation accuracy alone."""
+"""The search for a shape by validation accuracy alone, and what it found."""
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from parts import HERE, Part, compared, made_by, not_run, tables
+
+from gaaf_keras.report import comparing, inside, records
 from gaaf_keras.report.reading import Study
 from gaaf_keras.report.tables import Table, spread
 
+SEARCHES = {
+    "tanh": {
+        "MLP": "search_tanh_mlp.json",
+        "12 hidden layers": "search_tanh_deep.json",
+    },
+    "relu": {
+        "MLP": "search_relu_mlp.json",
+        "CNN with batch norm": "search_relu_cnn.json",
+    },
+}
 NOT_CANDIDATES = ("base", "dropout", "SiLU", "GELU")  # they change the value
+
+
+def sections() -> Iterator[Part]:
+    """Yields the sections on the searches and on what they found."""
+    for base, names in SEARCHES.items():
+        yield f"## The search for a shape: {base}\n"
+        missing = [name for name in names.values() if not (HERE / name).is_file()]
+        for name in missing:
+            yield not_run(name)
+        if missing:
+            continue
+        studies = {
+            network: records.read(HERE / name)[0] for network, name in names.items()
+        }
+        for study in studies.values():
+            yield made_by(study)
+        yield from tables(table(studies))
+        for network, name in names.items():
+            yield f"### What was found, with other seeds: {base} {network}\n"
+            yield from confirmation(name.replace("search", "confirm"))
+
+
+def confirmation(name: str) -> Iterator[Part]:
+    """Yields what came of the candidate in one network."""
+    if not (HERE / name).is_file():
+        yield not_run(name, "--seed=100 --runs=10")
+        return
+    study, analyses = records.read(HERE / name)
+    yield made_by(study)
+    yield from compared(study)
+    yield from tables(comparing.reached(study), inside.flatness(study, analyses))
 
 
 def table(studies: Mapping[str, Study]) -> Table:

@@ -22,7 +22,7 @@ def write(monkeypatch):
     import write as module
 
     yield module
-    for name in ("write", "claims", "search"):
+    for name in ("write", "claims", "convolutional", "parts", "search"):
         del sys.modules[name]
 
 
@@ -144,9 +144,9 @@ def test_diverged_trainings_decide_no_epochs(write):
     trained = dataclasses.replace(trained, variants=[*trained.variants[:2], diverged])
     rows = write.claims.table(trained, analyses()).rows
     assert not [row for row in rows if "GAAF needs" in row[0]]
-    assert write.accuracy(diverged) == "3 of 3 diverged"
-    assert write.against(diverged, trained.variants[0]) == ""
-    (row,) = (row for row in write.predictions(trained).rows if row[0] == "GAAF")
+    assert write.parts.accuracy(diverged) == "3 of 3 diverged"
+    assert write.parts.against(diverged, trained.variants[0]) == ""
+    (row,) = (row for row in write.parts.predictions(trained).rows if row[0] == "GAAF")
     assert row == ["GAAF", "–", "–"]
 
 
@@ -166,7 +166,7 @@ def test_the_papers_gradients_stand_beside_its_own_network(write, activation, be
 
 
 def test_predictions(write):
-    base = write.predictions(study()).rows[0]
+    base = write.parts.predictions(study()).rows[0]
     # 98.1 +- 4.3027 * 0.1 * sqrt(2 / 3), and so for the epochs
     assert base == ["base", "97.75 to 98.45", "7.5 to 14.5"]
 

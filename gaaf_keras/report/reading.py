@@ -100,12 +100,12 @@ class Study:
         """What the others are compared with: the plain network, if there are others."""
         if len(self.chosen) == 1:
             return None
-        return self._chosen_with(accelerates=False, dropout=False, batch_norm=False)
+        return self._plain(dropout=False)
 
     @property
     def dropout(self) -> Variant | None:
         """The plain network with dropout, if there is one."""
-        return self._chosen_with(accelerates=False, dropout=True, batch_norm=False)
+        return self._plain(dropout=True)
 
     def counterpart(self, variant: Variant) -> Variant | None:
         """Returns the plain variant with the same network as an accelerated one.
@@ -118,15 +118,15 @@ class Study:
         plain = (each for each in self.chosen if not each.config.accelerates)
         return next((each for each in plain if _comparable(each.config) == own), None)
 
-    def _chosen_with(
-        self, *, accelerates: bool, dropout: bool, batch_norm: bool
-    ) -> Variant | None:
-        wanted = accelerates, dropout, batch_norm
-        for variant in self.chosen:
-            config = variant.config
-            if wanted == (config.accelerates, config.dropout > 0, config.batch_norm):
-                return variant
-        return None
+    def _plain(self, *, dropout: bool) -> Variant | None:
+        """Returns the first without batch normalisation, or with it if all have it."""
+        found = [
+            variant
+            for variant in self.chosen
+            if not variant.config.accelerates
+            and (variant.config.dropout > 0) == dropout
+        ]
+        return min(found, key=lambda found: found.config.batch_norm, default=None)
 
 
 def _comparable(config: TrainingConfig) -> dict[str, Any]:

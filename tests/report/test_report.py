@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from gaaf_keras import report
-from gaaf_keras.experiments import UsageError, plans, suites
+from gaaf_keras.experiments import TrainingConfig, UsageError, plans, suites
 from gaaf_keras.report import reading
 from gaaf_keras.report.__main__ import main
 from tests.small_suite import GIVEN, SEEDS
@@ -306,3 +306,23 @@ def test_errors(tmp_path, suite, monkeypatch):
     (folder / "history.csv").write_text("broken")
     with pytest.raises(UsageError, match="cannot be read"):
         report.write(folder)
+
+
+@pytest.mark.parametrize("batch_norm", [(True, True, True), (True, False, True)])
+def test_the_base_has_batch_normalisation_only_if_all_have(tmp_path, batch_norm):
+    def variant(name, batch_norm, **settings):
+        config = TrainingConfig(batch_norm=batch_norm, **settings)
+        training = reading.Training(tmp_path, config, {}, {}, [], [])
+        return reading.Variant(name, name, True, {0: training})
+
+    first, second, third = batch_norm
+    variants = [
+        variant("GAAF", first, activation="gaaf_relu"),
+        variant("plain", second, activation="relu"),
+        variant("other", third, activation="silu"),
+        variant("dropped", third, activation="relu", dropout=0.2),
+    ]
+    study = reading.Study(tmp_path, "", "", variants, 0)
+    assert (study.base.name, study.dropout.name) == ("plain", "dropped")
+    study = reading.Study(tmp_path, "", "", [*variants[::-1]], 0)
+    assert study.base.name == ("other" if second else "plain")

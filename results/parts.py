@@ -1,0 +1,135 @@
+"""What the sections of docs/results.md are made of."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from gaaf_keras.analysis import prediction_interval
+from gaaf_keras.report import comparing, pictures
+from gaaf_keras.report.reading import Study, Variant
+from gaaf_keras.report.tables import Table, markdown, spread
+
+HERE = Path(__file__).parent
+
+Part = str | tuple[str, Figure]  # Markdown, or a picture with its name
+
+
+def not_run(name: str, flags: str = "--runs=3") -> str:
+    """Returns what is said of records that are not there."""
+    command = f"python train.py --suite={Path(name).stem} --download {flags}"
+    return f"Not run yet. The command: `{command}`.\n"
+
+
+def made_by(study: Study) -> str:
+    """Returns how the records of a study were made."""
+    trainings = [t for variant in study.variants for t in variant.trainings.values()]
+    seeds = sorted({training.config.seed for training in trainings})
+    machines = {
+        ", ".join(
+            [*training.resolved["devices"]]
+            + [f"{k} {v}" for k, v in training.resolved["versions"].items()]
+        )
+        for training in trainings
+    }
+    config = trainings[0].config
+    return (
+        f"{len(trainings)} trainings, seeds {', '.join(map(str, seeds))}, at most "
+        f"{config.epochs} epochs, until {config.patience} have passed without a better "
+        f"validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
+        f"```bash\n{study.command}\n```\n"
+    )
+
+
+def compared(
+    study: Study, more: Sequence[tuple[Variant, Variant]] = ()
+) -> Iterator[Part]:
+    """Yields what came out of the variants, and how those that are chosen differ."""
+    yield from tables(
+        comparing.results(study),
+        predictions(study),
+        comparing.differences(study, more),
+    )
+
+
+def tables(*found: Table | None) -> Iterator[Part]:
+    """Yields tables as Markdown, without times: the machine had other work too."""
+    for table in found:
+        if table is None:
+            continue
+        titles = list(table.columns)
+        kept = [
+            index
+            for index, title in enumerate(titles)
+            if "seconds" not in title
+            and not (title == "shown" and "seconds" in titles[index - 1])
+        ]
+        rows = [[row[index] for index in kept] for row in table.rows]
+        yield markdown(Table([titles[index] for index in kept], rows, table.caption))
+
+
+def named(prefix: str, found: pictures.Pictures) -> Iterator[Part]:
+    """Yields pictures with names of their own."""
+    yield from ((f"{prefix}_{name}", figure) for name, figure in found.items())
+
+
+def predictions(study: Study) -> Table:
+    """Returns where the means of as many other seeds will lie."""
+    rows = []
+    for variant in study.chosen:
+        row = [variant.name]
+        for field, factor, decimals, most in (
+            ("test_accuracy", 100, 2, 100.0),
+            ("best_epoch", 1, 1, float(variant.config.epochs)),
+        ):
+            values = [factor * value for value in variant.values(field)]
+            if diverged(variant) or len(set(values)) == 1:
+                row.append("–")
+                continue
+            low, high = prediction_interval(values, len(values))
+            low, high = max(low, 0.0), min(high, most)
+            row.append(f"{low:.{decimals}f} to {high:.{decimals}f}")
+        rows.append(row)
+    return Table(
+        ["variant", "mean test accuracy %", "mean best epoch"],
+        rows,
+        "95 % prediction intervals: where the mean of as many other seeds lies with "
+        "that probability, if they are normally distributed, with the same settings. A "
+        "dash where trainings diverged or all seeds gave the same.",
+    )
+
+
+def accuracy(variant: Variant) -> str:
+    """Returns a variant's test accuracy in percent."""
+    count = diverged(variant)
+    if count:
+        return f"{count} of {len(variant.trainings)} diverged"
+    return spread([100 * value for value in variant.values("test_accuracy")], 2)
+
+
+def against(variant: Variant, base: Variant) -> str:
+    """Returns the difference in test accuracy between a variant and the base."""
+    if variant is base or diverged(variant) or diverged(base):
+        return ""
+    difference = comparing.paired(variant, base, "test_accuracy", 100)
+    if difference is None:
+        return ""
+    verdict = {"higher": "better", "lower": "worse"}.get(
+        difference.direction, "no difference shown"
+    )
+    return f"{comparing.interval(difference, 2)}: {verdict}"
+
+
+def diverged(variant: Variant) -> int:
+    """Returns how many of the trainings of a variant diverged."""
+    return sum(training.diverged for training in variant.trainings.values())
+
+
+def against_gaaf(study: Study) -> list[tuple[Variant, Variant]]:
+    """Returns the pairs that tell the scale of the gradient from its shape."""
+    gaaf = study.chosen_of("GAAF")
+    return [
+        (variant, gaaf)
+        for variant in study.chosen
+        if variant.config.accelerates and variant is not gaaf
+    ]

@@ -9,7 +9,7 @@ from gaaf_keras.convert import accelerate, restore
 from gaaf_keras.exporting import export
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
 from gaaf_keras.sawtooth import gradient_acceleration
-from gaaf_keras.shapes import Gaussian, ShiftedSigmoid
+from gaaf_keras.shapes import Gaussian, ShiftedSigmoid, recommended
 
 __all__ = [
     "GAAF",
@@ -31,6 +31,7 @@ __all__ = [
     "gaaf_tanh",
     "gradient_acceleration",
     "layers",
+    "recommended",
     "restore",
     "shapes",
 ]

@@ -38,7 +38,7 @@ class AcceleratedActivation(keras.Operation):
     ) -> None:
         super().__init__(name=name)
         self.activation = keras.activations.get(activation)
-        shape = shapes.default_for(activation) if shape is None else shapes.get(shape)
+        shape = _shape_for(activation, shape)
         if isinstance(shape, shapes.Shape):
             shape = shape.bound_to(self.activation)
         self.shape = shape
@@ -203,6 +203,15 @@ class AcceleratedActivation(keras.Operation):
         )
 
 
+def _shape_for(activation: Any, shape: Any) -> Callable[[Any], Any]:
+    """Returns what the argument `shape` stands for with an activation."""
+    if shape is None:
+        return shapes.default_for(activation)
+    if isinstance(shape, str) and shape == "recommended":
+        return shapes.recommended(activation)
+    return shapes.get(shape)
+
+
 def _may_be_equal(first: Any, second: Any) -> bool:
     """Whether two static shapes, whose sizes or rank may be unknown, can be equal."""
     try:
@@ -240,7 +249,8 @@ def gaaf(
         activation: The base activation phi: the name of a Keras activation, or a
             callable that maps a tensor elementwise.
         shape: The shape function s: an object such as `gaaf_keras.Gaussian(2.0)`,
-            a name, or a callable of one tensor. Defaults to
+            a name, `"recommended"` for `gaaf_keras.recommended(activation)`, or a
+            callable of one tensor. Defaults to
             `gaaf_keras.shapes.default_for(activation)`, for tanh and ReLU the
             paper's; must be given for callables of your own.
         strength: Factor on the shape, 0 or greater; at 0 the gradient is that of

@@ -33,7 +33,8 @@ class GAAF(keras.layers.Layer):
         activation: The base activation phi: the name of a Keras activation, or a
             callable that maps a tensor elementwise.
         shape: The shape function s: an object such as `gaaf_keras.Gaussian(2.0)`,
-            a name, or a callable of one tensor. Defaults to
+            a name, `"recommended"` for `gaaf_keras.recommended(activation)`, or a
+            callable of one tensor. Defaults to
             `gaaf_keras.shapes.default_for(activation)`, for tanh and ReLU the
             paper's; must be given for callables of your own.
         strength: Factor on the shape, 0 or greater; at 0 the gradient is that of

@@ -65,8 +65,10 @@ def accelerate(
     Args:
         model: A Functional or Sequential Keras model, built or not.
         shapes: The shape functions: None for the default of each activation
-            (`gaaf_keras.shapes.default_for`), a shape for all of them, or a mapping
-            from names of activations to shapes, such as `{"relu": "b_silu"}`.
+            (`gaaf_keras.shapes.default_for`), a shape for all of them, a mapping from
+            names of activations to shapes, such as `{"relu": "b_silu"}`, or
+            `"recommended"` for `gaaf_keras.recommended` of each activation, where
+            those for which nothing is recommended are left alone.
         strength: Factor on the shapes, 0 or greater. Defaults to 1.
         layers: Which layers to convert, by default all: a name or a pattern like
             `"block_*"`, also with the names of nested models and wrappers before it
@@ -186,6 +188,7 @@ class _Acceleration:
             "not selected": not self._selected(site),
             "not elementwise": name in _NOT_ELEMENTWISE and not named,
             "output": ends_there and not named,
+            "nothing recommended": self._is_without_recommendation(site),
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 
@@ -197,6 +200,15 @@ class _Acceleration:
     def _named(self, site: Site) -> bool:
         names = {holder.name for holder in site.holders if not is_graph(holder)}
         return any(name in self.selectors for name in (site.path, *names))
+
+    def _is_without_recommendation(self, site: Site) -> bool:
+        if not (isinstance(self.shapes, str) and self.shapes == "recommended"):
+            return False
+        try:
+            shape_functions.recommended(site.activation)
+        except ValueError:
+            return True
+        return False
 
     def _shape_for(self, site: Site) -> Any:
         shape = self.shapes

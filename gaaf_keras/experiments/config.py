@@ -93,7 +93,8 @@ class TrainingConfig:
         sync_batch_norm: Whether batch normalisation is over the global batch, as on one
             device, and not over each replica's share of it.
         shape: Shape function of the accelerated activations, as
-            `gaaf_keras.shapes.get` takes it: `"b_silu"`, `"gaussian(width=3)"`.
+            `gaaf_keras.shapes.get` takes it: `"b_silu"`, `"gaussian(width=3)"`, or
+            `"recommended"`.
             Defaults to that of the activation.
         strength: Factor on the shape, 0 or greater.
         unit_gain: Whether to scale the derivative down to the largest of the plain

@@ -28,6 +28,7 @@ from gaaf_keras.kinds import function_of, name_of, parameters_of
 from gaaf_keras.shapes.base import Clipped, Constant, OneSided, Scaled, Shape, Sum
 from gaaf_keras.shapes.dropout import DropoutMatched
 from gaaf_keras.shapes.paper import Gaussian, ShiftedSigmoid
+from gaaf_keras.shapes.recommendations import recommended
 from gaaf_keras.shapes.surrogates import (
     BSiLUDerivative,
     FromDerivative,
@@ -59,6 +60,7 @@ __all__ = [
     "leaky",
     "linear",
     "nelu",
+    "recommended",
 ]
 
 _BY_NAME: dict[str, Callable[..., Shape]] = {

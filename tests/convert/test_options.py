@@ -41,6 +41,25 @@ def test_shapes_strength_and_unit_gain():
     assert all(layer.get_config()["unit_gain"] for layer in accelerated_layers(scaled))
 
 
+def test_recommended_shapes():
+    model = sequential(
+        LAYERS.Dense(3, activation="tanh"),
+        LAYERS.Dense(3, activation="elu"),
+        LAYERS.ReLU(max_value=6),
+        LAYERS.Dense(2),
+    )
+    copy, report = accelerate(
+        model, shapes="recommended", verbose=False, return_report=True
+    )
+    (layer,) = accelerated_layers(copy)
+    assert layer.shape == gaaf_keras.recommended("tanh")
+    assert [(row.activation, row.left_alone) for row in report.left_alone] == [
+        ("elu", "nothing recommended"),
+        ("relu6", "nothing recommended"),
+    ]
+    assert architecture(restore(copy)) == architecture(model)
+
+
 def nested_for_selection():
     inner = sequential(
         LAYERS.Dense(4, activation="relu", name="dense_a"),
@@ -154,6 +173,9 @@ def test_nothing_to_accelerate():
     ):
         accelerate(model, verbose=False)
     assert architecture(restore(model)) == architecture(model)
+    model = sequential(LAYERS.Dense(3, activation="elu"), LAYERS.Dense(2))
+    with pytest.raises(ValueError, match=r"nothing to acc.*1 elu \(nothing recomm"):
+        accelerate(model, shapes="recommended", verbose=False)
 
 
 def ending_in(function):

@@ -84,3 +84,22 @@ def test_wrong_parameters_are_refused(text, reason):
         shapes.get(text)
     assert reason in str(error.value)
     assert f"shape={text!r}" in str(error.value)
+
+
+def test_recommended_shapes():
+    shape = gaaf_keras.recommended("tanh")
+    for activation in ("tanh", keras.activations.tanh, keras.layers.Activation("tanh")):
+        assert gaaf_keras.recommended(activation) == shape
+        assert gaaf(activation, "recommended").shape == shape
+    layer = gaaf_keras.GAAF("tanh", shape="recommended")
+    # A saved model does not change when a later version recommends something else.
+    assert "recommended" not in str(layer.get_config())
+    assert shape != shapes.default_for("tanh")
+
+
+@pytest.mark.parametrize("activation", ["elu", keras.layers.ReLU(max_value=3), abs])
+def test_nothing_is_recommended_without_trainings(activation):
+    with pytest.raises(ValueError, match=r"only for .*tanh.*Received: activation="):
+        gaaf_keras.recommended(activation)
+    with pytest.raises(ValueError, match="recommended only for"):
+        gaaf(activation, "recommended")

@@ -93,8 +93,8 @@ TRAINING_FLAGS = [
         None,
         "Shape function of accelerated activations: gaussian, shifted_sigmoid, "
         "constant, b_silu, nelu, helu, leaky, linear, one_sided or from_derivative, "
-        "with parameters as in 'gaussian(width=3)' and 'one_sided(shifted_sigmoid)'. "
-        "By default that of the activation.",
+        "with parameters as in 'gaussian(width=3)' and 'one_sided(shifted_sigmoid)', "
+        "or recommended. By default that of the activation.",
     ),
     flags.DEFINE_float(
         "strength", 1.0, "Factor on the shape function.", lower_bound=0.0
@@ -251,13 +251,13 @@ _SUITE = flags.DEFINE_enum(
         *("digits", "mnist", "mnist_rates", "mnist_relu_rates", "cifar10"),
         *("cifar10_rates", "cifar10_batch_norm_rates", "search_tanh_mlp"),
         *("search_tanh_deep", "search_relu_mlp", "search_relu_cnn"),
-        *("cifar100", "svhn"),
+        *("confirm_tanh_mlp", "confirm_tanh_deep", "cifar100", "svhn"),
     ],
     "Train a whole table instead of one network: tanh, dropout and GAAF in the mlp "
     "(digits, mnist), or ReLU, batch norm and GAAF in the cnn (cifar10, cifar100, "
     "svhn); with _rates, with and without GAAF's larger scale at several learning "
-    "rates; with search_, many shapes in a small network. Other flags override the "
-    "suite's settings.",
+    "rates; with search_, many shapes in a small network; with confirm_, what was "
+    "best there. Other flags override the suite's settings.",
 )
 _RUNS = flags.DEFINE_integer(
     "runs",

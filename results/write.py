@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"write.py: README.md must have '{MARK}' before and after the table")
     try:
         found = list(page())
-        readme[1] = f"\n{markdown(summary())}"
+        readme[1] = f"\n{in_readme()}"
     except UsageError as error:
         sys.exit(f"write.py: {error}")
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -69,6 +69,7 @@ def page() -> Iterator[parts.Part]:
     for base, name in RATES.items():
         if (parts.HERE / name).is_file():
             yield in_short(base)
+    yield from recommended()
     yield from paper_table(*records.read(parts.HERE / "mnist.json"))
     for base, name in RATES.items():
         yield f"## Scale against shape: {base}\n"
@@ -78,6 +79,23 @@ def page() -> Iterator[parts.Part]:
             yield parts.not_run(name)
     yield from convolutional.section()
     yield from search.sections()
+
+
+def recommended() -> Iterator[str]:
+    """Yields what the searches found, in short."""
+    yield "## Is there a better shape?\n"
+    yield (
+        "A search on validation data, over several networks, chooses one shape for an "
+        "activation: the candidate, which `gaaf_keras.recommended` returns. It is then "
+        "trained with other seeds, beside the plain activation and dropout. So far:\n"
+    )
+    yield markdown(search.evidence())
+
+
+def in_readme() -> str:
+    """Returns what the README says."""
+    _, *found = recommended()
+    return "\n".join([markdown(summary()), *found])
 
 
 def paper_table(study: Study, analyses: Analyses) -> Iterator[parts.Part]:

@@ -6,10 +6,13 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gaaf_keras.analysis import LayerGradient
-from gaaf_keras.experiments import TrainingConfig, UsageError
+from gaaf_keras import gaaf
+from gaaf_keras.analysis import LayerGradient, curve
+from gaaf_keras.experiments import TrainingConfig, UsageError, plans
+from gaaf_keras.report import records
 from gaaf_keras.report.reading import Study, Training, Variant
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +33,7 @@ def test_the_page_and_the_readme_say_what_the_records_say(write):
     parts = list(write.page())
     assert write.PAGE.read_text() == write.text(parts)
     _, table, _ = write.README.read_text().split(write.MARK)
-    assert table.strip() == write.markdown(write.summary()).strip()
+    assert table.strip() == write.in_readme().strip()
     drawn = {part[0] for part in parts if not isinstance(part, str)}
     assert {path.name for path in write.IMAGES.iterdir()} == {f"{n}.svg" for n in drawn}
     written = "".join(part for part in parts if isinstance(part, str))
@@ -174,6 +177,39 @@ def test_predictions(write):
 def test_kurtosis(write):
     middle = {"edges": [0, 1, 2, 3], "density": [0.1, 0.8, 0.1]}
     assert write.claims.kurtosis(middle) == pytest.approx(5.0)
+
+
+CONFIRMATIONS = [
+    ("tanh", "search_tanh_mlp"),
+    ("tanh", "search_tanh_deep"),
+]
+
+
+@pytest.mark.parametrize(("base", "searched_in"), CONFIRMATIONS)
+def test_what_is_confirmed_is_what_the_searches_chose(write, base, searched_in):
+    studies = {
+        name: records.read(RESULTS / f"{name}.json")[0]
+        for each, name in CONFIRMATIONS
+        if each == base
+    }
+    study = studies[searched_in]
+    groups = ["base", "dropout", write.search.winner(studies)]
+    chosen = [study.chosen_of(group).config for group in groups]
+    given = {"export": False}
+    plan = plans.plan(searched_in.replace("search", "confirm"), given, runs=1)
+    assert list(plan.variants.values()) == chosen
+
+
+@pytest.mark.parametrize("base", ["tanh"])
+def test_what_is_recommended_is_what_was_confirmed(base):
+    *_, config = plans.plan(f"confirm_{base}_mlp", {}, runs=1).variants.values()
+    confirmed = gaaf(base, config.shape, config.strength, unit_gain=config.unit_gain)
+    recommended = gaaf(base, "recommended")
+    np.testing.assert_allclose(
+        curve(recommended).derivative_in_training,
+        curve(confirmed).derivative_in_training,
+        atol=1e-6,
+    )
 
 
 def test_the_search_is_decided_by_validation_over_all_networks(write):

@@ -102,7 +102,7 @@ def _cnn_rates(batch_norm: bool) -> Suite:
         model="cnn",
         batch_norm=batch_norm,
         optimizer="momentum",
-        learning_rate=(0.0025, 0.005, 0.01, 0.02, 0.04),
+        learning_rate=(0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
         learning_rate_schedule="cosine",
         epochs=40,
         patience=40,
@@ -211,14 +211,7 @@ def _mlp_search(title: str, base: str, **common: Any) -> Suite:
     )
 
 
-SUITES: Mapping[str, Suite] = {
-    "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
-    "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
-    "mnist_rates": _mlp_rates("tanh", (0.05, 0.1, 0.2, 0.4)),
-    "mnist_relu_rates": _mlp_rates("relu", (0.025, 0.05, 0.1, 0.2, 0.4)),
-    "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
-    "cifar10_rates": _cnn_rates(batch_norm=False),
-    "cifar10_batch_norm_rates": _cnn_rates(batch_norm=True),
+_SEARCHES = {
     "search_tanh_mlp": _mlp_search(
         "tanh MLP", "tanh", learning_rate=(0.05, 0.1, 0.2, 0.4, 0.8)
     ),
@@ -240,11 +233,48 @@ SUITES: Mapping[str, Suite] = {
         width=8,
         batch_norm=True,
         optimizer="momentum",
-        learning_rate=(0.005, 0.01, 0.02, 0.04),
+        learning_rate=(0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
         learning_rate_schedule="cosine",
         epochs=12,
         patience=12,
     ),
+}
+
+
+def _confirmation(network: str, rates: Mapping[str, float]) -> Suite:
+    """The variants of a search that were chosen, each at its learning rate there."""
+    search = _SEARCHES[f"search_{network}"]
+    common = {**search.common}
+    del common["learning_rate"]
+    return Suite(
+        title=search.title.replace("Search for a shape", "What the search found"),
+        common=common,
+        variants={
+            name: {**search.variants[name], "learning_rate": rate}
+            for name, rate in rates.items()
+        },
+    )
+
+
+# Chosen by validation accuracy in the searches, before any of these was trained.
+_CONFIRMATIONS = {
+    f"confirm_{network}": _confirmation(network, rates)
+    for network, rates in {
+        "tanh_mlp": {"base": 0.2, "dropout 0.3": 0.4, "strength 0.3": 0.2},
+        "tanh_deep": {"base": 0.2, "dropout 0.1": 0.4, "strength 0.3": 0.025},
+    }.items()
+}
+
+SUITES: Mapping[str, Suite] = {
+    "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
+    "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
+    "mnist_rates": _mlp_rates("tanh", (0.05, 0.1, 0.2, 0.4)),
+    "mnist_relu_rates": _mlp_rates("relu", (0.025, 0.05, 0.1, 0.2, 0.4)),
+    "cifar10": _convolutional("cifar10", "CIFAR-10, ReLU CNN"),
+    "cifar10_rates": _cnn_rates(batch_norm=False),
+    "cifar10_batch_norm_rates": _cnn_rates(batch_norm=True),
+    **_SEARCHES,
+    **_CONFIRMATIONS,
     "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),
     "svhn": _convolutional("svhn_cropped", "SVHN, ReLU CNN"),
 }

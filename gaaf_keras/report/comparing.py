@@ -41,8 +41,16 @@ def results(study: Study) -> Table:
 
 
 def cut_short(variants: Sequence[Variant]) -> str:
-    """Returns a sentence about trainings that might have got further, if any."""
-    trainings = [t for variant in variants for t in variant.trainings.values()]
+    """Returns a sentence about trainings that might have got further, if any.
+
+    Not about those that were to have all of their epochs.
+    """
+    trainings = [
+        training
+        for variant in variants
+        for training in variant.trainings.values()
+        if training.config.patience < training.config.epochs
+    ]
     count = sum(
         t.result["epochs_run"] - t.result["best_epoch"] < t.config.patience
         for t in trainings
@@ -64,9 +72,8 @@ def _name(variant: Variant) -> str:
 
 def _paper_row(variant: Variant) -> paper.PaperRow | None:
     config = variant.config
-    of_paper = "tanh" if config.model == "mlp" else "relu"
     changed = config.shape is not None or config.unit_gain or config.strength != 1
-    if config.activation.removeprefix("gaaf_") != of_paper or changed:
+    if changed or not paper.is_network(config):
         return None
     return paper.row(
         config.dataset,

@@ -80,8 +80,8 @@ def gradients(study: Study) -> Table | None:
 def _is_of_paper(variant: Variant) -> bool:
     """Whether the paper has gradients of such a network."""
     config = variant.config
-    network = (config.dataset, config.model, config.activation)
-    return network == ("mnist", "mlp", "tanh") and not config.batch_norm
+    plain = not config.accelerates and not config.batch_norm
+    return plain and config.dataset == "mnist" and paper.is_network(config)
 
 
 def _published_gradient(variant: Variant, layer: str) -> str:

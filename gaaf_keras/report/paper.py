@@ -6,6 +6,8 @@ with their standard deviations where it gives them; of MNIST, five trainings eac
 
 import dataclasses
 
+from gaaf_keras.experiments import TrainingConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
@@ -53,6 +55,22 @@ MNIST_GRADIENTS = {
     "activation_2": (1.40e-4, 6.52e-4),
     "activation_3": (9.35e-5, 5.83e-4),
 }
+
+
+def is_network(config: TrainingConfig) -> bool:
+    """Whether the paper has trained such a network, with all of the data.
+
+    Whatever its dropout, batch normalisation and acceleration.
+    """
+    own = TrainingConfig()
+    activation = config.activation.removeprefix("gaaf_")
+    return (
+        config.dataset in _TABLES
+        and (config.model, activation) in (("mlp", "tanh"), ("cnn", "relu"))
+        and config.train_examples is None
+        and config.hidden_units == own.hidden_units
+        and config.width == own.width
+    )
 
 
 def row(

@@ -14,14 +14,40 @@ _RECOMMENDED: dict[Any, Shape] = {
 
 
 def recommended(activation: Any) -> Shape:
-    """Returns the shape that is recommended for an activation.
+    """Returns the shape that is recommended for an activation, so far for tanh.
+
+    It had the smallest validation error of the candidates in a search over two
+    networks, each candidate at its own best learning rate. Then it was trained with ten
+    other seeds beside the plain activation and dropout, at their best learning rates.
+    The differences in test accuracy, in percentage points, with 95 % confidence
+    intervals:
+
+    | | against plain | against dropout |
+    |---|---|---|
+    | tanh: MNIST, MLP | +0.30 [+0.17, +0.43] | −0.09 [−0.23, +0.05] |
+    | tanh: MNIST, 12 hidden layers | +0.45 [+0.24, +0.65] | +0.29 [+0.13, +0.44] |
+
+    The shape is the paper's at 0.3 of its strength, `0.3 * Gaussian(2.0)`. The networks
+    had 10,000 training images and 20 epochs; in others it may be otherwise. Tune the
+    learning rate with it: in the deep network its best was an eighth of tanh's.
+    `docs/results.md` has the search, the trainings and the commands.
 
     Args:
         activation: Name of a Keras activation, the Keras function, or an activation
-            layer such as `keras.layers.ReLU()`.
+            layer such as `keras.layers.Activation("tanh")`.
+
+    Returns:
+        A `gaaf_keras.shapes.Shape`. With `shape="recommended"` layers, functions,
+        `accelerate` and `train.py --shape` take it themselves.
 
     Raises:
         ValueError: If no shape is recommended for the activation.
+
+    Examples:
+        >>> import gaaf_keras
+        >>> gaaf_keras.recommended("tanh")
+        0.3 * Gaussian(width=2.0)
+        >>> layer = gaaf_keras.GAAF("tanh", shape="recommended")
     """
     function = function_of(activation)
     for known, shape in _RECOMMENDED.items():

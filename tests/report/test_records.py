@@ -102,33 +102,48 @@ def test_gradients_up_to_the_step_that_all_reached():
         assert whole / last == pytest.approx(1e-3 * (last - 1) / 2)
 
 
+OF_PAPER = {"dataset": "mnist", "train_examples": None, "hidden_units": [512, 256, 256]}
+
+
 @pytest.mark.parametrize(
-    ("settings", "published"),
+    ("network", "acceleration", "published"),
     [
-        ({"activation": "tanh"}, ["98.23 (0.075)", "98.40 (0.034)", "98.35 (0.059)"]),
-        ({"activation": "relu"}, None),
-        ({"unit_gain": True}, ["98.23 (0.075)", "98.40 (0.034)", ""]),
-        ({"shape": "b_silu"}, ["98.23 (0.075)", "98.40 (0.034)", ""]),
+        ({}, {}, ["98.23 (0.075)", "98.40 (0.034)", "98.35 (0.059)"]),
+        ({}, {"unit_gain": True}, ["98.23 (0.075)", "98.40 (0.034)", ""]),
+        ({}, {"shape": "b_silu"}, ["98.23 (0.075)", "98.40 (0.034)", ""]),
+        ({"activation": "relu"}, {"activation": "gaaf_relu"}, None),
+        ({"train_examples": 300}, {}, None),
+        ({"hidden_units": [12, 8]}, {}, None),
     ],
 )
 def test_the_papers_numbers_stand_beside_the_papers_networks(
-    settings, published, suite
+    network, acceleration, published, suite
 ):
     found = records.to_records(reading.read(suite))
     for record in found:
-        accelerated = record["variant"] == "GAAF"
-        record["settings"]["dataset"] = "mnist"
-        if accelerated or "activation" in settings:
-            record["settings"] |= settings
-        if accelerated:
-            activation = settings.get("activation", "tanh")
-            record["settings"]["activation"] = f"gaaf_{activation}"
+        record["settings"] |= {**OF_PAPER, **network}
+        if record["variant"] == "GAAF":
+            record["settings"] |= {"activation": "gaaf_tanh", **acceleration}
     table = comparing.results(records.from_records(found, suite)[0])
     if published is None:
         assert table.columns[-1] == "seconds"
     else:
         assert table.columns[-2] == "paper: test accuracy %"
         assert [row[-2] for row in table.rows] == published
+
+
+def test_only_what_could_have_stopped_early_was_cut_short(suite):
+    found = records.to_records(reading.read(suite))
+    for record in found:
+        record["result"] |= {"epochs_run": 4, "best_epoch": 3}
+        record["settings"] |= {"epochs": 4, "patience": 3}
+    study = records.from_records(found, suite)[0]
+    count = f"{len(found)} of {len(found)} trainings ended at their last epoch"
+    assert count in comparing.cut_short(study.variants)
+    for record in found:
+        record["settings"]["patience"] = 4
+    study = records.from_records(found, suite)[0]
+    assert comparing.cut_short(study.variants) == ""
 
 
 def test_the_best_is_chosen_anew(suite):

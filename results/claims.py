@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,10 +64,9 @@ def table(study: Study, analyses: Analyses) -> Table:
         *about_flatness("dropout", dropout, base, analyses),
         *about_flatness("GAAF", gaaf, base, analyses),
     ]
-    rows = [[claim.text, claim.found, claim.verdict] for claim in claims]
     return Table(
-        ["the paper's claim", "difference found", "it"],
-        rows,
+        _COLUMNS,
+        _rows(claims),
         f"Of dropout at a rate of {dropout.config.dropout:g}, the best of those tried "
         "by validation accuracy; the paper does not say which it used. Mean "
         "differences over pairs of trainings with the same seed, with 95 % confidence "
@@ -77,6 +76,13 @@ def table(study: Study, analyses: Analyses) -> Table:
         "Kurtosis is that of the weights within a histogram that leaves out a "
         "thousandth: 1.8 for a uniform distribution, 2.9 for a Gaussian.",
     )
+
+
+_COLUMNS = ["the paper's claim", "difference found", "it"]
+
+
+def _rows(claims: Sequence[Claim]) -> list[list[str]]:
+    return [[claim.text, claim.found, claim.verdict] for claim in claims]
 
 
 def about_results(base: Variant, dropout: Variant, gaaf: Variant) -> list[Claim]:
@@ -187,6 +193,23 @@ def about_networks(base: Variant, dropout: Variant, analyses: Analyses) -> list[
             named = text.format(index + 1)
             found.append(Claim(named, difference, shown, "higher"))
     return found
+
+
+def of_flatness(
+    base: Variant, variants: Sequence[Variant], analyses: Analyses
+) -> Table:
+    """Returns the claims about flatness of each variant against the base."""
+    found = [
+        claim
+        for variant in variants
+        if variant is not base
+        for claim in about_flatness(variant.name, variant, base, analyses)
+    ]
+    return Table(
+        _COLUMNS,
+        _rows(found),
+        "Against plain networks, in pairs with the same seed, as above.",
+    )
 
 
 def about_flatness(

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import claims
 from parts import HERE, Part, accuracy, against, compared, made_by, not_run, tables
 
 from gaaf_keras.experiments.catalogue import SUITES
@@ -89,6 +90,8 @@ def confirmation(name: str) -> Iterator[Part]:
     yield made_by(study)
     yield from compared(study)
     yield from tables(comparing.reached(study), inside.flatness(study, analyses))
+    if analyses and study.base is not None:
+        yield from tables(claims.of_flatness(study.base, study.chosen, analyses))
 
 
 def evidence() -> Table:

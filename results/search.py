@@ -1,6 +1,5 @@
 """The search for a shape by validation accuracy alone, and what it found."""
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from parts import HERE, Part, accuracy, against, compared, made_by, not_run, tab
 
 from gaaf_keras.experiments.catalogue import SUITES
 from gaaf_keras.report import comparing, inside, records
-from gaaf_keras.report.reading import Study, variants_of
+from gaaf_keras.report.reading import Study
 from gaaf_keras.report.tables import Table, spread
 
 SEARCHES = {
@@ -36,9 +35,11 @@ def sections() -> Iterator[Part]:
             yield not_run(name)
         if missing:
             continue
-        for name in names.values():
-            yield from looks(name)
-        studies = {network: searched(name) for network, name in names.items()}
+        studies = {
+            network: records.read(HERE / name)[0] for network, name in names.items()
+        }
+        for study in studies.values():
+            yield made_by(study)
         yield from tables(table(studies))
         yield f"## What the search found, with other seeds: {base}\n"
         if not any(Path(confirmed_in(name)).stem in SUITES for name in names.values()):
@@ -47,38 +48,6 @@ def sections() -> Iterator[Part]:
         for network, name in names.items():
             yield f"### {network}\n"
             yield from confirmation(confirmed_in(name))
-
-
-def looks(name: str) -> Iterator[Part]:
-    """Yields how the records of a search were made: those of a second look too."""
-    for path in (HERE / name, HERE / looked_again_in(name)):
-        if path.is_file():
-            yield made_by(records.read(path)[0])
-    if (HERE / looked_again_in(name)).is_file():
-        yield (
-            "The table is about the second look: the learning rates that have the "
-            "seeds of both.\n"
-        )
-
-
-def searched(name: str) -> Study:
-    """Returns a search; after a second look, only what that was about."""
-    study, _ = records.read(HERE / name)
-    if not (HERE / looked_again_in(name)).is_file():
-        return study
-    again, _ = records.read(HERE / looked_again_in(name))
-    more = {variant.name: variant.trainings for variant in again.variants}
-    kept = [variant for variant in study.variants if variant.name in more]
-    variants = variants_of(
-        {variant.name: variant.group for variant in kept},
-        {variant.name: {**variant.trainings, **more[variant.name]} for variant in kept},
-    )
-    return dataclasses.replace(study, variants=variants)
-
-
-def looked_again_in(name: str) -> str:
-    """Returns the file of more seeds at the best learning rates of a search."""
-    return name.replace(".json", "_again.json")
 
 
 def confirmation(name: str) -> Iterator[Part]:

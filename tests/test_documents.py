@@ -52,7 +52,7 @@ def with_blocks(language):
 def session(tmp_path, monkeypatch):
     """The names that examples take for granted: a small model, and data for it."""
     monkeypatch.chdir(tmp_path)
-    layers = [keras.Input((8,)), keras.layers.Dense(6, "relu", name="dense_1")]
+    layers = [keras.Input((8,)), keras.layers.Dense(6, "tanh", name="dense_1")]
     for name in ("activation_1", "activation_2", "conv5_relu", "block_relu"):
         layers.append(keras.layers.Dense(6, name=f"{name}_input"))
         layers.append(keras.layers.Activation("relu", name=name))
@@ -229,7 +229,7 @@ def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
     text = draw_gallery.PAGE.read_text()
     assert text == "\n".join(draw_gallery.page()) + "\n"
     drawn = {name for names in draw_gallery.SHAPES for name in names.split(", ")}
-    helpers = {"Shape", "get", "default_for"}
+    helpers = {"Shape", "get", "default_for", "recommended"}
     assert drawn == set(gaaf_keras.shapes.__all__) - helpers
     for activation, example in draw_gallery.SHAPES.values():
         assert gaaf_keras.gaaf(activation, draw_gallery.shape_of(example))

@@ -45,7 +45,7 @@ def recommended(activation: Any) -> Shape:
 
     Examples:
         >>> import gaaf_keras
-        >>> gaaf_keras.recommended("tanh")
+        >>> print(gaaf_keras.recommended("tanh"))
         0.3 * Gaussian(width=2.0)
         >>> layer = gaaf_keras.GAAF("tanh", shape="recommended")
     """
@@ -55,7 +55,7 @@ def recommended(activation: Any) -> Shape:
             return shape
     names = " and ".join(known.__name__ for known in _RECOMMENDED)
     raise ValueError(
-        f"A shape is recommended only for {names}, with which trainings were made. "
+        f"So far a shape is recommended only for {names}: trainings confirm it. "
         "Leave `shape` out for the default shape, or give another. "
         f"Received: activation={activation!r}"
     )

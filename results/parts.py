@@ -1,5 +1,6 @@
 """What the sections of docs/results.md are made of."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +40,11 @@ def made_by(study: Study) -> str:
         f"validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
         f"```bash\n{study.command}\n```\n"
     )
+
+
+def chosen(study: Study) -> Study:
+    """Returns a study of the variants that are chosen alone."""
+    return dataclasses.replace(study, variants=study.chosen)
 
 
 def compared(

@@ -8,10 +8,11 @@ from pathlib import Path
 import claims
 from parts import HERE, Part, accuracy, against, compared, made_by, not_run, tables
 
+from gaaf_keras.analysis import figures
 from gaaf_keras.experiments.catalogue import SUITES
 from gaaf_keras.report import comparing, inside, records
-from gaaf_keras.report.reading import Study
-from gaaf_keras.report.tables import Table, spread
+from gaaf_keras.report.reading import Study, Variant
+from gaaf_keras.report.tables import Table, markdown, spread
 
 SEARCHES = {
     "tanh": {
@@ -63,27 +64,41 @@ def confirmation(name: str) -> Iterator[Part]:
         yield from tables(claims.of_flatness(study.base, study.chosen, analyses))
 
 
+def in_short() -> Iterator[Part]:
+    """Yields what the searches found."""
+    yield (
+        "A search on validation data, over several networks, chooses one shape for an "
+        "activation: the candidate, which `gaaf_keras.recommended` returns. It is then "
+        "trained with other seeds, beside the plain activation and dropout. So far:\n"
+    )
+    found = confirmations()
+    for other, index in (("plain", 0), ("dropout", 1)):
+        differences = {
+            name: comparing.paired(variants[2], variants[index], "test_accuracy", 100)
+            for name, variants in found.items()
+        }
+        picture = figures.draw_differences(
+            {name: each for name, each in differences.items() if each is not None},
+            f"The candidate against {other}, each at its best",
+            "difference in test accuracy, % points",
+        )
+        yield f"candidate_against_{other}", picture
+    yield markdown(evidence())
+
+
 def evidence() -> Table:
     """Returns what the candidates are worth in each network they were searched in."""
-    rows = []
-    for base, names in SEARCHES.items():
-        for network, name in names.items():
-            path = HERE / confirmed_in(name)
-            if not path.is_file():
-                continue
-            study, _ = records.read(path)
-            plain, dropout = study.base, study.dropout
-            (candidate,) = (v for v in study.variants if v.config.accelerates)
-            rows.append(
-                [
-                    f"{base}: {network}",
-                    accuracy(plain),
-                    accuracy(dropout),
-                    f"{candidate.name}: {accuracy(candidate)}",
-                    against(candidate, plain),
-                    against(candidate, dropout),
-                ]
-            )
+    rows = [
+        [
+            name,
+            accuracy(plain),
+            accuracy(dropout),
+            f"{candidate.name}: {accuracy(candidate)}",
+            against(candidate, plain),
+            against(candidate, dropout),
+        ]
+        for name, (plain, dropout, candidate) in confirmations().items()
+    ]
     columns = [
         *("test accuracy %", "plain", "dropout", "candidate"),
         *("against plain", "against dropout"),
@@ -95,6 +110,22 @@ def evidence() -> Table:
         "and dropout rate in the search; differences are of pairs with the same seed, "
         "in percentage points, with 95 % confidence intervals.",
     )
+
+
+def confirmations() -> dict[str, tuple[Variant, Variant, Variant]]:
+    """Returns the plain network, dropout and the candidate, by activation: network."""
+    found = {}
+    for base, names in SEARCHES.items():
+        for network, name in names.items():
+            path = HERE / confirmed_in(name)
+            if not path.is_file():
+                continue
+            study, _ = records.read(path)
+            (candidate,) = (v for v in study.variants if v.config.accelerates)
+            plain, dropout = study.base, study.dropout
+            if plain is not None and dropout is not None:
+                found[f"{base}: {network}"] = plain, dropout, candidate
+    return found
 
 
 def confirmed_in(name: str) -> str:

@@ -21,10 +21,13 @@ from matplotlib.figure import Figure
 
 from gaaf_keras.analysis.functions import Curve
 from gaaf_keras.analysis.measuring import Distribution
+from gaaf_keras.analysis.statistics import Difference
 
 _INK = "#1f2328"  # of text and axes; in SVG the colour of the text around it
 _SIZE = 4.4, 3.2  # inches
 _LEGEND_ROW = 0.18
+_FRAME_HEIGHT = 0.9
+_DIFFERENCE_HEIGHT = 0.22
 _TITLE_WIDTH = 50  # characters
 _DOTS_PER_INCH = 200  # twice what a screen shows at this size
 _COLOURS = (
@@ -131,12 +134,7 @@ def draw(
 ) -> Figure:
     """Returns a picture of some lines."""
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.set_title(textwrap.fill(title, _TITLE_WIDTH), loc="left")
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+        figure, axes = _panel(_SIZE, title, x_label, y_label)
         if log_x:
             axes.set_xscale("log")
         if log_y:
@@ -271,6 +269,59 @@ def draw_curve(curve: Curve, title: str) -> Figure:
     lowest = min(float(np.min(line.y)) for line in lines)
     limits = max(lowest, -1.5) - 0.1, max(1.0, highest) + 0.3
     return draw(lines, title, "net input", "value, derivative", y_limits=limits)
+
+
+def draw_differences(
+    differences: Mapping[str, Difference], title: str, x_label: str
+) -> Figure:
+    """Returns a picture of differences with their confidence intervals.
+
+    Args:
+        differences: By what is compared, the first at the top. Where the interval
+            shows a direction the mark is filled, otherwise it is hollow.
+        title: What is shown.
+        x_label: In what they differ, with its unit.
+
+    Examples:
+        ```python
+        found = analysis.paired_difference([0.983, 0.984, 0.981], [0.980, 0.982, 0.980])
+        figures.draw_differences(
+            {"GAAF": found}, "Against plain tanh", "test accuracy"
+        ).savefig("differences.png")
+        ```
+    """
+    none, lower, higher, *_ = (style.colour for style in styles("abc").values())
+    colours = {"not shown": none, "lower": lower, "higher": higher}
+    with mpl.rc_context(_SETTINGS):
+        height = _FRAME_HEIGHT + _DIFFERENCE_HEIGHT * len(differences)
+        figure, axes = _panel((_SIZE[0], height), "", x_label)
+        # Over the names too: what is right of them is too narrow.
+        title = textwrap.fill(title, _TITLE_WIDTH)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=_SETTINGS["axes.titlesize"])
+        axes.axvline(0, color=_INK, linewidth=0.7)
+        axes.grid(visible=False, axis="y")
+        for row, found in enumerate(differences.values()):
+            colour = colours[found.direction]
+            if found.low is not None and found.high is not None:
+                axes.plot([found.low, found.high], [row, row], color=colour)
+            face = "none" if found.direction == "not shown" else colour
+            axes.plot(found.mean, row, "o", color=colour, markerfacecolor=face)
+        axes.set_yticks(range(len(differences)), list(differences))
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(differences) - 0.5, -0.5)
+    return figure
+
+
+def _panel(
+    size: tuple[float, float], title: str, x_label: str, y_label: str = ""
+) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(textwrap.fill(title, _TITLE_WIDTH), loc="left")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes
 
 
 def to_svg(figure: Figure, name: str) -> str:

@@ -12,10 +12,12 @@ from gaaf_keras.analysis.figures import (
     Style,
     draw,
     draw_curve,
+    draw_differences,
     draw_distributions,
     styles,
 )
 from gaaf_keras.experiments.checkpoints import Row, is_finite
+from gaaf_keras.report import comparing
 from gaaf_keras.report.inside import Analyses, matched_derivatives
 from gaaf_keras.report.reading import Study, Variant, slug
 
@@ -24,6 +26,19 @@ _ROUNDING = 1e-6  # of an accuracy in float32
 _ACCURACY = "validation_accuracy"
 _SHOWN_ERRORS = 2.0
 _POINTS = 60  # of a line over training steps
+
+
+def differences(study: Study, title: str = "Against each other") -> Pictures:
+    """Returns the differences in test accuracy, if there are intervals for them."""
+    found = {
+        f"{variant.group} − {other.group}": difference
+        for variant, other in comparing.comparisons(study)
+        if (difference := comparing.paired(variant, other, "test_accuracy", 100))
+    }
+    if all(difference.low is None for difference in found.values()):
+        return {}
+    x_label = "difference in test accuracy, % points"
+    return {"differences": draw_differences(found, title, x_label)}
 
 
 def learning_curves(study: Study) -> Pictures:

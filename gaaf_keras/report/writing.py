@@ -170,6 +170,7 @@ def _sections(
                 comparing.differences(study),
                 comparing.reached(study),
             ),
+            pictures=saved(pictures.differences(study)),
         ),
         Section(
             "learning_rates",

@@ -134,7 +134,8 @@ def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[...
         "Argument `shape` must be a shape function: one of the names "
         f"{', '.join(map(repr, _BY_NAME))}, perhaps with parameters as in "
         "'gaussian(width=3.0)', an object such as `Gaussian(width=2.0)`, "
-        f"or a callable of one tensor. Received: shape={identifier!r}"
+        "or a callable of one tensor; together with an activation also 'recommended'. "
+        f"Received: shape={identifier!r}"
     )
 
 

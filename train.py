@@ -92,9 +92,10 @@ TRAINING_FLAGS = [
         "shape",
         None,
         "Shape function of accelerated activations: gaussian, shifted_sigmoid, "
-        "constant, b_silu, nelu, helu, leaky, linear, one_sided or from_derivative, "
-        "with parameters as in 'gaussian(width=3)' and 'one_sided(shifted_sigmoid)', "
-        "or recommended. By default that of the activation.",
+        "constant, b_silu, nelu, helu, leaky, straight_through, one_sided or "
+        "from_derivative, with parameters as in 'gaussian(width=3)' and "
+        "'one_sided(shifted_sigmoid)', or recommended. By default that of the "
+        "activation.",
     ),
     flags.DEFINE_float(
         "strength", 1.0, "Factor on the shape function.", lower_bound=0.0

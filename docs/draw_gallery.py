@@ -40,7 +40,7 @@ SHAPES = {
     "NeLUDerivative, nelu": ("relu", "nelu(alpha=0.1)"),
     "helu": ("relu", "helu(alpha=0.5)"),
     "leaky": ("relu", "leaky(slope=0.3)"),
-    "linear": ("relu", "linear()"),
+    "straight_through": ("relu", "straight_through()"),
 }
 
 

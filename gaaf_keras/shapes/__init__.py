@@ -36,8 +36,8 @@ from gaaf_keras.shapes.surrogates import (
     b_silu,
     helu,
     leaky,
-    linear,
     nelu,
+    straight_through,
 )
 
 __all__ = [
@@ -58,9 +58,9 @@ __all__ = [
     "get",
     "helu",
     "leaky",
-    "linear",
     "nelu",
     "recommended",
+    "straight_through",
 ]
 
 _BY_NAME: dict[str, Callable[..., Shape]] = {
@@ -71,7 +71,7 @@ _BY_NAME: dict[str, Callable[..., Shape]] = {
     "nelu": nelu,
     "helu": helu,
     "leaky": leaky,
-    "linear": linear,
+    "straight_through": straight_through,
     "one_sided": OneSided,
     "from_derivative": FromDerivative,
 }

@@ -184,13 +184,15 @@ def leaky(slope: float = 0.3) -> Shape:
     return FromDerivative(above + Constant(slope).one_sided("negative"))
 
 
-def linear() -> Shape:
-    """A derivative of 1 everywhere: the straight-through gradient, as in LinBP.
+def straight_through() -> Shape:
+    """A derivative of 1 everywhere, as of no activation at all.
 
     Returns:
         A shape for any activation with a known derivative.
 
     Reference:
-        "LinBP" (arXiv 2112.11018), which uses it in chosen layers.
+        The straight-through estimator of "Estimating or Propagating Gradients Through
+        Stochastic Neurons for Conditional Computation" (arXiv 1308.3432); "LinBP"
+        (arXiv 2112.11018) uses it in chosen layers.
     """
     return FromDerivative(Constant(1.0))

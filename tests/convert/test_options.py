@@ -35,8 +35,8 @@ def test_shapes_strength_and_unit_gain():
         (Gaussian(3), 1.0),
         (tanh, 1.0),
     ]
-    linear = gaaf("relu", "linear").shape
-    assert made(shapes={"relu": "linear"})[0] == (linear, 1.0)
+    shape = gaaf("relu", "straight_through").shape
+    assert made(shapes={"relu": "straight_through"})[0] == (shape, 1.0)
     scaled = accelerate(model, unit_gain=True, verbose=False)
     assert all(layer.get_config()["unit_gain"] for layer in accelerated_layers(scaled))
 

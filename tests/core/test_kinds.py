@@ -173,9 +173,11 @@ def test_flatter_side_at_the_kinks(threshold):
 def test_surrogates_know_the_parameters():
     x = around(0.0)
     for layer in (LAYERS.LeakyReLU(0.3), LAYERS.ELU(0.5), LAYERS.ReLU(threshold=0.5)):
-        _, gradient = value_and_gradient(gaaf(layer, "linear"), x, np.ones_like(x))
+        _, gradient = value_and_gradient(
+            gaaf(layer, "straight_through"), x, np.ones_like(x)
+        )
         np.testing.assert_allclose(gradient, 1.0, atol=2e-6)
-        shape = gaaf(layer, "linear").shape
+        shape = gaaf(layer, "straight_through").shape
         assert type(shape).from_config(shape.get_config()) == shape
 
 

@@ -55,7 +55,7 @@ def test_unknown_names_list_what_exists(identifier):
         ("from_derivative(gaussian)", shapes.FromDerivative(shapes.Gaussian())),
         ("shifted_sigmoid(slope=4, shift=-0.5)", shapes.ShiftedSigmoid(4.0, -0.5)),
         ("helu(alpha=1e-1)", shapes.helu(0.1)),
-        (" linear() ", shapes.linear()),
+        (" straight_through() ", shapes.straight_through()),
     ],
 )
 def test_shapes_with_parameters(text, shape):

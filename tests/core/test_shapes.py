@@ -70,7 +70,7 @@ def test_dtype_is_kept_and_values_stay_finite(shape, dtype):
         shapes.nelu(),
         shapes.helu(),
         shapes.leaky(),
-        shapes.linear(),
+        shapes.straight_through(),
     ],
     ids=repr,
 )
@@ -131,7 +131,7 @@ SURROGATES = {
     "nelu": lambda x: np.where(x > 0, 1.0, 0.2 * x / (1 + x * x) ** 2),
     "helu": lambda x: np.where(x > -0.5, 1.0, 0.0),
     "leaky": lambda x: np.where(x > 0, 1.0, 0.3),
-    "linear": np.ones_like,
+    "straight_through": np.ones_like,
 }
 
 
@@ -198,7 +198,11 @@ def test_a_shape_of_ones_own():
         (lambda: shapes.nelu(float("nan")), ValueError, "`alpha`.*nan"),
         (lambda: shapes.FromDerivative(shapes.Constant(1), "mish"), ValueError, "mish"),
         (lambda: gaaf("tanh", shapes.b_silu().bound_to("relu")), ValueError, "'tanh'"),
-        (lambda: gaaf(lambda x: x, shapes.linear()), ValueError, "derivative is known"),
+        (
+            lambda: gaaf(lambda x: x, shapes.straight_through()),
+            ValueError,
+            "derivative is known",
+        ),
         (
             lambda: gaaf("relu", 2 * shapes.DropoutMatched("tanh", 1)),
             ValueError,

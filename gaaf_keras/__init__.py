@@ -1,4 +1,4 @@
-"""Activations for Keras with their gradient accelerated and their value kept."""
+"""Keras activations with another gradient and the same value."""
 
 from gaaf_keras import activations, callbacks, convert, derivatives, layers, shapes
 from gaaf_keras._version import __version__

@@ -48,7 +48,7 @@ def export(
     |---|---|---|
     | `"saved_model"` | a folder for TensorFlow and TensorFlow Serving | |
     | `"litert"` | a `.tflite` file for LiteRT (TensorFlow Lite) | Keras 3.12 or later |
-    | `"onnx"` | a `.onnx` file for ONNX Runtime and others | `gaaf-keras[onnx]` |
+    | `"onnx"` | a `.onnx` file for ONNX Runtime and others | `gaaf-keras[export]` |
     | `"keras"` | a `.keras` file of `gaaf_keras.restore(model)` | any backend |
 
     All but `"keras"` need Keras on TensorFlow. Recurrent layers run in LiteRT only with
@@ -308,7 +308,7 @@ def _require_possible(path: Path, kind: str, trainable: bool, overwrite: bool) -
     if missing:
         raise ImportError(
             f"Format 'onnx' needs {' and '.join(missing)}: "
-            "pip install 'gaaf-keras[onnx]'"
+            "pip install 'gaaf-keras[export]'"
         )
 
 

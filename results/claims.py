@@ -206,7 +206,7 @@ def of_flatness(
         for claim in about_flatness(variant.name, variant, base, analyses)
     ]
     return Table(
-        _COLUMNS,
+        ["is it so?", *_COLUMNS[1:]],
         _rows(found),
         "Against plain networks, in pairs with the same seed, as above.",
     )

@@ -113,6 +113,15 @@ def accuracy(variant: Variant) -> str:
     return spread([100 * value for value in variant.values("test_accuracy")], 2)
 
 
+def rate_of(variant: Variant, study: Study) -> str:
+    """Returns a learning rate, and whether none was tried beyond it."""
+    rate = variant.config.learning_rate
+    tried = sorted({each.config.learning_rate for each in study.variants})
+    if len(tried) == 1 or rate not in (tried[0], tried[-1]):
+        return f"{rate:g}"
+    return f"{rate:g} (none {'smaller' if rate == tried[0] else 'larger'} tried)"
+
+
 def against(variant: Variant, base: Variant) -> str:
     """Returns the difference in test accuracy between a variant and the base."""
     if variant is base or diverged(variant) or diverged(base):

@@ -1,5 +1,6 @@
 """Activation functions whose value is kept and whose gradient is accelerated."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +59,12 @@ class AcceleratedActivation(keras.Operation):
     def call(self, x: Any) -> Any:
         return self.accelerate(x, self.strength)
 
+    def plain(self, x: Any) -> Any:
+        """Returns phi(x) in the dtype of x, where a layer would have its own."""
+        value = self.activation(x)
+        is_layer = isinstance(self.activation, keras.layers.Layer)
+        return ops.cast(value, x.dtype) if is_layer else value
+
     def accelerate(self, x: Any, strength: Any) -> Any:
         """Returns phi(x) with its gradient accelerated by a strength of its own.
 
@@ -67,7 +74,7 @@ class AcceleratedActivation(keras.Operation):
         """
         x = require_floating_point(ops.convert_to_tensor(x))
         if current_form() == "plain":
-            return self.activation(x)
+            return self.plain(x)
         if not isinstance(strength, float):
             strength = ops.cast(strength, x.dtype)
         if self.frequency is not None:
@@ -97,14 +104,14 @@ class AcceleratedActivation(keras.Operation):
         def gradient_of(x: Any, upstream: Any) -> Any:
             # Not the value of the forward pass, whose own gradient eager TensorFlow
             # forgets. Graphs compute both at once.
-            values = [] if of_value is None else [self.activation(x)]
+            values = [] if of_value is None else [self.plain(x)]
             return self._in_one_pass(expression)(x, upstream, *values)
 
-        return with_gradient(self.activation, gradient_of, x)
+        return with_gradient(self.plain, gradient_of, x)
 
     def _appended(self, x: Any, strength: Any) -> Any:
         """The activation as the backend differentiates it, plus the shape's part."""
-        value = self.activation(x)
+        value = self.plain(x)
         if not _may_be_equal(value.shape, x.shape):
             raise ValueError(
                 "Argument `activation` must be an elementwise function, whose output "
@@ -120,7 +127,7 @@ class AcceleratedActivation(keras.Operation):
     def _of_operations(self, x: Any, strength: Any) -> Any:
         """The activation with the same derivative, but no custom gradient."""
         slope = self._strong_shape_of(x, strength)
-        value = self.activation(x)
+        value = self.plain(x)
         if self._derivative is not None:
             value = ops.stop_gradient(value)
             slope = self._derivative(x) + slope
@@ -143,7 +150,7 @@ class AcceleratedActivation(keras.Operation):
         inner = ops.where(finite, x, ops.zeros_like(x))
         added = gradient_acceleration(inner, frequency) * self._shape_of(inner)
         added = ops.where(finite, strength * added, ops.zeros_like(x))
-        return self.activation(x) + added
+        return self.plain(x) + added
 
     def _shape_of(self, x: Any) -> Any:
         """s(x), but 0 where that is not a number, as it is for an x that is none."""
@@ -275,7 +282,9 @@ def gaaf(
     Raises:
         ValueError: If there is no such activation, if `shape` is missing, is no
             shape function or is one for another activation, if `strength` is
-            negative or not finite, or if `frequency` or `unit_gain` cannot be used.
+            negative or not finite, if `frequency` or `unit_gain` cannot be used, or
+            if `activation` is a layer that may have weights, which only a layer can
+            train: `gaaf_keras.GAAF`.
         TypeError: If a number is none, or the function is called on a tensor that is
             not floating-point.
 
@@ -292,9 +301,17 @@ def gaaf(
         (arXiv 1806.09783), section 3; without a frequency, its limit for K to
         infinity.
     """
-    return AcceleratedActivation(
+    accelerated = AcceleratedActivation(
         activation, shape, strength, frequency=frequency, unit_gain=unit_gain
     )
+    base = accelerated.activation
+    if isinstance(base, keras.layers.Layer) and derivative_of(base) is None:
+        raise ValueError(
+            "Argument `activation` must not be a layer that may have weights, since "
+            "a function cannot train them. Use the layer `gaaf_keras.GAAF` instead. "
+            f"Received: activation={activation!r}"
+        )
+    return accelerated
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -393,7 +410,7 @@ def get(identifier: Any) -> Callable[[Any], Any]:
         for function, name in FUNCTION_FORMS.items():
             if name == base:
                 return function
-        if base in known_activations():
+        with contextlib.suppress(ValueError):
             return gaaf(base)
     try:
         return keras.activations.get(identifier)

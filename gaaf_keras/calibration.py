@@ -109,6 +109,9 @@ def _net_std(model: Any, layer: GAAF, data: Any, rate: float) -> float:
         # In training it divides by the deviation in the batch, of which noise is part.
         axes = tuple(range(noise.ndim - 1))
         signal = apply([kernel, *bias], activities)
+        noise, signal = (
+            np.moveaxis(values, normalisation.axis, -1) for values in (noise, signal)
+        )
         total = signal.var(axis=axes) + noise.mean(axis=axes)
         noise = noise / (total + normalisation.epsilon)
         if normalisation.scale:
@@ -169,14 +172,23 @@ def _layers_below(model: Any, layer: GAAF) -> tuple[Any, Any]:
             "it does not take the output of a Dense or Conv layer of this model "
             "(nested models apart), directly or through batch normalisation",
         )
-    used_more_than_once = (
+    called = [below, *([normalisation] if normalisation else [])]
+    if not hosts:
+        called.append(layer)
+    if (
         len(hosts) > 1
-        or model.layers.count(below) > 1
-        or not (isinstance(model, keras.Sequential) or len(below._inbound_nodes) == 1)
-    )
-    if used_more_than_once:
+        or (hosts and layer in model.layers)
+        or any(_calls(model, each) > 1 for each in called)
+    ):
         raise _cannot_calibrate(layer.name, "it has several net inputs")
     return below, normalisation
+
+
+def _calls(model: Any, layer: Any) -> int:
+    """Returns how often a layer of the model is called in it."""
+    if isinstance(model, keras.Sequential):
+        return model.layers.count(layer)
+    return len(layer._inbound_nodes)
 
 
 def _producer(model: Any, layer: Any) -> Any:

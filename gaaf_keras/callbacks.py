@@ -18,7 +18,8 @@ class AccelerationSchedule(keras.callbacks.Callback):
     strength is a function of the epoch alone, so that a training that is resumed with
     `initial_epoch` goes on as if it had not stopped; a model saved meanwhile has the
     strength of that moment in its configuration. Weights and weight files do not
-    change.
+    change. `tf.saved_model.save` does not know the strength's variable: use
+    `gaaf_keras.export`.
 
     Args:
         schedule: What maps an epoch to a strength, 0 or greater: any function of the

@@ -122,7 +122,7 @@ def _rectifier(
         return active
 
     def derivative(x: Any) -> Any:
-        below = ops.cast(x < threshold, x.dtype)
+        below = ops.cast(x <= threshold, x.dtype)
         return ops.cast(is_active(x), x.dtype) + negative_slope * below
 
     return Derivative(derivative) if negative_slope else _step(is_active)
@@ -133,7 +133,11 @@ def _leaky_rectifier(negative_slope: float) -> Derivative:
 
 
 def _scaled_elu(alpha: float) -> Derivative:
-    return Derivative(lambda x: ops.where(x < 0, alpha * _decay(x), 1.0))
+    def derivative(x: Any) -> Any:
+        below = x <= 0 if alpha < 1 else x < 0
+        return ops.where(below, alpha * _decay(x), 1.0)
+
+    return Derivative(derivative)
 
 
 _WITH_PARAMETERS: dict[str, Callable[..., Derivative]] = {

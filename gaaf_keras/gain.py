@@ -85,7 +85,8 @@ def _points() -> np.ndarray:
 def _local_maxima(slope: np.ndarray, added: np.ndarray) -> np.ndarray:
     """Indices where the magnitude of slope + t * added peaks, for t small and large.
 
-    Peaks lower than the tolerance are rounding, or so flat that the grid is enough.
+    Peaks lower than the tolerance are rounding, or so flat that the grid is enough;
+    those less than half as high as the highest are for no t the highest.
     """
     peaks = np.zeros(len(slope), bool)
     for strength in _STRENGTHS:
@@ -93,7 +94,8 @@ def _local_maxima(slope: np.ndarray, added: np.ndarray) -> np.ndarray:
         middle = size[1:-1]
         higher = np.maximum(size[:-2], size[2:])
         lower = np.minimum(size[:-2], size[2:])
-        peaks[1:-1] |= (middle >= higher) & (middle > lower * (1 + _TOLERANCE))
+        is_peak = (middle >= higher) & (middle > lower * (1 + _TOLERANCE))
+        peaks[1:-1] |= is_peak & (middle > size.max() / 2)
     return np.flatnonzero(peaks)
 
 

@@ -73,7 +73,9 @@ def function_of(activation: Any) -> Any:
     """
     activation = keras.activations.get(activation)
     name = getattr(activation, "__name__", "")
-    if name in _ELEMENTWISE and getattr(keras.ops, name, None) is activation:
+    is_operation = getattr(keras.ops, name, None) is activation
+    # The operation approximates by default, the activation does not.
+    if is_operation and name in _ELEMENTWISE and name != "gelu":
         return getattr(keras.activations, name)
     if not _is_from_keras(activation):
         return activation

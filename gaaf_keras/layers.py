@@ -125,7 +125,11 @@ class GAAF(keras.layers.Layer):
 
     @property
     def strength(self) -> float:
-        """The factor on the shape, as it is now."""
+        """The factor on the shape, as it is now.
+
+        Compiled training steps keep the one they began with, unless an
+        `AccelerationSchedule` is among the callbacks.
+        """
         return self._accelerated.strength
 
     @strength.setter
@@ -161,7 +165,7 @@ class GAAF(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         require_floating_point(inputs)
         if not (training is None or training):
-            return self.activation(inputs)
+            return self._accelerated.plain(inputs)
         if self._strength_variable is None or current_form() != "custom gradient":
             return self._accelerated(inputs)
         return self._accelerated.accelerate(inputs, self._strength_variable)

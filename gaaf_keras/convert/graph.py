@@ -44,10 +44,12 @@ def rebuilt(model: Any, copy: Callable[[Any], Any]) -> Any:
         layers = [copy(layer) for layer in model.layers]
         inputs = getattr(model, "inputs", [])  # has none before it is built
         layers = [same_again(_input_layer(tensor)) for tensor in inputs] + layers
-        return type(model)(layers, **kept)
-    _require_constructor(model, ["inputs", "outputs", "name"])
-    inputs, outputs = _connect(model, copy)
-    return type(model)(inputs, outputs, **kept)
+        other = type(model)(layers, **kept)
+    else:
+        _require_constructor(model, ["inputs", "outputs", "name"])
+        other = type(model)(*_connect(model, copy), **kept)
+    other.dtype_policy = model.dtype_policy  # by which `compile` scales the loss
+    return other
 
 
 def config_of(operation: Any) -> dict[str, Any]:

@@ -75,18 +75,16 @@ def _last_before(tensor: Any) -> Iterator[Any]:
 
 
 _PASSING_ON = (
-    "ActivityRegularization",
-    "Cast",
-    "Concatenate",
-    "Dropout",
-    "ExpandDims",
-    "Flatten",
-    "GetItem",
-    "Identity",
-    "Permute",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
+    *("ActivityRegularization", "Cast", "Dropout", "Identity"),
+    *(f"SpatialDropout{rank}D" for rank in (1, 2, 3)),
+    *("Concatenate", "ExpandDims", "Flatten", "Flip", "GetItem", "Moveaxis", "Permute"),
+    *("Ravel", "RepeatVector", "Reshape", "Roll", "Split", "Squeeze", "Stack"),
+    *("Swapaxes", "Transpose"),
+    *(
+        f"{name}{rank}D"
+        for name in ("Cropping", "UpSampling", "ZeroPadding")
+        for rank in (1, 2, 3)
+    ),
 )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from gaaf_keras.forms import written_as
+
 
 def copy_state(model: Any, copy: Any, layers: list[tuple[Any, Any]]) -> None:
     """Gives a copy the variables, compilation and optimizer state of a model.
@@ -58,7 +60,9 @@ def _random_states(layer: Any) -> list[Any]:
     if not isinstance(layer, keras.layers.Layer):
         return []
     weights = {id(weight) for weight in layer.weights}
-    return [variable for variable in layer.variables if id(variable) not in weights]
+    with written_as("plain"):  # in which strengths are no variables
+        variables = layer.variables
+    return [variable for variable in variables if id(variable) not in weights]
 
 
 def _parts(old: Any, new: Any) -> list[tuple[Any, Any]]:

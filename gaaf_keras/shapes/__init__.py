@@ -92,6 +92,7 @@ _DEFAULTS: dict[Any, Shape] = {
     keras.activations.silu: ShiftedSigmoid(5.0, 1.5),
     keras.activations.hard_silu: ShiftedSigmoid(5.0, 1.8),
     keras.activations.gelu: ShiftedSigmoid(5.0, 1.1),
+    keras.ops.gelu: ShiftedSigmoid(5.0, 1.1),  # the approximation
     keras.activations.mish: ShiftedSigmoid(5.0, 1.5),
     keras.activations.celu: ShiftedSigmoid(5.0, 3.2),
     keras.activations.squareplus: ShiftedSigmoid(5.0, 3.9),
@@ -214,7 +215,7 @@ def default_for(activation: Any) -> Shape:
     with_parameters = _DEFAULTS_WITH_PARAMETERS.get(name_of(function))
     if isinstance(function, keras.Operation) and with_parameters is not None:
         return with_parameters(**parameters_of(function))
-    names = ", ".join(known.__name__ for known in _DEFAULTS)
+    names = ", ".join(dict.fromkeys(known.__name__ for known in _DEFAULTS))
     raise ValueError(
         "Argument `shape` must be given for an activation without a default shape "
         f"(those with one: {names}). "

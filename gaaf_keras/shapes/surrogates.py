@@ -32,7 +32,8 @@ class FromDerivative(Shape):
             is given to; before that, the shape has no values.
 
     Raises:
-        TypeError: If `derivative` is not callable, or is itself a `FromDerivative`.
+        TypeError: If `derivative` is not callable, or is or contains a
+            `FromDerivative`.
         ValueError: If phi has no known derivative, or the shape is given to another
             activation than its own.
 
@@ -43,11 +44,11 @@ class FromDerivative(Shape):
     """
 
     derivative: Any
-    activation: Any = None
+    activation: Any = dataclasses.field(default=None, hash=False)  # may be a mapping
 
     def __post_init__(self) -> None:
         require_shape("derivative", self.derivative)
-        if isinstance(self.derivative, FromDerivative):
+        if _is_from_derivative(self.derivative):
             raise TypeError(
                 "Argument `derivative` must be a total derivative, and not a shape "
                 f"made from one. Received: derivative={self.derivative!r}"
@@ -79,6 +80,14 @@ class FromDerivative(Shape):
                 f"it to one, or make it with activation=... Received: {self!r}"
             )
         return self.derivative(x) - plain(x)
+
+
+def _is_from_derivative(shape: Any) -> bool:
+    """Whether a shape is a `FromDerivative`, or made of one."""
+    if isinstance(shape, FromDerivative) or not isinstance(shape, Shape):
+        return isinstance(shape, FromDerivative)
+    parts = (getattr(shape, field.name) for field in dataclasses.fields(shape))
+    return any(_is_from_derivative(part) for part in parts)
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")

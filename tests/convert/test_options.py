@@ -194,6 +194,9 @@ def ending_in(function):
         LAYERS.Dropout(0.5),
         LAYERS.Activation("linear", dtype="float32"),
         lambda x: LAYERS.Concatenate()([x, x]),
+        lambda x: keras.ops.flip(keras.ops.stack([x, x], axis=1), axis=-1),
+        lambda x: LAYERS.UpSampling1D(2)(LAYERS.RepeatVector(2)(x)),
+        lambda x: LAYERS.Cropping1D(1)(LAYERS.ZeroPadding1D(2)(x[:, None])),
     ],
 )
 def test_what_is_rearranged_is_still_the_output(function):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from gaaf_keras import accelerate, restore
+from gaaf_keras import AccelerationSchedule, GAAFTanh, accelerate, restore
 from gaaf_keras.layers import accelerated_layers
 from tests.convert.zoo import LAYERS, sequential
 
@@ -127,6 +127,35 @@ def test_compiled_state_goes_along():
         trained.fit(x, y, epochs=2, verbose=0, shuffle=False)
     for ours, theirs in zip(plain.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_loss_scaling_goes_along():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = sequential(*head())
+        model.compile("adam", "mse")
+        model.fit(np.ones((8, 4)), np.ones((8, 2)), verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    accelerated = accelerate(model, verbose=False)
+    assert accelerated.dtype_policy.name == "mixed_float16"
+    assert isinstance(accelerated.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert accelerated.optimizer.iterations == model.optimizer.iterations
+
+
+def test_random_states_go_along_after_a_schedule():
+    recurrent = LAYERS.LSTM(4, dropout=0.5, activation=GAAFTanh())
+    model = sequential(recurrent, LAYERS.Dense(2), shape=(3, 4))
+    model.compile("sgd", "mse")
+    schedule = AccelerationSchedule(lambda epoch: 1.0 / (epoch + 1))
+    x, y = np.ones((8, 3, 4), "float32"), np.ones((8, 2), "float32")
+    model.fit(x, y, callbacks=[schedule], verbose=0)
+
+    def state(model):
+        generator = model.layers[0].cell.seed_generator
+        return keras.ops.convert_to_numpy(generator.state).tolist()
+
+    assert state(restore(model)) == state(model)
 
 
 def test_what_weight_decay_leaves_alone():

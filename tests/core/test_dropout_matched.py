@@ -128,6 +128,35 @@ def test_calibration_of_a_convolution_and_of_chosen_layers():
         gaaf_keras.calibrate(model, x, rate=0.5)
 
 
+def test_a_layer_that_is_called_twice_is_refused():
+    act, given = keras.Input((4,)), GAAFTanh(name="act")
+    twice = [given(keras.layers.Dense(5)(act)) for _ in range(2)]
+    model = keras.Model(act, keras.layers.Add()(twice))
+    with pytest.raises(ValueError, match=r"'act' cannot be .* several net inputs"):
+        gaaf_keras.calibrate(model, inputs(5, 4), 0.5)
+    shared = GAAFTanh(name="act")
+    above = keras.layers.Dense(5, activation=shared)(act)
+    model = keras.Model(act, shared(keras.layers.Dense(5)(above)))
+    with pytest.raises(ValueError, match=r"'act' cannot be .* several net inputs"):
+        gaaf_keras.calibrate(model, inputs(5, 4), 0.5)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_calibration_of_what_is_normalised_along_another_axis(axis):
+    rng = np.random.default_rng(0)
+    norm = keras.layers.BatchNormalization(axis=axis, momentum=0)
+    model = keras.Sequential(
+        [keras.Input((4, 3)), keras.layers.Dense(5), norm, GAAFTanh(name="act")]
+    )
+    norm.gamma.assign(rng.uniform(0.5, 2, norm.gamma.shape).astype("float32"))
+    x = rng.normal(size=(400, 4, 3)).astype("float32")
+    dense = model.layers[0]
+    below = keras.Sequential([dense, norm])
+    expected = measured_net_std(lambda a: below(a, training=True), x, 0.4)
+    (net_std,) = gaaf_keras.calibrate(model, x, 0.4).values()
+    assert net_std == pytest.approx(expected, rel=0.05)
+
+
 def test_real_dropout_of_a_finite_layer_is_near():
     """The expected derivative under real masks, beside the Gaussian one."""
     random = np.random.default_rng(0)

@@ -170,6 +170,47 @@ def test_flatter_side_at_the_kinks(threshold):
     np.testing.assert_array_equal(gradient, [0.5, 0.5])
 
 
+def test_flatter_side_of_leaky_kinks():
+    x = np.zeros(1, "float32")
+    for layer, slope in (
+        (LAYERS.ReLU(negative_slope=0.1), 0.1),
+        (LAYERS.LeakyReLU(0.1), 0.1),
+        (LAYERS.ELU(0.5), 0.5),
+        (LAYERS.ELU(1.5), 1.0),
+    ):
+        _, gradient = value_and_gradient(gaaf(layer, strength=0), x, np.ones_like(x))
+        np.testing.assert_allclose(gradient, slope, rtol=1e-6)
+
+
+def test_the_operation_gelu_approximates():
+    x = around(0.0)
+    accelerated = gaaf(keras.ops.gelu, shapes.Constant(0.5))
+    value, gradient = value_and_gradient(accelerated, x, np.ones_like(x))
+    plain, slope = value_and_gradient(keras.ops.gelu, x, np.ones_like(x))
+    np.testing.assert_array_equal(value, plain)
+    np.testing.assert_allclose(gradient, slope + 0.5, atol=1e-6)
+    assert gaaf(keras.ops.gelu).shape == shapes.default_for("gelu")
+
+
+@pytest.mark.parametrize(
+    "make", [LAYERS.ReLU, lambda: LAYERS.ReLU(max_value=4), LAYERS.PReLU]
+)
+def test_layers_keep_the_dtype_of_the_input(make):
+    x = np.array([[-1.0, 0.25, 3.0]], "float16")
+    layer = GAAF(make(), shapes.Constant(0.5))  # its policy is float32
+    assert keras.backend.standardize_dtype(layer(x).dtype) == "float16"
+    assert layer.compute_output_spec(keras.KerasTensor(x.shape, "float16")).dtype == (
+        keras.backend.standardize_dtype(layer(x, training=False).dtype)
+    )
+    _, gradient = value_and_gradient(layer, x, np.ones_like(x))
+    np.testing.assert_array_equal(gradient, np.float16([[0.5, 1.5, 1.5]]))
+
+
+def test_a_function_cannot_train_weights():
+    with pytest.raises(ValueError, match=r"may have weights.*`gaaf_keras.GAAF`"):
+        gaaf(LAYERS.PReLU(), shapes.Constant(0.5))
+
+
 def test_surrogates_know_the_parameters():
     x = around(0.0)
     for layer in (LAYERS.LeakyReLU(0.3), LAYERS.ELU(0.5), LAYERS.ReLU(threshold=0.5)):
@@ -178,7 +219,9 @@ def test_surrogates_know_the_parameters():
         )
         np.testing.assert_allclose(gradient, 1.0, atol=2e-6)
         shape = gaaf(layer, "straight_through").shape
-        assert type(shape).from_config(shape.get_config()) == shape
+        copy = type(shape).from_config(shape.get_config())
+        assert copy == shape
+        assert hash(copy) == hash(shape)
 
 
 def test_shape_of_another_activation_is_refused():

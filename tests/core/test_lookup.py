@@ -27,6 +27,7 @@ def test_other_identifiers():
     assert activations.get("gaaf_relu") is gaaf_keras.gaaf_relu
     assert activations.get("tanh") is keras.activations.tanh
     assert activations.get(abs) is abs
+    assert activations.get("gaaf_mish").shape == shapes.default_for("mish")
     function = gaaf("elu", "gaussian", 0.5, unit_gain=True)
     copy = activations.get(keras.activations.serialize(function))
     assert copy.get_config() == function.get_config()
@@ -34,7 +35,7 @@ def test_other_identifiers():
     assert activations.get(config) is gaaf_keras.gaaf_tanh
 
 
-@pytest.mark.parametrize("identifier", ["gaaf_tnah", "tnah", "gaaf_mish", 3])
+@pytest.mark.parametrize("identifier", ["gaaf_tnah", "tnah", "gaaf_softmax", 3])
 def test_unknown_names_list_what_exists(identifier):
     with pytest.raises(ValueError, match=r"gaaf_tanh.*gaaf_gelu") as error:
         activations.get(identifier)

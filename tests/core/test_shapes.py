@@ -193,6 +193,12 @@ def test_a_shape_of_ones_own():
         (lambda: shapes.OneSided("gaussian"), TypeError, "`shape`.*'gaussian'"),
         (lambda: shapes.Constant(-0.1), ValueError, "`value`.*-0.1"),
         (lambda: shapes.FromDerivative(1.0), TypeError, "`derivative`.*1.0"),
+        (lambda: shapes.FromDerivative(shapes.b_silu()), TypeError, "total derivative"),
+        (
+            lambda: shapes.FromDerivative(shapes.b_silu().clip(0, 1)),
+            TypeError,
+            "total derivative",
+        ),
         (lambda: shapes.b_silu()(X), ValueError, "depends on the activation"),
         (lambda: shapes.helu(-1), ValueError, "`alpha`.*-1"),
         (lambda: shapes.nelu(float("nan")), ValueError, "`alpha`.*nan"),

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from gaaf_keras import GAAF, gaaf
+from gaaf_keras.derivatives import derivative_of
+from gaaf_keras.gain import UnitGain
 from gaaf_keras.shapes import Constant, Gaussian, OneSided, ShiftedSigmoid, b_silu
 from tests import reference
 from tests.gradients import points, upstream_like, value_and_gradient
@@ -117,3 +119,15 @@ def test_a_second_maximum_that_only_a_large_strength_reaches():
 def test_only_true_and_false_are_taken():
     with pytest.raises(TypeError, match=r"`unit_gain`.*'False'"):
         gaaf("relu", unit_gain="False")
+
+
+def test_rounding_far_out_is_not_looked_at():
+    derivative, looked_at = derivative_of("tanh"), []
+
+    def counting(x):
+        looked_at.append(len(x))
+        return derivative(x)
+
+    assert UnitGain(counting, Gaussian())(1.0) == pytest.approx(0.5)
+    coarse, fine = looked_at
+    assert fine < coarse / 10

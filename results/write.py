@@ -101,7 +101,7 @@ def in_readme() -> str:
             lines += ["", part] if lines and lines[-1].startswith("<img") else [part]
         else:
             path = f"docs/images/results/{part[0]}.svg"
-            alt = part[0].replace("_", " ")
+            alt = f"{part[1].get_suptitle()}: differences in test accuracy"
             lines.append(f'<img src="{path}" width="49%" alt="{alt}">')
     return "\n".join(lines)
 

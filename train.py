@@ -252,7 +252,9 @@ _SUITE = flags.DEFINE_enum(
         *("digits", "mnist", "mnist_rates", "mnist_relu_rates", "cifar10"),
         *("cifar10_rates", "cifar10_batch_norm_rates", "search_tanh_mlp"),
         *("search_tanh_deep", "search_relu_mlp", "search_relu_cnn"),
-        *("confirm_tanh_mlp", "confirm_tanh_deep", "cifar100", "svhn"),
+        *("confirm_tanh_mlp", "confirm_tanh_deep"),
+        *("confirm_relu_mlp", "confirm_relu_cnn"),
+        *("cifar100", "svhn"),
     ],
     "Train a whole table instead of one network: tanh, dropout and GAAF in the mlp "
     "(digits, mnist), or ReLU, batch norm and GAAF in the cnn (cifar10, cifar100, "

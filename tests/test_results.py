@@ -183,6 +183,8 @@ def test_kurtosis(write):
 CONFIRMATIONS = [
     ("tanh", "search_tanh_mlp"),
     ("tanh", "search_tanh_deep"),
+    ("relu", "search_relu_mlp"),
+    ("relu", "search_relu_cnn"),
 ]
 
 

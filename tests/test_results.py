@@ -222,6 +222,7 @@ def test_the_evidence_for_what_is_recommended(write):
         + " | ".join([row[0], *(cell.partition(":")[0] for cell in row[-2:])])
         + " |"
         for row in write.search.evidence().rows
+        if row[0].startswith("tanh: ")  # for which there is a recommendation
     ]
     lines = map(str.strip, gaaf_keras.recommended.__doc__.splitlines())
     assert [line for line in lines if ": " in line and line[0] == "|"] == rows

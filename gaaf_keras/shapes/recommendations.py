@@ -29,8 +29,9 @@ def recommended(activation: Any) -> Shape:
 
     The shape is the paper's at 0.3 of its strength, `0.3 * Gaussian(2.0)`. The networks
     had 10,000 training images and 20 epochs; in others it may be otherwise. Tune the
-    learning rate with it: in the deep network its best was an eighth of tanh's.
-    `docs/results.md` has the search, the trainings and the commands.
+    learning rate with it: in the deep network its best was an eighth of tanh's. For
+    ReLU the search's candidate was no better than ReLU, so that nothing is recommended.
+    `docs/results.md` has the searches, the trainings and the commands.
 
     Args:
         activation: Name of a Keras activation, the Keras function, or an activation

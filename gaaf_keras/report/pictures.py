@@ -28,7 +28,9 @@ _SHOWN_ERRORS = 2.0
 _POINTS = 60  # of a line over training steps
 
 
-def differences(study: Study, title: str = "Against each other") -> Pictures:
+def differences(
+    study: Study, title: str = "Hollow marks: no difference shown"
+) -> Pictures:
     """Returns the differences in test accuracy, if there are intervals for them."""
     found = {
         f"{variant.group} − {other.group}": difference

@@ -37,5 +37,5 @@ package:  ## wheel and sdist, in dist/, and the tests of the layers against the 
 
 oldest:  ## the tests of the layers on the oldest TensorFlow and Keras supported, on Python 3.11
 	$(PYTHON) -m venv build/oldest
-	build/oldest/bin/pip install --quiet -e '.[test]' "tensorflow==2.18.*" "keras==3.11.0"
+	build/oldest/bin/pip install --quiet -e '.[test]' "tensorflow==2.18.*" "keras==3.11.1"
 	build/oldest/bin/python -m pytest tests/core tests/convert tests/analysis

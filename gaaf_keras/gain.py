@@ -85,8 +85,9 @@ def _points() -> np.ndarray:
 def _local_maxima(slope: np.ndarray, added: np.ndarray) -> np.ndarray:
     """Indices where the magnitude of slope + t * added peaks, for t small and large.
 
-    Peaks lower than the tolerance are rounding, or so flat that the grid is enough;
-    those less than half as high as the highest are for no t the highest.
+    Peaks lower than the tolerance are rounding, or so flat that the grid is enough.
+    A peak that decides the factor at a t between two of those tried is at one of them
+    more than a quarter as high as the highest: their ratio is the root of ten.
     """
     peaks = np.zeros(len(slope), bool)
     for strength in _STRENGTHS:
@@ -95,7 +96,7 @@ def _local_maxima(slope: np.ndarray, added: np.ndarray) -> np.ndarray:
         higher = np.maximum(size[:-2], size[2:])
         lower = np.minimum(size[:-2], size[2:])
         is_peak = (middle >= higher) & (middle > lower * (1 + _TOLERANCE))
-        peaks[1:-1] |= is_peak & (middle > size.max() / 2)
+        peaks[1:-1] |= is_peak & (middle > size.max() / 4)
     return np.flatnonzero(peaks)
 
 

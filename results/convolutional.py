@@ -3,9 +3,19 @@
 import dataclasses
 from collections.abc import Iterator
 
-from parts import HERE, Part, against_gaaf, chosen, compared, made_by, named, not_run
+from parts import (
+    HERE,
+    Part,
+    against_gaaf,
+    chosen,
+    compared,
+    made_by,
+    named,
+    not_run,
+    recorded,
+)
 
-from gaaf_keras.report import pictures, records
+from gaaf_keras.report import pictures
 
 RECORDS = {"with": "search_relu_cnn.json", "without": "cifar10_rates.json"}
 SLICE = "--train_examples=5000 --width=8 --epochs=12"
@@ -29,7 +39,7 @@ def section() -> Iterator[Part]:
         if not (HERE / name).is_file():
             yield not_run(name, f"{SLICE} --runs=3")
             continue
-        study, _ = records.read(HERE / name)
+        study, _ = recorded(name)
         if name.startswith("search"):
             variants = [each for each in study.variants if each.group in IN_TABLE]
             study = dataclasses.replace(study, variants=variants)

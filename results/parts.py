@@ -1,19 +1,27 @@
 """What the sections of docs/results.md are made of."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from gaaf_keras.analysis import prediction_interval
-from gaaf_keras.report import comparing, pictures
+from gaaf_keras.report import comparing, pictures, records
+from gaaf_keras.report.inside import Analyses
 from gaaf_keras.report.reading import Study, Variant
 from gaaf_keras.report.tables import Table, markdown, spread
 
 HERE = Path(__file__).parent
 
 Part = str | tuple[str, Figure]  # Markdown, or a picture with its name
+
+
+@functools.cache
+def recorded(name: str) -> tuple[Study, Analyses]:
+    """Returns the study that a file of records here is about, and its analyses."""
+    return records.read(HERE / name)
 
 
 def not_run(name: str, flags: str = "--runs=3") -> str:

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping
 
 import claims
 from parts import (
-    HERE,
     Part,
     accuracy,
     against,
     compared,
     made_by,
+    named,
     rate_of,
+    recorded,
     tables,
 )
 
-from gaaf_keras.analysis import figures
-from gaaf_keras.report import comparing, inside, records
+from gaaf_keras.report import comparing, inside, pictures
 from gaaf_keras.report.reading import Study, Variant
 from gaaf_keras.report.tables import Table, markdown, spread
 
@@ -38,9 +38,7 @@ def sections() -> Iterator[Part]:
     """Yields the sections on the searches and on what they found."""
     for base, names in SEARCHES.items():
         yield f"## The search for a shape: {base}\n"
-        studies = {
-            network: records.read(HERE / name)[0] for network, name in names.items()
-        }
+        studies = {network: recorded(name)[0] for network, name in names.items()}
         for study in studies.values():
             yield made_by(study)
         yield from tables(table(studies))
@@ -52,7 +50,7 @@ def sections() -> Iterator[Part]:
 
 def confirmation(name: str) -> Iterator[Part]:
     """Yields what came of the candidate in one network."""
-    study, analyses = records.read(HERE / name)
+    study, analyses = recorded(name)
     yield made_by(study)
     yield from compared(study)
     yield from tables(comparing.reached(study), inside.flatness(study, analyses))
@@ -70,16 +68,11 @@ def in_short() -> Iterator[Part]:
     )
     found = confirmations()
     for other, index in (("plain", 0), ("dropout", 1)):
-        differences = {
-            name: comparing.paired(variants[2], variants[index], "test_accuracy", 100)
-            for name, variants in found.items()
+        pairs = {
+            name: (variants[2], variants[index]) for name, variants in found.items()
         }
-        picture = figures.draw_differences(
-            {name: each for name, each in differences.items() if each is not None},
-            f"The candidate against {other}, each at its best",
-            "difference in test accuracy, % points",
-        )
-        yield f"candidate_against_{other}", picture
+        title = f"The candidate against {other}, each at its best"
+        yield from named(f"candidate_{other}", pictures.differences_of(pairs, title))
     yield markdown(evidence())
 
 
@@ -117,7 +110,7 @@ def confirmations() -> dict[str, tuple[Variant, Variant, Variant]]:
     found = {}
     for base, names in SEARCHES.items():
         for network, name in names.items():
-            study, _ = records.read(HERE / confirmed_in(name))
+            study, _ = recorded(confirmed_in(name))
             (candidate,) = (v for v in study.variants if v.config.accelerates)
             plain, dropout = study.base, study.dropout
             if plain is not None and dropout is not None:

@@ -18,7 +18,7 @@ from absl import app
 
 from gaaf_keras.analysis import figures
 from gaaf_keras.experiments import UsageError
-from gaaf_keras.report import comparing, inside, pictures, records
+from gaaf_keras.report import comparing, inside, pictures
 from gaaf_keras.report.inside import Analyses
 from gaaf_keras.report.reading import Study
 from gaaf_keras.report.tables import Table, markdown, spread
@@ -70,7 +70,7 @@ def page() -> Iterator[parts.Part]:
     yield markdown(summary())
     yield "## Is there a better shape?\n"
     yield from search.in_short()
-    yield from paper_table(*records.read(parts.HERE / "mnist.json"))
+    yield from paper_table(*parts.recorded("mnist.json"))
     for base in RATES:
         yield f"## Scale against shape: {base}\n"
         yield from scale_and_shape(base)
@@ -150,7 +150,7 @@ def scale_and_shape(base: str) -> Iterator[parts.Part]:
 
 def rates(base: str) -> Study:
     """Returns the study of one activation at several learning rates."""
-    study, _ = records.read(parts.HERE / RATES[base])
+    study, _ = parts.recorded(RATES[base])
     return study
 
 

@@ -32,10 +32,24 @@ def differences(
     study: Study, title: str = "Hollow marks: no difference shown"
 ) -> Pictures:
     """Returns the differences in test accuracy, if there are intervals for them."""
+    pairs = comparing.comparisons(study)
+    return differences_of(
+        {
+            f"{variant.group} − {other.group}": (variant, other)
+            for variant, other in pairs
+        },
+        title,
+    )
+
+
+def differences_of(
+    pairs: Mapping[str, tuple[Variant, Variant]], title: str
+) -> Pictures:
+    """Returns the same of some pairs of variants, by what they are called."""
     found = {
-        f"{variant.group} − {other.group}": difference
-        for variant, other in comparing.comparisons(study)
-        if (difference := comparing.paired(variant, other, "test_accuracy", 100))
+        name: difference
+        for name, pair in pairs.items()
+        if (difference := comparing.paired(*pair, "test_accuracy", 100))
     }
     if all(difference.low is None for difference in found.values()):
         return {}

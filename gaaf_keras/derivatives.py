@@ -4,14 +4,14 @@ At a kink the derivative is that of the flatter side: 0 for ReLU at 0 and for ha
 at -1 and 1. (The backends do not agree with each other there.)
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
-from gaaf_keras.kinds import function_of, name_of, parameters_of
+from gaaf_keras.kinds import function_of, looked_up, name_of, parameters_of
 
 _SELU_SCALE = 1.0507009873554805
 _SELU_ALPHA = 1.6732632423543772
@@ -159,9 +159,10 @@ def derivative_of(activation: Any) -> Derivative | None:
         activation: Name of a Keras activation, or a callable, such as a function in
             `keras.activations` or the layer `keras.layers.ReLU(max_value=6)`.
     """
+    derivative = looked_up(_DERIVATIVES, activation)
+    if derivative is not None:
+        return derivative
     activation = function_of(activation)
-    if isinstance(activation, Hashable) and activation in _DERIVATIVES:
-        return _DERIVATIVES[activation]
     parameters = parameters_of(activation)
     with_parameters = _WITH_PARAMETERS.get(name_of(activation)) if parameters else None
     return with_parameters(**parameters) if with_parameters else None

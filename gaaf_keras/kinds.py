@@ -5,9 +5,12 @@ ReLU can be the function `keras.activations.relu`, the layers `Activation("relu"
 """
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import keras
+
+Entry = TypeVar("Entry")
 
 # Operations have the same parameters as the layers, and no public names.
 _DEFAULT_PARAMETERS: dict[str, dict[str, Any]] = {
@@ -91,6 +94,18 @@ def function_of(activation: Any) -> Any:
     if name in _ELEMENTWISE and parameters == defaults:
         return getattr(keras.activations, name)
     return activation
+
+
+def looked_up(table: Mapping[Any, Entry], activation: Any) -> Entry | None:
+    """Returns what a table has for an activation, None without it.
+
+    Args:
+        table: By Keras functions. They are compared by identity, since an activation
+            need not be hashable.
+        activation: Name of a Keras activation, a callable, layer or operation.
+    """
+    function = function_of(activation)
+    return next((entry for key, entry in table.items() if key is function), None)
 
 
 def is_activation_operation(operation: Any) -> bool:

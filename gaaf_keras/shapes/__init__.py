@@ -24,7 +24,7 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.kinds import function_of, name_of, parameters_of
+from gaaf_keras.kinds import function_of, looked_up, name_of, parameters_of
 from gaaf_keras.shapes.base import Clipped, Constant, OneSided, Scaled, Shape, Sum
 from gaaf_keras.shapes.dropout import DropoutMatched
 from gaaf_keras.shapes.paper import Gaussian, ShiftedSigmoid
@@ -208,10 +208,10 @@ def default_for(activation: Any) -> Shape:
     Raises:
         ValueError: If the activation has no default shape.
     """
+    shape = looked_up(_DEFAULTS, activation)
+    if shape is not None:
+        return shape
     function = function_of(activation)
-    for known, shape in _DEFAULTS.items():
-        if function is known:
-            return shape
     with_parameters = _DEFAULTS_WITH_PARAMETERS.get(name_of(function))
     if isinstance(function, keras.Operation) and with_parameters is not None:
         return with_parameters(**parameters_of(function))

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.kinds import function_of
+from gaaf_keras.kinds import looked_up
 from gaaf_keras.shapes.base import Shape
 from gaaf_keras.shapes.paper import Gaussian
 
@@ -50,10 +50,9 @@ def recommended(activation: Any) -> Shape:
         0.3 * Gaussian(width=2.0)
         >>> layer = gaaf_keras.GAAF("tanh", shape="recommended")
     """
-    function = function_of(activation)
-    for known, shape in _RECOMMENDED.items():
-        if function is known:
-            return shape
+    shape = looked_up(_RECOMMENDED, activation)
+    if shape is not None:
+        return shape
     names = " and ".join(known.__name__ for known in _RECOMMENDED)
     raise ValueError(
         f"So far a shape is recommended only for {names}: trainings confirm it. "

@@ -172,9 +172,9 @@ def _layers_below(model: Any, layer: GAAF) -> tuple[Any, Any]:
             "it does not take the output of a Dense or Conv layer of this model "
             "(nested models apart), directly or through batch normalisation",
         )
-    called = [below, *([normalisation] if normalisation else [])]
-    if not hosts:
-        called.append(layer)
+    called = (
+        [below] if hosts else [each for each in (layer, normalisation, below) if each]
+    )
     if (
         len(hosts) > 1
         or (hosts and layer in model.layers)

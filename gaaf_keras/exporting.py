@@ -15,11 +15,8 @@ from typing import Any
 import keras
 
 from gaaf_keras._version import __version__
-from gaaf_keras.activations import (
-    FUNCTION_FORMS,
-    AcceleratedActivation,
-    gaaf,
-)
+from gaaf_keras.accelerated import AcceleratedActivation
+from gaaf_keras.activations import FUNCTION_FORMS, gaaf
 from gaaf_keras.convert import restore
 from gaaf_keras.forms import written_as
 from gaaf_keras.kinds import name_of

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from gaaf_keras._checks import non_negative_number
-from gaaf_keras.activations import AcceleratedActivation
+from gaaf_keras.accelerated import AcceleratedActivation
 from gaaf_keras.forms import current_form
 from gaaf_keras.kinds import is_activation_operation
 from gaaf_keras.sawtooth import require_floating_point

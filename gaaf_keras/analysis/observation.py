@@ -9,7 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from gaaf_keras.activations import FUNCTION_FORMS, AcceleratedActivation
+from gaaf_keras.accelerated import AcceleratedActivation
+from gaaf_keras.activations import FUNCTION_FORMS
 from gaaf_keras.analysis.differentiation import gradient
 from gaaf_keras.derivatives import derivative_of
 from gaaf_keras.kinds import function_of, name_of

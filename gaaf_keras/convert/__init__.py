@@ -10,7 +10,8 @@ import rich
 
 from gaaf_keras import shapes as shape_functions
 from gaaf_keras._checks import non_negative_number
-from gaaf_keras.activations import FUNCTION_FORMS, AcceleratedActivation
+from gaaf_keras.accelerated import AcceleratedActivation
+from gaaf_keras.activations import FUNCTION_FORMS
 from gaaf_keras.convert.copying import Site, copy_model
 from gaaf_keras.convert.graph import is_graph, require_graph, same_again
 from gaaf_keras.convert.report import Conversion, ConversionReport

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.activations import AcceleratedActivation
+from gaaf_keras.accelerated import AcceleratedActivation
 from gaaf_keras.convert.graph import (
     config_of,
     is_graph,

@@ -97,7 +97,7 @@ def predictions(study: Study) -> Table:
             ("best_epoch", 1, 1, float(variant.config.epochs)),
         ):
             values = [factor * value for value in variant.values(field)]
-            if diverged(variant) or len(set(values)) == 1:
+            if variant.diverged or len(set(values)) == 1:
                 row.append("–")
                 continue
             low, high = prediction_interval(values, len(values))
@@ -115,9 +115,8 @@ def predictions(study: Study) -> Table:
 
 def accuracy(variant: Variant) -> str:
     """Returns a variant's test accuracy in percent."""
-    count = diverged(variant)
-    if count:
-        return f"{count} of {len(variant.trainings)} diverged"
+    if variant.diverged:
+        return f"{variant.diverged} of {len(variant.trainings)} diverged"
     return spread([100 * value for value in variant.values("test_accuracy")], 2)
 
 
@@ -132,7 +131,7 @@ def rate_of(variant: Variant, study: Study) -> str:
 
 def against(variant: Variant, base: Variant) -> str:
     """Returns the difference in test accuracy between a variant and the base."""
-    if variant is base or diverged(variant) or diverged(base):
+    if variant is base:
         return ""
     difference = comparing.paired(variant, base, "test_accuracy", 100)
     if difference is None:
@@ -141,11 +140,6 @@ def against(variant: Variant, base: Variant) -> str:
         difference.direction, "no difference shown"
     )
     return f"{comparing.interval(difference, 2)}: {verdict}"
-
-
-def diverged(variant: Variant) -> int:
-    """Returns how many of the trainings of a variant diverged."""
-    return sum(training.diverged for training in variant.trainings.values())
 
 
 def against_gaaf(study: Study) -> list[tuple[Variant, Variant]]:

@@ -20,6 +20,7 @@ MODEL = "model.keras"
 SAVED_MODEL = "saved_model"
 TENSORBOARD = "tensorboard"
 ANALYSIS = "analysis.json"
+PLAN = "plan.json"
 SUMMARIES = ("summary.json", "summary.md")
 REPORT = "report.html"
 FIGURES = "figures"
@@ -39,7 +40,8 @@ def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
     own = {Path(str(config.output_dir)): config for config in configs}
     expected = {parent for path in own for parent in path.parents} | set(own)
     if output_dir not in own:
-        expected.update(output_dir / name for name in (*SUMMARIES, REPORT, FIGURES))
+        own_names = (PLAN, *SUMMARIES, REPORT, FIGURES)
+        expected.update(output_dir / name for name in own_names)
     pending = [output_dir]
     while pending:
         folder = pending.pop()

@@ -2,8 +2,10 @@
 
 import dataclasses
 import re
+import shlex
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,24 +57,46 @@ class Plan:
                 trainings.append((name, seeded))
         return trainings
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns what is to be trained, as plain data."""
+        return {
+            "title": self.title,
+            "command": shlex.join(["python", *sys.argv]),
+            "variants": [
+                {
+                    "name": name,
+                    "group": self.groups.get(name, name),
+                    "seeds": [config.seed + run for run in range(self.runs)],
+                }
+                for name, config in self.variants.items()
+            ],
+        }
+
 
 def best_of_each_group(
-    groups: Mapping[str, str], accuracies: Mapping[str, Sequence[float]]
+    groups: Mapping[str, str], accuracies: Mapping[str, Mapping[int, float]]
 ) -> set[str]:
     """Returns the variants that are chosen: of each group one, and all without a group.
 
     Args:
         groups: As in `Plan`.
-        accuracies: The validation accuracies of each variant, one a seed. The best has
-            the highest mean.
+        accuracies: The validation accuracies of each variant so far, by seed. The best
+            has the highest mean over the seeds that all of its group have; without such
+            a seed none is chosen.
     """
     names: dict[str, list[str]] = {}
     for name in accuracies:
         names.setdefault(groups.get(name, name), []).append(name)
-    return {
-        max(found, key=lambda name: statistics.fmean(accuracies[name]))
-        for found in names.values()
-    }
+    chosen = set()
+    for found in names.values():
+        seeds = set.intersection(*(set(accuracies[name]) for name in found))
+        means = {
+            name: statistics.fmean(accuracies[name][seed] for seed in seeds)
+            for name in found
+            if seeds
+        }
+        chosen |= {max(means, key=means.__getitem__)} if means else set()
+    return chosen
 
 
 def folder_name(variant: str) -> str:

@@ -1,9 +1,7 @@
 """Tables of variants side by side, each trained with several seeds."""
 
 import dataclasses
-import shlex
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,8 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
         plan: What to train.
         output_dir: A new or empty folder, or one of the same plan, interrupted: what
             is finished there is not trained again. It gets the trainings' own folders
-            and, if there is more than one training, `summary.json` and `summary.md`.
+            and, if there is more than one training, `plan.json` at the beginning and
+            `summary.json` and `summary.md` at the end.
         parallel_runs: How many networks to train at once, each in a process with its
             share of the cores; or `"auto"`. A script that asks for several needs
             `if __name__ == "__main__":`, as with any use of `multiprocessing`.
@@ -45,7 +44,7 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
     prepared = [prepare(config) for config in plan.variants.values()]
     strategy = prepared[0].strategy
     processes = parallel.processes_for(parallel_runs, len(trainings), strategy)
-    strategy.decide(lambda: _make_room(output_dir, configs))
+    strategy.decide(lambda: _make_room(output_dir, plan, configs))
     results: dict[str, dict[int, TrainingResult]] = {name: {} for name in plan.variants}
     failures = []
     epochs = max(config.epochs for config in plan.variants.values())
@@ -131,9 +130,11 @@ def _summed_up(
     return last
 
 
-def _make_room(output_dir: Path, configs: list[TrainingConfig]) -> None:
+def _make_room(output_dir: Path, plan: Plan, configs: list[TrainingConfig]) -> None:
     folders.require_room(output_dir, configs)
     files.writable_folder(output_dir)
+    if len(configs) > 1:
+        files.write_json(output_dir / folders.PLAN, plan.to_json())
 
 
 def _before(result: TrainingResult) -> str:
@@ -176,39 +177,30 @@ def summarise(
             "values": list(values),
         }
 
+    planned = plan.to_json()
     accuracies = {
-        name: [result.validation_accuracy for result in rows]
-        for name, rows in results.items()
+        name: dict(enumerate(result.validation_accuracy for result in results[name]))
+        for name in plan.variants
     }
     chosen = best_of_each_group(plan.groups, accuracies)
-    return {
-        "title": plan.title,
-        "command": shlex.join(["python", *sys.argv]),
-        "variants": [
-            {
-                "name": name,
-                "group": plan.groups.get(name, name),
-                "chosen": name in chosen,
-                "seeds": [plan.variants[name].seed + run for run in range(plan.runs)],
-                **{
-                    field: spread([getattr(result, field) for result in rows])
-                    for field in (
-                        "test_accuracy",
-                        "validation_accuracy",
-                        "best_epoch",
-                        "epochs_run",
-                        "seconds",
-                    )
-                },
-                "diverged": sum(result.diverged for result in rows),
-                "parameters": rows[0].parameters,
-                "test_examples": rows[0].test_examples,
-            }
-            for name, rows in results.items()
-        ],
-    }
+    for variant in planned["variants"]:
+        rows = results[variant["name"]]
+        variant["chosen"] = variant["name"] in chosen
+        for field in _SPREADS:
+            variant[field] = spread([getattr(result, field) for result in rows])
+        variant["diverged"] = sum(result.diverged for result in rows)
+        variant["parameters"] = rows[0].parameters
+        variant["test_examples"] = rows[0].test_examples
+    return planned
 
 
+_SPREADS = (
+    "test_accuracy",
+    "validation_accuracy",
+    "best_epoch",
+    "epochs_run",
+    "seconds",
+)
 _COLUMNS = (
     "Variant",
     "Runs",

@@ -66,8 +66,11 @@ def cut_short(variants: Sequence[Variant]) -> str:
 
 
 def _name(variant: Variant) -> str:
-    diverged = sum(training.diverged for training in variant.trainings.values())
-    return f"{variant.name} ({diverged} diverged)" if diverged else variant.name
+    return (
+        f"{variant.name} ({variant.diverged} diverged)"
+        if variant.diverged
+        else variant.name
+    )
 
 
 def _paper_row(variant: Variant) -> paper.PaperRow | None:
@@ -142,9 +145,14 @@ def seeds_of(variant: Variant, other: Variant, field: str) -> list[int]:
 def paired(
     variant: Variant, other: Variant, field: str, factor: float
 ) -> Difference | None:
-    """Returns by how much two variants differ; None without a pair of seeds."""
+    """Returns by how much two variants differ.
+
+    None without a pair of seeds; and of the accuracies if a training diverged, which
+    makes them all but normally distributed.
+    """
     seeds = seeds_of(variant, other, field)
-    if not seeds:
+    failed = field == "test_accuracy" and (variant.diverged or other.diverged)
+    if failed or not seeds:
         return None
     return paired_difference(
         [factor * value for value in variant.values(field, seeds)],
@@ -183,8 +191,9 @@ def differences(
         "Mean difference over pairs of trainings with the same seed, and its 95 % "
         "confidence interval (Student’s t, n − 1). Nothing is shown if the interval "
         "includes 0 or has no width. The intervals are for one comparison each; of "
-        "twenty, one misses on average. Epochs and seconds are without trainings that "
-        "diverged; seconds depend on what else the machine did.",
+        "twenty, one misses on average. Accuracies are not compared where a training "
+        "diverged, epochs and seconds are without those trainings; seconds depend on "
+        "what else the machine did.",
     )
 
 

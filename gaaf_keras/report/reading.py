@@ -48,7 +48,8 @@ class Variant:
         name: What it is called.
         group: What it has in common with variants that differ in a tuned setting, such
             as the learning rate: its name, if there are none.
-        chosen: Whether it is the best of these on validation data.
+        chosen: Whether it is the best of these on validation data. None of them is
+            until each has been trained with a seed that all have.
         trainings: The trainings, by seed.
     """
 
@@ -61,6 +62,11 @@ class Variant:
     def config(self) -> TrainingConfig:
         """What its trainings have in common."""
         return next(iter(self.trainings.values())).config
+
+    @property
+    def diverged(self) -> int:
+        """How many of its trainings diverged."""
+        return sum(training.diverged for training in self.trainings.values())
 
     def values(self, field: str, seeds: list[int] | None = None) -> list[float]:
         """Returns a number of `result.json` for each training, or for some seeds."""
@@ -77,7 +83,7 @@ class Study:
         title: What they are about.
         command: The command that trained them.
         variants: The variants, in the order of the table.
-        unfinished: How many trainings in the folder are not finished.
+        unfinished: How many trainings are not finished, or not begun.
     """
 
     folder: Path
@@ -141,7 +147,8 @@ def read(folder: Path) -> Study:
     """Returns what is in the folder of a training, of a suite, or of several seeds.
 
     Raises:
-        UsageError: If there is no finished training, or something cannot be read.
+        UsageError: If there is no finished training, if those in the folder are not
+            of one command, or something cannot be read.
     """
     if not folder.is_dir():
         raise UsageError(
@@ -159,26 +166,23 @@ def read(folder: Path) -> Study:
             + (f", only {len(found)} unfinished. Go on with them" if found else "")
             + ". Give a folder that train.py has written."
         )
-    summary = _json(folder / "summary.json") if _has_summary(folder) else {}
-    known = {row["name"]: row for row in summary.get("variants", [])}
-    by_variant: dict[str, dict[int, Training]] = {name: {} for name in known}
+    plan = _json(folder / folders.PLAN) if (folder / folders.PLAN).is_file() else {}
+    planned = plan.get("variants", [])
+    groups = {variant["name"]: variant["group"] for variant in planned}
+    by_variant: dict[str, dict[int, Training]] = {name: {} for name in groups}
     for path in finished:
         training = _training(path)
-        name = _variant_name(path.relative_to(folder), training, list(known))
+        name = _variant_name(path.relative_to(folder), training, list(groups))
         trainings = by_variant.setdefault(name, {})
-        if training.config.seed in trainings:
-            raise UsageError(
-                f"'{folder}' holds several trainings of {name} with seed "
-                f"{training.config.seed}. Give the folder of one suite or training."
-            )
+        _require_like(training, trainings, name, folder)
         trainings[training.config.seed] = training
-    by_variant = {
-        name: dict(sorted(trainings.items()))
-        for name, trainings in by_variant.items()
-        if trainings
-    }
-    groups = {name: known.get(name, {}).get("group", name) for name in by_variant}
     variants = variants_of(groups, by_variant)
+    if not any(variant.chosen for variant in variants):
+        raise UsageError(
+            f"'{folder}' holds nothing to compare yet: of no variant all have been "
+            "trained with the same seed. The command that began them goes on."
+        )
+    count = sum(len(variant["seeds"]) for variant in planned) or len(found)
     data = {(v.config.dataset, v.config.train_examples) for v in variants}
     if len(data) > 1:
         raise UsageError(
@@ -189,30 +193,59 @@ def read(folder: Path) -> Study:
     first = next(iter(variants[0].trainings.values()))
     return Study(
         folder,
-        summary.get("title", f"{first.config.dataset}, {first.config.model}"),
-        summary.get("command", first.resolved.get("command", "")),
+        plan.get("title", f"{first.config.dataset}, {first.config.model}"),
+        plan.get("command", first.resolved.get("command", "")),
         variants,
-        len(found) - len(finished),
+        count - len(finished),
     )
+
+
+def _require_like(
+    training: Training, others: Mapping[int, Training], name: str, folder: Path
+) -> None:
+    """Raises if a training differs from others of a variant in more than its seed."""
+    advice = "Give the folder of one suite or training."
+    if training.config.seed in others:
+        raise UsageError(
+            f"'{folder}' holds several trainings of {name} with seed "
+            f"{training.config.seed}. {advice}"
+        )
+    for other in others.values():
+        settings = dataclasses.asdict(other.config)
+        different = [
+            field
+            for field, value in dataclasses.asdict(training.config).items()
+            if field not in ("seed", *PLACES) and value != settings[field]
+        ]
+        if different:
+            raise UsageError(
+                f"'{folder}' holds trainings of {name} that differ in "
+                f"{' and '.join(different)}. {advice}"
+            )
 
 
 def variants_of(
     groups: Mapping[str, str], trainings: Mapping[str, dict[int, Training]]
 ) -> list[Variant]:
-    """Returns variants, of each group the best one chosen."""
+    """Returns variants, of each group the best one chosen.
+
+    Args:
+        groups: The group of each variant that has one.
+        trainings: The finished trainings of each variant, by seed; none of those that
+            are still to be trained.
+    """
     accuracies = {
-        name: [each.result["validation_accuracy"] for each in found.values()]
+        name: {seed: each.result["validation_accuracy"] for seed, each in found.items()}
         for name, found in trainings.items()
     }
     chosen = best_of_each_group(groups, accuracies)
     return [
-        Variant(name, groups[name], name in chosen, found)
+        Variant(
+            name, groups.get(name, name), name in chosen, dict(sorted(found.items()))
+        )
         for name, found in trainings.items()
+        if found
     ]
-
-
-def _has_summary(folder: Path) -> bool:
-    return (folder / "summary.json").is_file()
 
 
 def _variant_name(path: Path, training: Training, known: list[str]) -> str:

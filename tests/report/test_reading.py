@@ -1,0 +1,89 @@
+"""What is read of a folder in which trainings are missing, or not alike."""
+
+import json
+import shutil
+
+import pytest
+
+from gaaf_keras.experiments import UsageError
+from gaaf_keras.report import comparing, pictures, reading, records
+from tests.small_suite import VARIANTS
+
+
+@pytest.fixture
+def part(suite, tmp_path):
+    """A copy of the suite, as one that is not complete."""
+    folder = tmp_path / "part"
+    shutil.copytree(suite, folder, ignore=shutil.ignore_patterns("saved_model"))
+    (folder / "summary.json").unlink()
+    return folder
+
+
+def in_one_group(folder, *names):
+    plan = json.loads((folder / "plan.json").read_text())
+    for variant in plan["variants"]:
+        if variant["name"] in names:
+            variant["group"] = "tuned"
+    (folder / "plan.json").write_text(json.dumps(plan))
+
+
+def set_result(folder, **values):
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**result, **values}))
+
+
+def test_trainings_not_begun_are_known_to_be_missing(suite, part):
+    shutil.rmtree(part / "base" / "seed_1")
+    (part / "GAAF" / "seed_1" / "result.json").unlink()
+    study = reading.read(part)
+    assert [variant.name for variant in study.variants] == list(VARIANTS)
+    assert study.base.name == "base"
+    assert study.unfinished == 2
+    whole = reading.read(suite)
+    assert (study.title, study.command) == (whole.title, whole.command)
+    assert whole.unfinished == 0
+    with pytest.raises(UsageError, match=r"2 trainings .* not finished"):
+        records.write(study, part.parent / "records.json")
+
+
+def test_a_variant_is_chosen_by_the_seeds_that_all_of_its_group_have(part):
+    in_one_group(part, "base", "dropout")
+    set_result(part / "base" / "seed_0", validation_accuracy=0.9)
+    set_result(part / "base" / "seed_1", validation_accuracy=0.5)
+    set_result(part / "dropout" / "seed_0", validation_accuracy=0.8)
+    set_result(part / "dropout" / "seed_1", validation_accuracy=1.0)
+    assert [v.name for v in reading.read(part).chosen] == ["dropout", "GAAF"]
+    (part / "dropout" / "seed_1" / "result.json").unlink()
+    assert [v.name for v in reading.read(part).chosen] == ["base", "GAAF"]
+    shutil.rmtree(part / "dropout" / "seed_0")
+    assert [v.name for v in reading.read(part).chosen] == ["GAAF"]
+    in_one_group(part, *VARIANTS)
+    with pytest.raises(UsageError, match="holds nothing to compare yet"):
+        reading.read(part)
+
+
+def test_trainings_of_a_variant_differ_in_their_seed_only(part):
+    config = part / "GAAF" / "seed_1" / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace('"learning_rate": 0.1', '"learning_rate": 0.7'))
+    assert config.read_text() != text
+    with pytest.raises(UsageError, match="of GAAF that differ in learning_rate"):
+        reading.read(part)
+    config.write_text(text.replace('"data_dir": null', '"data_dir": "/moved"'))
+    assert len(reading.read(part).variants) == len(VARIANTS)
+
+
+def test_accuracies_are_not_compared_where_a_training_diverged(part):
+    set_result(part / "GAAF" / "seed_1", diverged_at=[1, 1], test_accuracy=0.1)
+    study = reading.read(part)
+    base, dropout, gaaf = study.variants
+    assert gaaf.diverged == 1
+    assert comparing.paired(gaaf, base, "test_accuracy", 100) is None
+    assert comparing.paired(dropout, base, "test_accuracy", 100) is not None
+    table = comparing.differences(study)
+    shown = {row[0]: row[2] for row in table.rows}
+    assert shown["GAAF (1 diverged) − base"] == "–"
+    pairs = {"GAAF": (gaaf, base), "dropout": (dropout, base)}
+    figure = pictures.differences_of(pairs, "title")["differences"]
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert [name.partition("\n")[0] for name in names if name] == ["dropout"]

@@ -134,7 +134,9 @@ def draw(
 ) -> Figure:
     """Returns a picture of some lines."""
     with mpl.rc_context(_SETTINGS):
-        figure, axes = _panel(_SIZE, x_label, y_label)
+        figure, axes = _panel(_SIZE)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
         axes.set_title(textwrap.fill(title, _TITLE_WIDTH), loc="left")
         if log_x:
             axes.set_xscale("log")
@@ -295,7 +297,8 @@ def draw_differences(
     colours = {"not shown": none, "lower": lower, "higher": higher}
     with mpl.rc_context(_SETTINGS):
         height = _FRAME_HEIGHT + _DIFFERENCE_HEIGHT * len(differences)
-        figure, axes = _panel((_SIZE[0], height), x_label)
+        figure, axes = _panel((_SIZE[0], height))
+        axes.set_xlabel(x_label, loc="right")  # it may be longer than the axis
         # Over the names too: what is right of them is too narrow.
         title = textwrap.fill(title, _TITLE_WIDTH)
         figure.suptitle(title, x=0.01, ha="left", fontsize=_SETTINGS["axes.titlesize"])
@@ -313,16 +316,11 @@ def draw_differences(
     return figure
 
 
-def _panel(
-    size: tuple[float, float], x_label: str, y_label: str = ""
-) -> tuple[Figure, Axes]:
+def _panel(size: tuple[float, float]) -> tuple[Figure, Axes]:
     """Returns an empty picture, and where to draw."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    return figure, axes
+    return figure, figure.add_subplot()
 
 
 def to_svg(figure: Figure, name: str) -> str:

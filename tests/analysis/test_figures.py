@@ -1,0 +1,18 @@
+"""Pictures of numbers: what is written in them can be read."""
+
+import pytest
+
+from gaaf_keras.analysis import figures, paired_difference
+
+
+@pytest.mark.parametrize("name", ["a", "a network with a name that is rather long"])
+def test_all_text_of_differences_is_inside_of_the_picture(name):
+    found = paired_difference([0.983, 0.984, 0.981], [0.980, 0.982, 0.980])
+    label = "difference in test accuracy, % points"
+    figure = figures.draw_differences({name: found}, "Each at its best", label)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    for text in (axes.xaxis.label, *axes.get_yticklabels()):
+        extent = text.get_window_extent()
+        assert extent.x0 >= 0, text
+        assert extent.x1 <= figure.bbox.width, text

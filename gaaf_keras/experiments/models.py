@@ -31,6 +31,7 @@ def mlp(
     *,
     activation: Any = "tanh",
     dropout: float = 0.0,
+    dropout_seed: int | None = None,
     batch_norm: bool = False,
     mean: Sequence[float] = (0.0,),
     standard_deviation: Sequence[float] = (1.0,),
@@ -50,6 +51,9 @@ def mlp(
             accelerated form of an activation; or anything that
             `keras.layers.Activation` takes.
         dropout: Rate of the dropout after each hidden activation, 0 for none.
+        dropout_seed: Seed of what is dropped. By default it is drawn as those of the
+            weights are, and a network with dropout starts with other weights than one
+            without.
         batch_norm: Whether to normalise before each hidden activation.
         mean: What to subtract from the pixels, a value a channel.
         standard_deviation: What to divide them by then, a value a channel.
@@ -64,7 +68,7 @@ def mlp(
     for index, units in enumerate(hidden_units, start=1):
         x = keras.layers.Dense(units, use_bias=not batch_norm, name=f"dense_{index}")(x)
         x = _activate(x, index, activation, batch_norm)
-        x = _drop(x, index, dropout)
+        x = _drop(x, index, dropout, dropout_seed)
     return keras.Model(inputs, _logits(x, classes), name="mlp")
 
 
@@ -75,6 +79,7 @@ def cnn(
     *,
     activation: Any = "relu",
     dropout: float = 0.0,
+    dropout_seed: int | None = None,
     batch_norm: bool = False,
     mean: Sequence[float] = (0.0,),
     standard_deviation: Sequence[float] = (1.0,),
@@ -96,6 +101,9 @@ def cnn(
             accelerated form of an activation; or anything that
             `keras.layers.Activation` takes.
         dropout: Dropout rate, 0 for none.
+        dropout_seed: Seed of what is dropped. By default it is drawn as those of the
+            weights are, and a network with dropout starts with other weights than one
+            without.
         batch_norm: Whether to normalise before each hidden activation.
         mean: What to subtract from the pixels, a value a channel.
         standard_deviation: What to divide them by then, a value a channel.
@@ -120,7 +128,7 @@ def cnn(
             )(x)
             x = _activate(x, index, activation, batch_norm)
         x = keras.layers.MaxPooling2D(name=f"pool_{stage + 1}")(x)
-        x = _drop(x, stage + 1, dropout)
+        x = _drop(x, stage + 1, dropout, dropout_seed)
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(
         width * 2**_CNN_STAGES,
@@ -129,7 +137,7 @@ def cnn(
         name="dense",
     )(x)
     x = _activate(x, index + 1, activation, batch_norm)
-    x = _drop(x, _CNN_STAGES + 1, dropout)
+    x = _drop(x, _CNN_STAGES + 1, dropout, dropout_seed)
     return keras.Model(inputs, _logits(x, classes), name="cnn")
 
 
@@ -162,6 +170,7 @@ def _new(config: TrainingConfig, data: ImageData) -> keras.Model:
         "classes": data.classes,
         "activation": _hidden_activation(config),
         "dropout": config.dropout,
+        "dropout_seed": config.seed,
         "batch_norm": config.batch_norm,
         "mean": data.mean,
         "standard_deviation": data.standard_deviation,
@@ -342,8 +351,12 @@ def _gaaf_layer(base: str, **arguments: Any) -> GAAF:
     return GAAF(base, **arguments) if own_class is None else own_class(**arguments)
 
 
-def _drop(x: Any, index: int, rate: float) -> Any:
-    return keras.layers.Dropout(rate, name=f"dropout_{index}")(x) if rate else x
+def _drop(x: Any, index: int, rate: float, seed: int | None) -> Any:
+    if not rate:
+        return x
+    if seed is not None:  # one for each layer, all apart from those of other seeds
+        seed = int(np.random.default_rng([seed, index]).integers(10**9))
+    return keras.layers.Dropout(rate, seed=seed, name=f"dropout_{index}")(x)
 
 
 def _logits(x: Any, classes: int) -> Any:

@@ -257,3 +257,25 @@ def test_files_that_cannot_be_read(tmp_path):
         given = TrainingConfig(init_from=str(tmp_path / name))
         with pytest.raises(UsageError, match=message):
             models.require_fit(given, data)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_dropout_starts_with_the_weights_of_the_plain_network(model):
+    data = datasets.load("digits")
+
+    def started(**settings):
+        keras.utils.set_random_seed(3)
+        settings = {"hidden_units": (6, 5), "width": 2, "seed": 3, **settings}
+        return models.build(TrainingConfig(model=model, **settings), data)
+
+    plain, dropped = started(), started(dropout=0.5)
+    assert len(dropped.layers) > len(plain.layers)
+    for one, other in zip(plain.weights, dropped.weights, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (one, other)))
+
+    def seeds(model):
+        return [layer.seed for layer in model.layers if hasattr(layer, "rate")]
+
+    again, other = started(dropout=0.5), started(dropout=0.5, seed=4)
+    assert seeds(dropped) == seeds(again)
+    assert len({*seeds(dropped), *seeds(other)}) == 2 * len(seeds(dropped))

@@ -24,6 +24,8 @@ class Recorder(keras.callbacks.Callback):
 
     Args:
         patience: After how many epochs without improvement to stop.
+        validation_examples: How many there are. Accuracies are exact shares of them;
+            Keras's differ in the last digits for the same number of right answers.
         save: Called with the state after each epoch whose loss is finite.
         resumed: The state to go on from; None at the start.
     """
@@ -31,11 +33,13 @@ class Recorder(keras.callbacks.Callback):
     def __init__(
         self,
         patience: int,
+        validation_examples: int,
         save: Callable[[Checkpoint], None],
         resumed: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self._patience = patience
+        self._validation_examples = validation_examples
         self._save = save
         self._resumed = resumed
         self.history: list[Row] = [] if resumed is None else list(resumed.history)
@@ -71,6 +75,8 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         seconds = round(time.monotonic() - self._start, 3)
         values = {**(logs or {}), "epoch": epoch + 1, "seconds": seconds}
+        right = round(values["val_accuracy"] * self._validation_examples)
+        values["val_accuracy"] = right / self._validation_examples
         row = {name: values[name] for name in COLUMNS}
         self.history.append(row)
         if not is_finite(row):

@@ -213,7 +213,7 @@ def _fit(
             files.write_text(folder / folders.HISTORY, history)
             files.write_bytes(folder / folders.CHECKPOINT, checkpoint.to_bytes())
 
-    recorder = recording.Recorder(config.patience, save, resumed)
+    recorder = recording.Recorder(config.patience, len(data.validation), save, resumed)
     schedule = _strengths(config)
     done = len(recorder.history)
     watchers: list[keras.callbacks.Callback] = []

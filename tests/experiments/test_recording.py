@@ -24,6 +24,21 @@ def test_history_file_keeps_every_digit():
     assert recording.from_csv(recording.to_csv([row, row])) == [row, row]
 
 
+def test_accuracies_are_exact_shares_of_the_validation_examples(tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 7770), ("test", 20)):  # a tenth is held out
+        arrays[f"x_{part}"] = random.normal(size=(count, 3)).astype("float32")
+        arrays[f"y_{part}"] = (arrays[f"x_{part}"].sum(axis=1) > 0).astype(int)
+    np.savez(tmp_path / "own.npz", **arrays)
+    config = TrainingConfig(
+        dataset=str(tmp_path / "own.npz"), hidden_units=(3,), epochs=2
+    )
+    result = train_and_evaluate(config)
+    shares = [row["val_accuracy"] for row in result.history]
+    assert shares == [round(share * 777) / 777 for share in shares]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "uint32", "bool"])
 def test_checkpoint_file_keeps_every_dtype(dtype):
     values = keras.ops.convert_to_numpy(keras.ops.cast([0, 1, 3], dtype))

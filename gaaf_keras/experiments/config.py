@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 MODELS = ("mlp", "cnn")
 # Those with a default shape, each also with "gaaf_" before it: accelerated.
@@ -188,6 +189,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden_units", tuple(self.hidden_units))
+        if self.output_dir is not None:
+            folder = Path(self.output_dir).expanduser()
+            object.__setattr__(self, "output_dir", str(folder))
         if self.accelerate and self.init_from is None:
             raise UsageError(
                 "accelerate converts the model in init_from, which is missing. For a "
@@ -211,6 +215,11 @@ class TrainingConfig:
             self._require(name, getattr(self, name) >= 1, "be 1 or greater")
         if self.logical_devices is not None:
             self._require("logical_devices", self.logical_devices >= 1, "be at least 1")
+            self._require(
+                "strategy",
+                self.strategy == "mirrored",
+                "be mirrored with logical_devices",
+            )
         if self.train_examples is not None:
             self._require("train_examples", self.train_examples >= 1, "be at least 1")
         self._require(
@@ -247,6 +256,18 @@ class TrainingConfig:
         if self.init_from is None:
             return self.activation.startswith("gaaf_")
         return self.accelerate
+
+    @property
+    def augments(self) -> bool:
+        """Whether training images are flipped and shifted."""
+        if self.augment is not None:
+            return self.augment
+        return self.dataset.startswith("cifar") and not self.reads_file
+
+    @property
+    def reads_file(self) -> bool:
+        """Whether the data is in a user's own file."""
+        return self.dataset.endswith(".npz")
 
     def _require_choice(self, name: str, choices: tuple[str, ...]) -> None:
         self._require(

@@ -1,6 +1,8 @@
 """The folder of a training: what is in it tells how far the training came."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -85,6 +87,10 @@ def require_same(
         f"{name} was {before.get(name)} and is {value}"
         for name, value in flags(config).items()
         if name not in PLACES and before.get(name) != value
+    ] or [
+        f"what is in '{path}' was something else"
+        for path, digest in contents(config).items()
+        if before.get("contents", {}).get(path) != digest
     ]
     if different:
         raise UsageError(f"{problem}{'; '.join(different)}. {remedy}")
@@ -112,5 +118,23 @@ def read_finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
 
 
 def flags(config: TrainingConfig) -> dict[str, Any]:
-    """Returns a configuration as `config.json` says it."""
+    """Returns the flags of a configuration as `config.json` says them."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def description(config: TrainingConfig) -> dict[str, Any]:
+    """Returns what decides a training, as `config.json` says it."""
+    return {**flags(config), "contents": contents(config)}
+
+
+def contents(config: TrainingConfig) -> dict[str, str]:
+    """Returns the SHA-256 of each file of the user's that a training starts from."""
+    given = [config.dataset] if config.reads_file else []
+    given += [config.init_from] if config.init_from is not None else []
+    return {path: _sha256(Path(path).expanduser()) for path in given}
+
+
+@functools.cache  # a suite has many trainings on the same data
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

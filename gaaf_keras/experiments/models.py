@@ -18,6 +18,7 @@ from gaaf_keras.experiments.config import TrainingConfig, UsageError
 from gaaf_keras.experiments.datasets import ImageData
 from gaaf_keras.kinds import is_activation_operation, name_of
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
+from gaaf_keras.sawtooth import gradient_acceleration
 
 _CNN_STAGES = 3
 _PROBES = 8  # images on which a model from a file is tried
@@ -192,9 +193,9 @@ def require_fit(config: TrainingConfig, data: ImageData) -> ConversionReport | N
         What `--accelerate` changes in the model, None without it.
     """
     if config.init_from is not None:
-        _require_images(data, config.augment)
+        _require_images(data, config.augments)
         return _from_file(config, data)[1]
-    _require_images(data, config.augment or config.model == "cnn")
+    _require_images(data, config.augments or config.model == "cnn")
     height_and_width = data.train.images.shape[1:-1]
     smallest = 2**_CNN_STAGES
     if config.model == "cnn" and min(height_and_width) < smallest:
@@ -205,12 +206,14 @@ def require_fit(config: TrainingConfig, data: ImageData) -> ConversionReport | N
         )
     try:
         _hidden_activation(config)
-    except ValueError as error:  # a shape that does not exist, or does not fit
+        if config.frequency is not None:
+            gradient_acceleration(np.zeros(1, "float32"), config.frequency)
+    except ValueError as error:  # a shape that does not exist, a frequency too large
         raise UsageError(str(error)) from error
     return None
 
 
-def _require_images(data: ImageData, needed: bool | None) -> None:
+def _require_images(data: ImageData, needed: bool) -> None:
     if needed and len(data.train.images.shape) == len(("examples", "features")):
         raise UsageError(
             f"Data set '{data.name}' has vectors, not images: choose the mlp, without "

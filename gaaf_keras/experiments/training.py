@@ -74,7 +74,7 @@ def train_and_evaluate(
     folder = None if config.output_dir is None else Path(config.output_dir)
     begun = strategy.decide(lambda: _begin(config, folder, strategy))
     folders.require_same(
-        begun["flags"],
+        begun["description"],
         config,
         "The workers have different flags. Of the first: ",
         "Give all workers the same command.",
@@ -162,21 +162,21 @@ def _begin(
     config: TrainingConfig, folder: Path | None, strategy: Strategy
 ) -> dict[str, Any]:
     """Makes the folder ready and returns what is in it; on the chief alone."""
-    flags = folders.flags(config)
-    nothing = {"flags": flags, "result": None, "history": None}
+    description = folders.description(config)
+    nothing = {"description": description, "result": None, "history": None}
     if folder is None:
         return nothing
     folders.require_room(folder, [config])
     if folders.is_finished(folder):
         result, history = folders.read_finished(folder)
-        return {"flags": flags, "result": result, "history": history}
+        return {**nothing, "result": result, "history": history}
     files.remove_unfinished(files.writable_folder(folder))
     resolved = {
-        "augment": _augments(config),
+        "augment": config.augments,
         **strategy.describe(),
         "command": shlex.join(["python", *sys.argv]),
     }
-    files.write_json(folder / folders.CONFIG, {**flags, "resolved": resolved})
+    files.write_json(folder / folders.CONFIG, {**description, "resolved": resolved})
     return nothing
 
 
@@ -227,7 +227,7 @@ def _fit(
                 resumed.restore(model)
             model.fit(
                 **strategy.fit_arguments(
-                    data, config.batch_size, config.seed, _augments(config), done
+                    data, config.batch_size, config.seed, config.augments, done
                 ),
                 steps_per_epoch=len(data.train) // config.batch_size,
                 initial_epoch=done,
@@ -278,12 +278,6 @@ def _require_space(model: keras.Model, folder: Path) -> None:
         for variable in (*model.variables, *model.optimizer.variables)
     )
     files.require_space(folder, _SIZES_OF_A_FOLDER * size + _SPACE_FOR_THE_REST)
-
-
-def _augments(config: TrainingConfig) -> bool:
-    if config.augment is None:
-        return config.dataset.startswith("cifar")
-    return config.augment
 
 
 def _on_tensorflow() -> bool:

@@ -12,7 +12,9 @@ import pytest
 from gaaf_keras.experiments import (
     TrainingConfig,
     UsageError,
+    datasets,
     files,
+    folders,
     plans,
     suites,
     train_and_evaluate,
@@ -219,6 +221,26 @@ def test_other_flags_are_refused(tmp_path):
     assert train(tmp_path / "new").epochs_before == 1
 
 
+def test_other_data_under_the_same_name_is_refused(tmp_path):
+    path = tmp_path / "own.npz"
+    arrays = {"x_train": np.zeros((20, 2)), "x_test": np.zeros((4, 2))}
+    given = {"dataset": str(path), "batch_size": 9, "train_examples": None}
+
+    def write(first):
+        labels = {"y_train": np.arange(20) % 2, "y_test": (np.arange(4) + first) % 2}
+        np.savez(path, **arrays, **labels)
+        datasets.load.cache_clear()  # as in another process
+        folders._sha256.cache_clear()
+
+    write(0)
+    train(tmp_path / "new", **given)
+    write(1)
+    with pytest.raises(UsageError, match=r"what is in '.*own.npz' was something else"):
+        train(tmp_path / "new", **given)
+    write(0)
+    assert train(tmp_path / "new", **given).epochs_before == SMALL["epochs"]
+
+
 @pytest.mark.parametrize("name", ["result.json", "notes.txt", "other/config.json"])
 def test_a_folder_with_something_else_is_left_alone(name, tmp_path):
     path = tmp_path / name
@@ -269,7 +291,7 @@ def test_a_suite_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(suites, "train_and_evaluate", counting)
     with pytest.raises(StoppedError):
         suites.run(plan, tmp_path / "new")
-    assert contents(tmp_path / "new") == {"seed_0", "seed_1"}
+    assert contents(tmp_path / "new") == {"plan.json", "seed_0", "seed_1"}
     suites.run(plan, tmp_path / "new")
     printed = capsys.readouterr().out
     assert "[1/2] gaaf_tanh, seed 0: test accuracy" in printed

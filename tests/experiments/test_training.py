@@ -314,13 +314,14 @@ def test_seeds_start_from_other_weights():
         ("cifar10", None, True),
         ("cifar100", None, True),
         ("cifar10", False, False),
+        ("cifar_own.npz", None, False),
         ("svhn_cropped", None, False),
         ("svhn_cropped", True, True),
     ],
 )
 def test_augmentation_by_default_for_cifar(dataset, given, augments):
     config = TrainingConfig(dataset=dataset, augment=given)
-    assert training._augments(config) is augments
+    assert config.augments is augments
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,7 @@ def main(arguments: Sequence[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
     output_dir = _OUTPUT_DIR.value or _fresh_folder(_SUITE.value or "training")
+    output_dir = str(Path(output_dir).expanduser())  # shells leave --flag=~/x alone
     runs = _RUNS.value or (3 if _SUITE.value else 1)
     try:
         _run(output_dir, runs)

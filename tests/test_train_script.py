@@ -98,7 +98,7 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         (["--strength=2", "--activation=tanh"], "strength would have no effect"),
         (["--unit_gain", "--frequency=100"], "Arguments `frequency` and `unit_gain`"),
         (["--learning_rate=0.1,x"], "--learning_rate must be numbers separated by"),
-        (["--learning_rate=0.1,0.1"], "learning_rate must be different numbers"),
+        (["--learning_rate=0.1,0.1"], "learning_rate must be numbers that differ"),
         (["--learning_rate=0"], "learning_rate must be finite and greater than 0"),
         (["--warm_up_epochs=100"], "warm_up_epochs must be from 0 to below epochs"),
         (["--label_smoothing=1"], "label_smoothing must be from 0 to below 1"),
@@ -111,6 +111,9 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
             "jit_compile must be auto or false with several devices",
         ),
         (["--frequency=0"], "frequency must be above 0"),
+        (["--frequency=1e30"], "Argument `frequency` must be at most 1.67772e+07"),
+        (["--logical_devices=4"], "strategy must be mirrored with logical_devices"),
+        (["--output_dir=~/full"], "output_dir '{home}/full' is not empty"),
         (["--dropout=1"], "dropout must be from 0 to below 1"),
         (["--hidden_units=5,x"], "--hidden_units must be whole numbers"),
         (["--dataset=mnist", "--data_dir=nowhere"], "data_dir 'nowhere' is not"),
@@ -139,9 +142,11 @@ def test_more_mistakes(flags, message, tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    message = re.escape(message.replace("{home}", str(tmp_path)))
     with flagsaver.flagsaver():
         arguments = script.FLAGS(["train.py", *flags])
-        with pytest.raises(SystemExit, match=f"^train.py: {re.escape(message)}"):
+        with pytest.raises(SystemExit, match=f"^train.py: {message}"):
             script.main(arguments)
     assert {path.name for path in tmp_path.iterdir()} == {"full"}
 

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import textwrap
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -137,10 +138,10 @@ def _load_digits(train_examples: int | None) -> ImageData:
 def _load_arrays(name: str, train_examples: int | None) -> ImageData:
     path = Path(name).expanduser()
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with _opened(path) as file:
             missing = sorted(set(_ARRAYS) - set(file.files))
             arrays = {key: file[key] for key in _ARRAYS if key not in missing}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or _one_line(error)
         raise UsageError(f"Data set '{name}' cannot be read ({reason}).") from error
     if missing:
@@ -164,6 +165,12 @@ def _load_arrays(name: str, train_examples: int | None) -> ImageData:
             f"Data set '{name}' must have at least {_FEWEST_OWN_EXAMPLES} training "
             f"examples. Received: {total}"
         )
+    largest = int(max(train.labels.max(), test.labels.max()))
+    if not 0 < largest < total:
+        raise UsageError(
+            f"Data set '{name}' must have two classes or more, numbered from 0 without "
+            f"gaps. Received: labels up to {largest}, in {total} training examples"
+        )
     first_validation = total - _held_out(total)
     count = _train_size(name, first_validation, train_examples)
     order = np.random.default_rng(0).permutation(total)
@@ -173,35 +180,46 @@ def _load_arrays(name: str, train_examples: int | None) -> ImageData:
 
     return ImageData(
         name=name,
-        classes=1 + int(max(train.labels.max(), test.labels.max())),
+        classes=1 + largest,
         train=part(order[:count]),
         validation=part(order[first_validation:]),
         test=test,
     )
 
 
+def _opened(path: Path) -> np.lib.npyio.NpzFile:
+    file = np.load(path, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise zipfile.BadZipFile("it holds one array; numpy.savez writes several")
+    return file
+
+
 def _checked_split(name: str, part: str, x: np.ndarray, y: np.ndarray) -> Split:
     """Returns the arrays of a user's file as a split, or says what is wrong."""
     if y.ndim == len(("examples", "label")) and y.shape[1] == 1:
         y = y[:, 0]
-    numbers = x.dtype.kind in "buif" and x.ndim in _DIMENSIONS and x.size > 0
+    dtype = x.dtype
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            x = x.astype("float32")
+    numbers = dtype.kind in "buif" and x.ndim in _DIMENSIONS and x.size > 0
     if not numbers or (x.dtype.kind == "f" and not np.all(np.isfinite(x))):
         raise UsageError(
             f"Data set '{name}': x_{part} must be finite numbers of the shape "
             "(examples, height, width), (examples, height, width, channels) or "
-            f"(examples, features). Received: {x.dtype} of the shape {x.shape}"
-            + (", not all finite" if numbers else "")
+            f"(examples, features). Received: {dtype} of the shape {x.shape}"
+            + (", not all finite in float32" if numbers else "")
         )
-    if y.dtype.kind not in "ui" or y.shape != x.shape[:1] or y.min() < 0:
+    whole = y.dtype.kind in "ui" and y.size > 0
+    most = np.iinfo("int32").max
+    if not whole or y.shape != x.shape[:1] or y.min() < 0 or y.max() > most:
         raise UsageError(
             f"Data set '{name}': y_{part} must be whole numbers from 0, one an image "
             f"({len(x)}). Received: {y.dtype} of the shape {y.shape}"
-            + (f", the least {y.min()}" if y.dtype.kind in "ui" and y.size else "")
+            + (f", from {y.min()} to {y.max()}" if whole else "")
         )
     if x.ndim == len(("examples", "height", "width")):
         x = x[..., np.newaxis]
-    if x.dtype.kind == "f":
-        x = x.astype("float32")
     return Split(x, y.astype("int32"))
 
 

@@ -127,9 +127,9 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     common = {} if suite is None else SUITES[suite].common
     rates = given.get("learning_rate", common.get("learning_rate"))
     if isinstance(rates, tuple):
-        if len(set(rates)) < len(rates) or not rates:
+        if len({f"{rate:g}" for rate in rates}) < len(rates) or not rates:
             raise UsageError(
-                "learning_rate must be different numbers. "
+                "learning_rate must be numbers that differ in their first six digits. "
                 f"Received: {','.join(map(str, rates))}"
             )
         first = plan(suite, {**given, "learning_rate": rates[0]}, runs)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from rich.markup import escape
 from rich.table import Table
 
 from gaaf_keras.experiments import files, folders, parallel
@@ -39,6 +40,7 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
             be completed; after all others.
         WorkerLostError: If another process of the same training is gone.
     """
+    output_dir = output_dir.expanduser()
     trainings = plan.trainings(output_dir)
     configs = [config for _, config in trainings]
     prepared = [prepare(config) for config in plan.variants.values()]
@@ -237,9 +239,9 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def table(summary: Mapping[str, Any]) -> Table:
     """Returns a summary as a table for the terminal: mean (standard deviation)."""
-    view = Table(*_COLUMNS, title=summary["title"])
+    view = Table(*_COLUMNS, title=escape(summary["title"]))
     for row in _rows(summary):
-        view.add_row(*row)
+        view.add_row(*map(escape, row))
     return view
 
 

@@ -44,7 +44,7 @@ def main() -> None:
 
     try:
         if arguments.records is not None:
-            path = arguments.records
+            path = arguments.records.expanduser()
             records.write(reading.read(arguments.directory), path)
             sys.stdout.write(f"Records: {path}\n")
             return

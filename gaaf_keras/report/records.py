@@ -21,7 +21,7 @@ from gaaf_keras.report.inside import Analyses
 from gaaf_keras.report.reading import Study, Training, variants_of
 
 _DIGITS = 4
-_DIGITS_OF_SCORES = 6
+_DIGITS_OF_SCORES = 9
 _STEPS = 500  # over which gradients are averaged
 _LEFT_OUT = ("origin", "functions")  # of an analysis: large, and the same for all
 
@@ -63,7 +63,7 @@ def read(path: Path) -> tuple[Study, Analyses]:
 def to_records(study: Study) -> list[dict[str, Any]]:
     """Returns a record of each training, in the order of the variants and seeds.
 
-    Scores have six digits, other numbers four; gradients are means over the
+    Scores have nine digits, other numbers four; gradients are means over the
     measurements of 500 steps.
     """
     return [

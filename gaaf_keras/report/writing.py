@@ -76,7 +76,7 @@ def write(
         report.write("runs/mnist")
         ```
     """
-    study = read(Path(folder))
+    study = read(Path(folder).expanduser())
     console = Console(highlight=False) if console is None else console
     wanted = [
         (variant.name, seed, training)

@@ -160,11 +160,16 @@ def test_own_vectors(tmp_path):
         ({"x_train": np.full((40, 6, 5), np.nan)}, "x_train must be.*not all finite"),
         ({"x_test": np.zeros((10, 5, 5))}, r"one shape.*\(6, 5, 1\) and \(5, 5, 1\)"),
         ({"x_test": np.full((10, 6, 5), "a")}, "x_test must be finite numbers.*<U1"),
-        ({"y_train": np.arange(40) - 1}, "y_train must be whole.*the least -1"),
+        ({"y_train": np.arange(40) - 1}, "y_train must be whole.*from -1 to 38"),
         ({"y_train": np.zeros(40)}, "y_train must be whole numbers.*float64"),
         ({"y_train": np.zeros(39, int)}, r"one an image \(40\).*\(39,\)"),
         ({"x_train": np.zeros((9, 6, 5)), "y_train": np.zeros(9, int)}, "at least 10"),
         ({"x_train": np.array([{}], object)}, "cannot be read"),
+        ({"x_train": np.full((40, 6, 5), 1e300)}, "not all finite in float32"),
+        ({"y_train": np.arange(40) + 2**32}, "y_train must be whole.*to 4294967335"),
+        ({"y_test": np.full(10, 2**31, "uint32")}, "y_test must be whole.*2147483648"),
+        ({"y_test": np.full(10, 70)}, "two classes or more.*labels up to 70, in 40"),
+        ({"y_train": np.zeros(40, int), "y_test": np.zeros(10, int)}, "two classes"),
     ],
 )
 def test_wrong_arrays_are_refused(changes, message, tmp_path):
@@ -175,6 +180,9 @@ def test_wrong_arrays_are_refused(changes, message, tmp_path):
 
 def test_what_is_no_npz_file_is_refused(tmp_path):
     (tmp_path / "text.npz").write_text("text")
-    for name in ("text.npz", "missing.npz"):
+    (tmp_path / "empty.npz").touch()
+    with (tmp_path / "single.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    for name in ("text.npz", "empty.npz", "single.npz", "missing.npz"):
         with pytest.raises(UsageError, match=f"{name}' cannot be read"):
             datasets.load(str(tmp_path / name))

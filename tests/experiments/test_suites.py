@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gaaf_keras import gaaf
 from gaaf_keras.analysis import curve
@@ -142,6 +143,8 @@ def test_folders():
         ),
         ("digits", {}, 0, "runs must be 1 or greater. Received: 0"),
         (None, {"epochs": 0}, 1, "epochs must"),
+        (None, {"logical_devices": 2}, 1, "strategy must be mirrored with logical"),
+        (None, {"learning_rate": (0.1, 0.10000001)}, 1, "learning_rate must be numbe"),
         (None, {"width": 8}, 1, "width has no effect on the mlp"),
         ("cifar10", {"hidden_units": (4,)}, 1, "hidden_units has no effect on the cnn"),
     ],
@@ -176,6 +179,15 @@ def test_one_run_has_no_standard_deviation():
     summary = suites.summarise(config, {"gaaf_tanh": [result]})
     assert summary["variants"][0]["test_accuracy"]["standard_deviation"] is None
     assert "| gaaf_tanh | 1 | 97.00 | 98.12 | 3.0 | 1.5 |" in suites.markdown(summary)
+
+
+def test_names_are_printed_as_they_are(capsys):
+    plan = plans.plan(None, {"dataset": "digits [small].npz"}, 1)
+    result = _Result(0.98, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
+    Console(width=100).print(
+        suites.table(suites.summarise(plan, {"gaaf_tanh": [result]}))
+    )
+    assert "digits [small].npz, mlp" in capsys.readouterr().out
 
 
 def test_diverged_trainings_are_marked():

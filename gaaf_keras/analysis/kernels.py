@@ -1,9 +1,11 @@
 """How a model's weights are distributed: figure 1."""
 
+import collections
 from typing import Any
 
 from gaaf_keras.analysis.differentiation import to_numpy
 from gaaf_keras.analysis.measuring import Distribution
+from gaaf_keras.analysis.observation import numbered
 
 _NOT_KERNELS = ("bias", "beta", "gamma", "scale")
 
@@ -19,7 +21,8 @@ def weights(model: Any) -> dict[str, Distribution]:
         model: A built Keras model.
 
     Returns:
-        The distributions by the path of the weight, such as `"dense_1/kernel"`.
+        The distributions by the path of the weight, such as `"dense_1/kernel"`. Others
+        of the same path have the names `"dense_1/kernel (2)"`, ...
 
     Examples:
         >>> import keras
@@ -33,8 +36,9 @@ def weights(model: Any) -> dict[str, Distribution]:
     Reference:
         The paper, figure 1.
     """
+    times: collections.Counter[str] = collections.Counter()
     return {
-        variable.path: Distribution.of(to_numpy(variable.value))
+        numbered(variable.path, times): Distribution.of(to_numpy(variable.value))
         for variable in model.trainable_variables
         if len(variable.shape) > 1 and not variable.name.startswith(_NOT_KERNELS)
     }

@@ -1,5 +1,6 @@
 """What goes into a model's activations and comes out of them, as the model runs."""
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -172,6 +173,17 @@ def _parts(layer: Any) -> Iterator[Any]:
             ]
 
 
+def numbered(name: str, times: collections.Counter[str]) -> str:
+    """Returns `name`, `name (2)`, ... the more often a name has been there.
+
+    Args:
+        name: The name that is there once more.
+        times: How often each has been there; is brought up to date.
+    """
+    times[name] += 1
+    return f"{name} ({times[name]})" if times[name] > 1 else name
+
+
 # Called with the name of an activation, what the tensor is and the tensor; returns
 # what the model goes on with.
 Observer = Callable[[str, str, Any], Any]
@@ -192,7 +204,7 @@ def observing(
             that is applied several times, and another of the same name, have the names
             `name`, `name (2)`, ...
     """
-    times: dict[str, int] = {}
+    times: collections.Counter[str] = collections.Counter()
     by_label: dict[str, ObservedActivation] = {}
 
     def observed(
@@ -200,9 +212,7 @@ def observing(
     ) -> Callable[..., Any]:
         @functools.wraps(apply)
         def call(x: Any, *args: Any, **kwargs: Any) -> Any:
-            name = activation.name
-            times[name] = times.get(name, 0) + 1
-            label = f"{name} ({times[name]})" if times[name] > 1 else name
+            label = numbered(activation.name, times)
             by_label[label] = activation
             x = observer(label, NET_INPUT, x)
             return observer(label, OUTPUT, apply(x, *args, **kwargs))

@@ -294,22 +294,6 @@ def test_net_inputs_of_wide_layers_are_of_all_nodes():
         assert share == pytest.approx(0.25, abs=0.01)
 
 
-def test_layers_of_one_name_in_different_models():
-    parts = [
-        keras.Sequential(
-            [keras.Input((4,)), layers.Dense(4, activation=activation, name="h")]
-        )
-        for activation in ("tanh", "relu")
-    ]
-    inputs = keras.Input((4,))
-    model = keras.Model(inputs, parts[1](parts[0](inputs)))
-    found = analysis.saturation(model, X)
-    inner = ops.convert_to_numpy(parts[0](X)) @ ops.convert_to_numpy(
-        parts[1].layers[0].kernel
-    )
-    assert found["h (2)"].share == pytest.approx(np.mean(inner <= 0))
-
-
 def test_a_models_own_activation_is_found():
     class Own(keras.Model):
         def __init__(self):

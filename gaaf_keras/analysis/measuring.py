@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from gaaf_keras.analysis.accuracy import classification
 from gaaf_keras.analysis.differentiation import isolated, replicas, to_numpy
 from gaaf_keras.analysis.observation import (
     NET_INPUT,
@@ -17,7 +18,6 @@ from gaaf_keras.analysis.observation import (
 )
 
 BATCH = 256  # examples computed at once where that makes no difference
-_HALF = 0.5
 _NARROWEST = 1e-9  # of a histogram, relative to its values
 _TAILS = 0.0005  # share of the values left out of a histogram at either end
 _MOST_VALUES = 200_000  # kept of a layer, for its histogram
@@ -314,33 +314,3 @@ def evaluation(
         return np.average(np.array(results, "float64"), axis=0, weights=sizes)
 
     return evaluate
-
-
-def classification(loss: Any) -> Callable[[Any, Any], Any] | None:
-    """Returns what says of targets and outputs whether they agree on the class.
-
-    None for a loss that is no cross-entropy, and for several losses.
-    """
-    try:
-        found: Any = keras.losses.get(loss)
-    except (TypeError, ValueError):
-        return None
-    name = str(getattr(found, "name", getattr(found, "__name__", "")))
-    if name.startswith("sparse_categorical"):
-        return lambda y, outputs: ops.equal(
-            ops.argmax(outputs, axis=-1),
-            ops.cast(ops.reshape(y, ops.shape(outputs)[:-1]), "int32"),
-        )
-    if name.startswith("categorical"):
-        return lambda y, outputs: ops.equal(
-            ops.argmax(outputs, axis=-1), ops.argmax(y, axis=-1)
-        )
-    if name.startswith("binary"):
-        is_object = hasattr(found, "get_config")
-        from_logits = is_object and found.get_config().get("from_logits", False)
-        border = 0.0 if from_logits else _HALF
-        return lambda y, outputs: ops.equal(
-            outputs > border,
-            ops.cast(ops.reshape(y, ops.shape(outputs)), "float32") > _HALF,
-        )
-    return None

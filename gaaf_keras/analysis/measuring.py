@@ -184,10 +184,11 @@ class Observation:
     ) -> None:
         self._activations = observed_activations(model)
         self._by_label: dict[str, ObservedActivation] = {}
+        self._labels: list[str] = []
         states = [v for v in model.variables if v.name == "seed_generator_state"]
         self._states = [to_numpy(state.value) for state in states]
 
-        def forward(x: Any, before: list[Any]) -> tuple[dict[str, list[Any]], Any]:
+        def forward(x: Any, before: list[Any]) -> tuple[list[list[Any]], list[Any]]:
             for state, value in zip(states, before, strict=True):
                 state.assign(value)  # in the isolated run alone
             values: dict[str, list[Any]] = {}
@@ -204,14 +205,16 @@ class Observation:
                 activation = self.activation(name)
                 values[name].append(activation.derivative(tensor))
                 values[name].append(activation.derivative_in_training(tensor))
-            return values, [state.value for state in states]
+            # Apart from their names, which JAX would bring into alphabetical order.
+            self._labels = list(values)
+            return list(values.values()), [state.value for state in states]
 
         self._forward = isolated(model, forward)
 
     def __call__(self, x: Any) -> dict[str, list[np.ndarray]]:
-        """Returns arrays of values by the name of an activation."""
+        """Returns values by the name of an activation, in the order computed."""
         values, self._states = self._forward(x, self._states)
-        return values
+        return dict(zip(self._labels, values, strict=True))
 
     def activation(self, label: str) -> ObservedActivation:
         """Returns the activation that a name in the results is of."""

@@ -38,3 +38,25 @@ def test_kernels_of_one_path_in_different_models():
     assert list(found) == ["hidden/kernel", "hidden/kernel (2)", "last/kernel"]
     kernel = ops.convert_to_numpy(encoders[1].layers[-1].kernel)
     assert found["hidden/kernel (2)"].mean == pytest.approx(kernel.mean(), abs=1e-6)
+
+
+def test_results_are_in_the_order_of_the_computation():
+    names = [f"hidden_{number}" for number in range(1, 13)]
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            *(layers.Dense(4, activation="tanh", name=name) for name in names),
+        ]
+    )
+    for found in (
+        analysis.saturation(model, X),
+        analysis.correlations(model, X),
+        analysis.net_variance(model, X, draws=2),
+        analysis.ablation(model, X, X, loss="mse", shares=[]),
+        analysis.gradient_flow(model, X, X, loss="mse"),
+    ):
+        assert list(found) == names
+    hidden = keras.Model(model.inputs, model.layers[9].output)
+    values = ops.convert_to_numpy(hidden(X))
+    net_inputs = analysis.saturation(model, X)["hidden_10"].net_inputs
+    assert net_inputs.mean == pytest.approx(np.arctanh(values).mean(), abs=1e-5)

@@ -5,6 +5,9 @@ that is looked at. What is defined by the values of an activation's net inputs a
 outputs is found wherever a model applies one: in activation layers, in layers with
 `activation=`, and in nested models. Not looked into are recurrent layers,
 `TimeDistributed` and `Bidirectional`.
+
+Accuracies and compiled losses leave out what a Keras mask leaves out, such as padding.
+What is said of nodes does not: there masked time steps count as all others do.
 """
 
 from gaaf_keras.analysis.co_adaptation import (

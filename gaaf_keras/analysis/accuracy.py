@@ -1,5 +1,6 @@
-"""Which predictions of a model that classifies are right."""
+"""How many predictions of a model that classifies are right."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,12 @@ from keras import ops
 _HALF = 0.5
 
 
-def classification(loss: Any) -> Callable[[Any, Any], Any] | None:
-    """Returns what says of targets and outputs whether they agree on the class.
+def classification(loss: Any) -> Callable[[Any, Any], list[Any]] | None:
+    """Returns what counts the right predictions, from targets and outputs.
+
+    It returns how many predictions are right, and out of how many; nothing for several
+    outputs. Left out are the predictions that the Keras mask of the outputs or the
+    loss's `ignore_class` leaves out.
 
     None for a loss that is no cross-entropy, and for several losses.
     """
@@ -20,18 +25,59 @@ def classification(loss: Any) -> Callable[[Any, Any], Any] | None:
         return None
     name = str(getattr(found, "name", getattr(found, "__name__", "")))
     if name.startswith(("categorical", "sparse_categorical")):
-        return lambda y, outputs: ops.equal(
-            ops.argmax(outputs, axis=-1), _classes(y, outputs)
-        )
-    if name.startswith("binary"):
+        ignored = getattr(found, "ignore_class", None)
+        judge = functools.partial(_same_class, ignored=ignored)
+    elif name.startswith("binary"):
         is_object = hasattr(found, "get_config")
         from_logits = is_object and found.get_config().get("from_logits", False)
-        border = 0.0 if from_logits else _HALF
-        return lambda y, outputs: ops.equal(
-            outputs > border,
-            ops.cast(ops.reshape(y, ops.shape(outputs)), "float32") > _HALF,
-        )
-    return None
+        judge = functools.partial(_same_side, border=0.0 if from_logits else _HALF)
+    else:
+        return None
+    mask_of = _Mask(name="mask")
+
+    def tally(y: Any, outputs: Any) -> list[Any]:
+        outputs = keras.tree.flatten(outputs)
+        if len(outputs) > 1:
+            return []
+        right, counted = judge(keras.tree.flatten(y)[0], outputs[0])
+        mask = mask_of(outputs[0])
+        if mask is not None:
+            missing = len(counted.shape) - len(mask.shape)
+            mask = ops.reshape(mask, (*ops.shape(mask), *[1] * missing))
+            counted = ops.logical_and(counted, mask)
+        right = ops.logical_and(right, counted)
+        return [ops.sum(ops.cast(each, "float32")) for each in (right, counted)]
+
+    return tally
+
+
+class _Mask(keras.layers.Layer):
+    """Returns the Keras mask of a tensor, None if it has none.
+
+    (While JAX compiles, it is no attribute of the tensor.)
+    """
+
+    def call(self, outputs: Any, mask: Any = None) -> Any:
+        return mask
+
+    def compute_mask(self, *_: Any) -> None:
+        """Says that it deals with masks, and that the mask has none itself."""
+
+
+def _same_class(y: Any, outputs: Any, ignored: int | None) -> tuple[Any, Any]:
+    """Returns which predictions are right, and which are to be counted."""
+    classes = _classes(y, outputs)
+    right = ops.equal(ops.argmax(outputs, axis=-1), classes)
+    if ignored is None:
+        return right, ops.ones_like(right)
+    return right, ops.not_equal(classes, ignored)
+
+
+def _same_side(y: Any, outputs: Any, border: float) -> tuple[Any, Any]:
+    """Returns the same for targets of which each is 0 or 1."""
+    is_one = ops.cast(ops.reshape(y, ops.shape(outputs)), "float32") > _HALF
+    right = ops.equal(outputs > border, is_one)
+    return right, ops.ones_like(right)
 
 
 def _classes(y: Any, outputs: Any) -> Any:

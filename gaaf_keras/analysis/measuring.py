@@ -295,25 +295,28 @@ def evaluation(
     Returns:
         A function of inputs, targets and the other arrays that `forward` takes. It
         returns the loss, mean over all examples, and, if the model classifies, the
-        share of examples that are classified rightly.
+        share of predictions that are right.
     """
     prepare_loss(model, loss, x, y)
     loss_of = loss_function(model, loss, training=False)
-    is_right = classification(model.loss if loss is None else loss)
+    tally = classification(model.loss if loss is None else loss)
 
     def measure(x: Any, y: Any, *others: Any) -> list[Any]:
         outputs = forward(x, *others)
-        results = [loss_of(x, y, outputs)]
-        if is_right is not None:
-            results.append(ops.mean(ops.cast(is_right(y, outputs), "float32")))
-        return results
+        counts = [] if tally is None else tally(y, outputs)
+        return [loss_of(x, y, outputs), *counts]
 
     compiled = isolated(model, measure, often=True)
 
     def evaluate(x: Any, y: Any, *others: Any) -> np.ndarray:
         batches = list(in_batches((x, y)))
-        results = [compiled(*batch, *others) for batch in batches]
+        rows = np.array([compiled(*batch, *others) for batch in batches], "float64")
         sizes = [count(batch) for batch in batches]
-        return np.average(np.array(results, "float64"), axis=0, weights=sizes)
+        loss, *counts = rows.T
+        results = [np.average(loss, weights=sizes)]
+        if counts:
+            right, counted = np.sum(counts, axis=1)
+            results.append(right / max(counted, 1))
+        return np.array(results)
 
     return evaluate

@@ -126,9 +126,9 @@ def gradient_flow(
     """
     positive_integer("batch_size", batch_size)
     total = measuring.check_data(x, y)
-    measuring.prepare_loss(model, loss, x, y)
-    probe = gradient_probe(model, loss, training)
     size = min(batch_size, total)
+    measuring.prepare_loss(model, loss, *measuring.part((x, y), 0, size))
+    probe = gradient_probe(model, loss, training)
     return mean_of(
         [
             (first, probe(*measuring.part((x, y), first, first + size)))
@@ -278,7 +278,8 @@ class GradientFlow(keras.callbacks.Callback):
         return mean_of(self.history)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        measuring.prepare_loss(self.model, self._loss, self._x, self._y)
+        batch = measuring.part((self._x, self._y), 0, self._size)
+        measuring.prepare_loss(self.model, self._loss, *batch)
         self._probe = gradient_probe(self.model, self._loss, often=True)
         self.history = []
         self._last_step: int | None = None

@@ -272,12 +272,18 @@ def loss_function(model: Any, loss: Any, training: bool) -> Callable[..., Any]:
 
 
 def prepare_loss(model: Any, loss: Any, x: Any, y: Any) -> None:
-    """Lets a compiled model make what it needs to compute its loss."""
+    """Lets a compiled model make what it needs to compute its loss.
+
+    Args:
+        model: A built Keras model.
+        loss: As for `loss_function`.
+        x: Inputs, as many as will be computed at once: a model may take no others.
+        y: Their targets.
+    """
     compiled = getattr(model, "_compile_loss", None)
     if loss is None and compiled is not None and not compiled.built:
-        first_x, first_y = part((x, y), 0, 1)
-        outputs = isolated(model, lambda x: model(x, training=False))(first_x)
-        compiled.build(first_y, outputs)
+        outputs = isolated(model, lambda x: model(x, training=False))(x)
+        compiled.build(y, outputs)
 
 
 def evaluation(
@@ -297,7 +303,7 @@ def evaluation(
         returns the loss, mean over all examples, and, if the model classifies, the
         share of predictions that are right.
     """
-    prepare_loss(model, loss, x, y)
+    prepare_loss(model, loss, *next(in_batches((x, y))))
     loss_of = loss_function(model, loss, training=False)
     tally = classification(model.loss if loss is None else loss)
 

@@ -14,7 +14,7 @@ from gaaf_keras.accelerated import AcceleratedActivation
 from gaaf_keras.activations import FUNCTION_FORMS
 from gaaf_keras.analysis.differentiation import gradient
 from gaaf_keras.derivatives import derivative_of
-from gaaf_keras.kinds import function_of, name_of
+from gaaf_keras.kinds import function_of, looked_up, name_of
 from gaaf_keras.layers import GAAF, is_activation
 
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
@@ -149,9 +149,8 @@ def base_of(activation: Any) -> tuple[Any, bool]:
         activation = activation.activation
     if isinstance(activation, (GAAF, AcceleratedActivation)):
         return function_of(activation.activation), True
-    if activation in FUNCTION_FORMS:
-        return function_of(FUNCTION_FORMS[activation]), True
-    return function_of(activation), False
+    name = looked_up(FUNCTION_FORMS, activation)
+    return function_of(activation if name is None else name), name is not None
 
 
 def _parts(layer: Any) -> Iterator[Any]:

@@ -1,5 +1,7 @@
 """Where activations are found, and that looking leaves no trace."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -307,6 +309,28 @@ def test_a_models_own_activation_is_found():
     model = Own()
     model(X)
     assert list(analysis.saturation(model, X)) == ["own"]
+
+
+@dataclasses.dataclass  # which is not hashable
+class ScaledTanh:
+    factor: float = 1.0
+
+    def __call__(self, x):
+        return ops.tanh(x) * self.factor
+
+
+def test_activations_need_not_be_hashable():
+    plain, own = (
+        keras.Sequential([keras.Input((4,)), layers.Dense(2, activation, name="d")])
+        for activation in ("tanh", ScaledTanh(2.0))
+    )
+    own.set_weights(plain.get_weights())
+    share = analysis.saturation(plain, X, threshold=0.5)["d"].share
+    assert analysis.saturation(own, X, threshold=1.0)["d"].share == share
+    assert list(analysis.gradient_flow(own, X, Y, loss="mse")) == ["d"]
+    np.testing.assert_allclose(analysis.curve(ScaledTanh(2.0), [0.0]).derivative, [2])
+    gaaf = GAAF(ScaledTanh(2.0), "gaussian")
+    np.testing.assert_allclose(analysis.curve(gaaf, [0.0]).derivative, [2])
 
 
 def test_an_own_loss_is_used():

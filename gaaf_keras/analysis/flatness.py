@@ -208,7 +208,7 @@ def hessian_eigenvalue(
         The eigenvalue, with its residual.
 
     Raises:
-        ValueError: If the model has no loss.
+        ValueError: If the model has no loss, or no trainable weights.
 
     Examples:
         ```python
@@ -220,6 +220,7 @@ def hessian_eigenvalue(
     """
     positive_integer("iterations", iterations)
     measuring.check_data(x, y)
+    _check_trainable(model)
     measuring.prepare_loss(model, loss, x, y)
     product = _hessian_product(model, loss)
     random = np.random.default_rng(seed)
@@ -281,6 +282,15 @@ def _check_numbers(model: Any, x: Any) -> None:
             "Argument `x` must be one array, of a model with inputs of floating-point "
             f"dtype, to add noise to. Received: {type(x).__name__}; the model takes "
             f"{taken or 'what is not known'}"
+        )
+
+
+def _check_trainable(model: Any) -> None:
+    if not model.trainable_variables:
+        raise ValueError(
+            "Argument `model` must have trainable weights, which the Hessian is with "
+            "respect to: set `trainable = True` on a layer. "
+            f"Received: model={model.name!r}, which has none"
         )
 
 

@@ -286,6 +286,14 @@ def test_hessian_eigenvalue(case):
     assert found.eigenvalue == pytest.approx(max(eigenvalues, key=abs), rel=1e-5)
 
 
+def test_the_hessian_of_a_frozen_model_is_refused():
+    model = with_dropout()
+    model.trainable = False
+    x, y = np.ones((4, 6), "float32"), np.zeros(4)
+    with pytest.raises(ValueError, match="Argument `model` must have trainable"):
+        analysis.hessian_eigenvalue(model, x, y, loss=CROSS_ENTROPY)
+
+
 def test_net_variance():
     model = with_dropout()
     x = np.random.default_rng(0).normal(size=(30, 6)).astype("float32")

@@ -151,8 +151,9 @@ def ablation(
         model: A built Keras model.
         x: Inputs, as arrays that the model can be called on.
         y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
-            what the model was compiled with.
+        loss: A Keras loss, its name, or a function of targets and outputs; for a model
+            with several outputs a function of all of them. Defaults to what the model
+            was compiled with.
         shares: Shares of the nodes, above 0 and at most 1. At least one node is held.
         repeats: How many random parts of each size to try.
         seed: Seed of the choice.

@@ -74,8 +74,9 @@ def weight_noise(
         model: A built Keras model.
         x: Inputs, as arrays that the model can be called on.
         y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
-            what the model was compiled with.
+        loss: A Keras loss, its name, or a function of targets and outputs; for a model
+            with several outputs a function of all of them. Defaults to what the model
+            was compiled with.
         sizes: Relative sizes of the change, 0 or greater.
         draws: Random directions to try for each size. They are those of
             `numpy.random.default_rng([seed, draw]).standard_normal`, for one tensor
@@ -136,8 +137,9 @@ def input_noise(
         model: A built Keras model.
         x: Inputs: one array of numbers, of a model with inputs of floating-point dtype.
         y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
-            what the model was compiled with.
+        loss: A Keras loss, its name, or a function of targets and outputs; for a model
+            with several outputs a function of all of them. Defaults to what the model
+            was compiled with.
         sizes: Standard deviations of the noise, relative to that of all of `x`; 0 or
             greater.
         draws: Noises to try for each size. They are those of
@@ -198,8 +200,9 @@ def hessian_eigenvalue(
         x: Inputs, as arrays that the model can be called on, all computed at once.
             Some hundred examples do.
         y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
-            what the model was compiled with.
+        loss: A Keras loss, its name, or a function of targets and outputs; for a model
+            with several outputs a function of all of them. Defaults to what the model
+            was compiled with.
         iterations: How often to multiply at most.
         tolerance: Relative residual at which to stop.
         seed: Seed of the first vector.

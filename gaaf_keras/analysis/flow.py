@@ -98,8 +98,9 @@ def gradient_flow(
         model: A built Keras model.
         x: Inputs, as arrays that the model can be called on.
         y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
-            what the model was compiled with.
+        loss: A Keras loss, its name, or a function of targets and outputs; for a model
+            with several outputs a function of all of them. Defaults to what the model
+            was compiled with.
         training: Whether the model runs as in training: with dropout, and with
             accelerated gradients.
         batch_size: Examples that share a loss. Those left over are not used.
@@ -232,8 +233,9 @@ class GradientFlow(keras.callbacks.Callback):
         every: Steps between two measurements.
         batch_size: Examples of a measurement. The loss is the mean over them, so give
             the batch size of training to get the gradients of training.
-        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
-            what the model is compiled with.
+        loss: A Keras loss, its name, or a function of targets and outputs; for a model
+            with several outputs a function of all of them. Defaults to what the model
+            is compiled with.
 
     Attributes:
         history: Of the last training: for each measurement the step, counted from 1,

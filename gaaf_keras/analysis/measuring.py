@@ -247,17 +247,17 @@ def loss_function(model: Any, loss: Any, training: bool) -> Callable[..., Any]:
 
     Args:
         model: A built Keras model.
-        loss: A Keras loss, its name, or a function of targets and outputs. Defaults to
-            what the model was compiled with, regularisation included.
+        loss: A Keras loss, its name, or a function of targets and outputs; for a model
+            with several outputs a function of all of them. Defaults to what the model
+            was compiled with, regularisation included.
         training: Whether the loss is that of training.
 
     Raises:
-        ValueError: If there is no loss.
+        ValueError: If there is no loss, or several are given; when it is called, if a
+            loss of Keras is given to a model with several outputs.
     """
     if loss is not None:
-        given = keras.losses.get(loss)
-        shared = replicas() if isinstance(given, keras.Loss) else 1
-        return lambda _, y, outputs: shared * ops.mean(given(y, outputs))
+        return _given_loss(model, loss)
     overridden = type(model).compute_loss is not keras.Model.compute_loss
     if model.loss is None and not overridden:
         raise ValueError(
@@ -269,6 +269,26 @@ def loss_function(model: Any, loss: Any, training: bool) -> Callable[..., Any]:
         return replicas() * model.compute_loss(x, y, outputs, training=training)
 
     return compiled
+
+
+def _given_loss(model: Any, loss: Any) -> Callable[..., Any]:
+    message = (
+        "Argument `loss` must be one loss, for a model with one output. If it has "
+        "several, compile it with its losses and leave `loss` out, or give a function "
+        f"of all targets and outputs. Received: loss={loss!r}, model={model.name!r}"
+    )
+    if keras.tree.is_nested(loss) and "class_name" not in loss:
+        raise ValueError(message)
+    given = keras.losses.get(loss)
+    shared = replicas() if isinstance(given, keras.Loss) else 1
+    is_from_keras = getattr(given, "__module__", "").startswith("keras.")
+
+    def mean(_: Any, y: Any, outputs: Any) -> Any:
+        if is_from_keras and len(keras.tree.flatten(outputs)) > 1:
+            raise ValueError(message)
+        return shared * ops.mean(given(y, outputs))
+
+    return mean
 
 
 def prepare_loss(model: Any, loss: Any, x: Any, y: Any) -> None:

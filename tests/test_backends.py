@@ -12,7 +12,7 @@ TESTS = Path(__file__).parent
 LAYERS = sorted((TESTS / "core").glob("test_*.py"))
 ANALYSES = [
     TESTS / "analysis" / f"test_{name}.py"
-    for name in ("against_numpy", "gradient_flow_callback")
+    for name in ("accuracy", "against_numpy", "gradient_flow_callback", "names")
 ]
 # What Keras does the same for all backends; JAX compiles for minutes. PyTorch runs it.
 LEFT_OUT_ON_JAX = [

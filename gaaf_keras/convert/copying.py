@@ -89,6 +89,7 @@ class _Copier:
         self._exchange = exchange
         self._copies: dict[int, tuple[Any, Any]] = {}
         self._converted: list[tuple[tuple[Any, ...], Any, set[str]]] = []
+        self._for_names: list[tuple[Any, str, Any]] = []
         self.exchanges: list[tuple[Site, Any]] = []
 
     @property
@@ -109,6 +110,10 @@ class _Copier:
 
         Can be said only when all layers are built.
         """
+        for layer, key, activation in self._for_names:
+            # It may compare the name, and then does something else with a layer.
+            if not activation._called:
+                raise _not_exchanged(layer, key, "is not seen to apply")
         for holders, copy, left_alone in self._converted:
             layer = holders[-1]
             for activation in _plain_activations(copy):
@@ -164,21 +169,19 @@ class _Copier:
                 if activation is None:
                     continue
                 new = self._new_argument(activation, key, holders)
-                # By itself and not by its name, which another may have too.
-                config[key] = activation if new is None else new
                 if new is not None:
-                    expected[key] = new
+                    config[key] = expected[key] = new
+                elif _read(value) is not activation:
+                    # By itself and not by its name, which another has too.
+                    config[key] = activation
             else:
                 config[key] = self._walk(value, holders)
-        copy = same_again(layer, config)
+        copy = _made(layer, config, expected)
         for key, activation in expected.items():
             if not _has(copy, key, activation):
-                raise ValueError(
-                    f"Layer {layer.name!r} ({type(layer).__name__}) does not keep what "
-                    f"it is given as `{key}`, so that cannot be exchanged. Change the "
-                    f"class so that `{key}` may be any callable, or leave the layer "
-                    f"out: `layers=lambda layer: layer.name != {layer.name!r}`."
-                )
+                raise _not_exchanged(layer, key, "does not keep")
+            if isinstance(getattr(layer, key, None), str):
+                self._for_names.append((layer, key, activation))
         left_alone = {
             name_of(site.activation)
             for site, new in self.exchanges[before:]
@@ -239,10 +242,35 @@ def _activation_in(layer: Any, key: str, value: Any) -> Any:
     activation = getattr(layer, key, None)
     if callable(activation):
         return activation
+    return None if value is None else _read(value)
+
+
+def _read(value: Any) -> Any:
+    """Returns the activation that a value in a configuration stands for."""
     try:
-        return None if value is None else keras.activations.get(value)
+        return keras.activations.get(value)
     except (TypeError, ValueError):
         return None  # no activation, in spite of its name
+
+
+def _made(layer: Any, config: dict[str, Any], exchanged: dict[str, Any]) -> Any:
+    """Returns a layer like another, with activations exchanged in its configuration."""
+    try:
+        return same_again(layer, config)
+    except ValueError as error:
+        if not exchanged:
+            raise
+        same_again(layer)  # raises if the activations are not to blame
+        raise _not_exchanged(layer, next(iter(exchanged)), "does not take") from error
+
+
+def _not_exchanged(layer: Any, key: str, reason: str) -> ValueError:
+    return ValueError(
+        f"Layer {layer.name!r} ({type(layer).__name__}) {reason} what it is given as "
+        f"`{key}` in place of its own, so that cannot be exchanged. Change the class "
+        f"so that `{key}` may be any callable, or leave the layer out: "
+        f"`layers=lambda layer: layer.name != {layer.name!r}`."
+    )
 
 
 def _has(layer: Any, key: str, activation: Any) -> bool:

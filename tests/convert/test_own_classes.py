@@ -145,6 +145,38 @@ def test_an_activation_kept_as_a_name():
     assert_same_outputs(model, accelerated)
 
 
+class Comparing(Naming):
+    """Compares the name with those that it knows."""
+
+    def call(self, x):
+        return keras.ops.relu(x) if self.activation == "relu" else x
+
+
+class Checking(Naming):
+    """Takes no activation but by its name."""
+
+    def __init__(self, activation="relu", **kwargs):
+        super().__init__(activation, **kwargs)
+        if activation not in ("relu", "tanh"):
+            raise ValueError(f"Received: {activation}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(Comparing, "is not seen to apply"), (Checking, "does not take")],
+)
+def test_a_name_that_must_stay_one(kind, reason):
+    model = sequential(
+        kind(name="named"), LAYERS.Dense(4, activation="tanh"), LAYERS.Dense(2)
+    )
+    with pytest.raises(ValueError, match=rf"{reason} what .*layer.name != 'named'"):
+        accelerate(model, verbose=False)
+    chosen = accelerate(model, layers="dense*", verbose=False)
+    for other in (chosen, restore(model)):
+        assert other.get_layer("named").activation == "relu"
+        assert_same_outputs(model, other)
+
+
 class Listing(LAYERS.Layer):
     """Has its activations in a list."""
 

@@ -2,11 +2,13 @@
 
 import tempfile
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from gaaf_keras.forms import written_as
+from gaaf_keras.layers import is_activation
 
 
 def copy_state(model: Any, copy: Any, layers: list[tuple[Any, Any]]) -> None:
@@ -28,7 +30,10 @@ def copy_state(model: Any, copy: Any, layers: list[tuple[Any, Any]]) -> None:
     for old, new in layers:
         _copy_random_state(old, new)
         for part, its_copy in _parts(old, new):
-            _copy_adapted_state(part, its_copy)
+            # Without those of its variables, which may differ and are there already.
+            its_copy._trainable = part._trainable
+            if hasattr(part, "finalize_state"):
+                _copy_adapted_state(part, its_copy)
     if model.compiled:
         _copy_compilation(model, copy)
 
@@ -65,17 +70,22 @@ def _random_states(layer: Any) -> list[Any]:
     return [variable for variable in variables if id(variable) not in weights]
 
 
-def _parts(old: Any, new: Any) -> list[tuple[Any, Any]]:
-    """Pairs of the layers in a layer, itself among them, that were not exchanged."""
-    if not all(isinstance(layer, keras.layers.Layer) for layer in (old, new)):
-        return []
-    parts = [
-        [part for part in layer._flatten_layers() if hasattr(part, "finalize_state")]
+def _parts(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields pairs of the layers in a layer, itself among them, but for activations."""
+    if not isinstance(old, keras.layers.Layer) or type(old) is not type(new):
+        return
+    yield old, new
+    inside = [
+        [
+            part
+            for part in layer._flatten_layers(include_self=False, recursive=False)
+            if not is_activation(part)
+        ]
         for layer in (old, new)
     ]
-    if [type(part) for part in parts[0]] != [type(part) for part in parts[1]]:
-        return []
-    return list(zip(*parts, strict=True))
+    if len(inside[0]) == len(inside[1]):
+        for part, its_copy in zip(*inside, strict=True):
+            yield from _parts(part, its_copy)
 
 
 def _copy_adapted_state(old: Any, new: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from gaaf_keras import AccelerationSchedule, GAAFTanh, accelerate, restore
 from gaaf_keras.layers import accelerated_layers
-from tests.convert.zoo import LAYERS, sequential
+from tests.convert.zoo import LAYERS, assert_same_outputs, sequential
 
 SINCE_KERAS_3_14 = pytest.mark.skipif(
     tuple(map(int, keras.__version__.split(".")[:2])) < (3, 14),
@@ -188,6 +188,40 @@ def test_layers_frozen_after_compiling():
         accelerated = accelerate(model, verbose=False)
     accelerated.fit(x, y, verbose=0)
     np.testing.assert_array_equal(accelerated.layers[0].kernel, model.layers[0].kernel)
+
+
+class Normalising(LAYERS.Layer):
+    """Has parts of which its configuration says nothing."""
+
+    def __init__(self, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.activation = keras.activations.get(activation)
+        self.dense = LAYERS.Dense(4)
+        self.norm = LAYERS.BatchNormalization()
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+        self.norm.build((None, 4))
+
+    def call(self, x, training=None):
+        return self.activation(self.norm(self.dense(x), training=training))
+
+    def get_config(self):
+        activation = keras.activations.serialize(self.activation)
+        return {**super().get_config(), "activation": activation}
+
+
+def test_parts_that_are_frozen():
+    block = Normalising()
+    model = sequential(block, LAYERS.Dense(2))
+    block.norm.trainable = False
+    block.norm.gamma.trainable = True
+    accelerated = accelerate(model, verbose=False)
+    for other in (accelerated, restore(accelerated)):
+        norm = other.layers[0].norm
+        assert not norm.trainable
+        assert [v.trainable for v in norm.weights] == [True, False, False, False]
+        assert_same_outputs(model, other)
 
 
 class Sharing(LAYERS.Layer):

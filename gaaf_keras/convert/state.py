@@ -123,11 +123,11 @@ def _copy_compilation(model: Any, copy: Any) -> None:
             stacklevel=4,
         )
         return
-    if model.optimizer is None or not model.optimizer.built:
+    if model.optimizer is None:
         return
-    pattern = getattr(model.optimizer, "_exclude_from_weight_decay_pattern", None)
-    if pattern is not None:  # which is no part of an optimizer's configuration
-        copy.optimizer.exclude_from_weight_decay(var_names=[pattern.pattern])
+    _copy_exclusions(model, copy)
+    if not model.optimizer.built:
+        return
     copy.optimizer.build(copy.trainable_variables)
     slots = (model.optimizer.variables, copy.optimizer.variables)
     if len(slots[0]) != len(slots[1]):
@@ -138,3 +138,24 @@ def _copy_compilation(model: Any, copy: Any) -> None:
         )
         return
     _copy_variables(*slots)
+
+
+def _copy_exclusions(model: Any, copy: Any) -> None:
+    """Copies what weight decay leaves alone, no part of a configuration."""
+    old, new = (
+        getattr(
+            each.optimizer, "inner_optimizer", each.optimizer
+        )  # if it scales losses
+        for each in (model, copy)
+    )
+    excluded = getattr(old, "_exclude_from_weight_decay", ())
+    pattern = getattr(old, "_exclude_from_weight_decay_pattern", None)
+    if excluded or pattern is not None:
+        new.exclude_from_weight_decay(
+            var_list=[
+                its_copy
+                for variable, its_copy in zip(model.weights, copy.weights, strict=True)
+                if old._var_key(variable) in excluded
+            ],
+            var_names=None if pattern is None else [pattern.pattern],
+        )

@@ -129,15 +129,16 @@ def _copy_compilation(model: Any, copy: Any) -> None:
     if not model.optimizer.built:
         return
     copy.optimizer.build(copy.trainable_variables)
-    slots = (model.optimizer.variables, copy.optimizer.variables)
-    if len(slots[0]) != len(slots[1]):
+    copies = {id(old): new for old, new in _weights(model, copy)}
+    known = [copies.get(id(old)) for old in model.optimizer._trainable_variables]
+    if [id(new) for new in known] != [id(new) for new in copy.trainable_variables]:
         warnings.warn(
             f"The copy of model {model.name!r} starts with a new optimizer state, "
             "since layers were made trainable or not after `compile`.",
             stacklevel=4,
         )
         return
-    _copy_variables(*slots)
+    _copy_variables(model.optimizer.variables, copy.optimizer.variables)
 
 
 def _copy_exclusions(model: Any, copy: Any) -> None:
@@ -154,8 +155,12 @@ def _copy_exclusions(model: Any, copy: Any) -> None:
         new.exclude_from_weight_decay(
             var_list=[
                 its_copy
-                for variable, its_copy in zip(model.weights, copy.weights, strict=True)
+                for variable, its_copy in _weights(model, copy)
                 if old._var_key(variable) in excluded
             ],
             var_names=None if pattern is None else [pattern.pattern],
         )
+
+
+def _weights(model: Any, copy: Any) -> Iterator[tuple[Any, Any]]:
+    return zip(model.weights, copy.weights, strict=True)

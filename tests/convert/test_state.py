@@ -198,6 +198,21 @@ def test_layers_frozen_after_compiling():
     np.testing.assert_array_equal(accelerated.layers[0].kernel, model.layers[0].kernel)
 
 
+def test_as_many_other_layers_trained_since_compiling():
+    hidden, out = LAYERS.Dense(4, activation="tanh"), LAYERS.Dense(4)
+    model = sequential(hidden, out)
+    hidden.trainable = False
+    model.compile("adam", "mse")
+    x, y = np.ones((4, 4), "float32"), np.zeros((4, 4), "float32")
+    model.fit(x, y, verbose=0)
+    hidden.trainable, out.trainable = True, False
+    with pytest.warns(UserWarning, match="new optimizer state"):
+        accelerated = accelerate(model, verbose=False)
+    assert accelerated.optimizer.iterations == 0
+    accelerated.fit(x, y, verbose=0)
+    np.testing.assert_array_equal(accelerated.layers[1].get_weights()[0], out.kernel)
+
+
 class Normalising(LAYERS.Layer):
     """Has parts of which its configuration says nothing."""
 

@@ -42,6 +42,7 @@ _ELEMENTWISE = (
     "tanh",
     "tanh_shrink",
 )
+NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
 _RELU6_LIMIT = 6
 
 

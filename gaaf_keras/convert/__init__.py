@@ -16,12 +16,10 @@ from gaaf_keras.convert.copying import Site, copy_model
 from gaaf_keras.convert.graph import is_graph, require_graph, same_again
 from gaaf_keras.convert.report import Conversion, ConversionReport
 from gaaf_keras.convert.selection import as_selectors, last_operations, selects
-from gaaf_keras.kinds import name_of
+from gaaf_keras.kinds import NOT_ELEMENTWISE, name_of
 from gaaf_keras.layers import GAAF
 
 __all__ = ["Conversion", "ConversionReport", "accelerate", "restore"]
-
-_NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
 
 
 def accelerate(
@@ -187,7 +185,7 @@ class _Acceleration:
             "linear": name == "linear",
             "accelerated already": _base_of(site.activation) is not None,
             "not selected": not self._selected(site),
-            "not elementwise": name in _NOT_ELEMENTWISE and not named,
+            "not elementwise": name in NOT_ELEMENTWISE and not named,
             "output": ends_there and not named,
             "nothing recommended": self._is_without_recommendation(site),
         }

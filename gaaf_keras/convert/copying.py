@@ -18,7 +18,7 @@ from gaaf_keras.convert.graph import (
     same_again,
 )
 from gaaf_keras.convert.state import copy_state
-from gaaf_keras.kinds import function_of, name_of
+from gaaf_keras.kinds import NOT_ELEMENTWISE, function_of, name_of
 from gaaf_keras.layers import GAAF, accelerated_layers, is_activation
 
 
@@ -117,7 +117,8 @@ class _Copier:
         for holders, copy, left_alone in self._converted:
             layer = holders[-1]
             for activation in _plain_activations(copy):
-                if name_of(activation) in left_alone:
+                # Softmax, as in attention, is not what a name of the layer asks for.
+                if name_of(activation) in (*left_alone, *NOT_ELEMENTWISE):
                     continue
                 if self._exchange(Site(holders, "activation", activation)) is not None:
                     raise ValueError(

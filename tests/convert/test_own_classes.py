@@ -42,6 +42,21 @@ class Hiding(Block):
         return config
 
 
+class Attending(Block):
+    """Has the softmax of an attention inside."""
+
+    def __init__(self, units, activation="relu", **kwargs):
+        super().__init__(units, activation, **kwargs)
+        self.attention = LAYERS.MultiHeadAttention(2, 3)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.attention.build(input_shape, input_shape)
+
+    def call(self, x):
+        return super().call(self.attention(x, x))
+
+
 class Half(Block):
     """Shows one activation of two."""
 
@@ -63,6 +78,30 @@ def test_layer_class_of_ones_own():
     assert [row.kind for row in report.accelerated] == ["Block"]
     assert_same_outputs(model, accelerated)
     assert architecture(restore(accelerated)) == architecture(model)
+
+
+@pytest.mark.parametrize("layers", [None, "block", ["blo*", "dense"], Attending])
+def test_a_block_with_attention(layers):
+    model = sequential(
+        Attending(4, name="block"),
+        LAYERS.Dense(4, activation="tanh", name="dense"),
+        LAYERS.Dense(2),
+        shape=(5, 4),
+    )
+    accelerated, report = accelerate(
+        model, layers=layers, verbose=False, return_report=True
+    )
+    assert report.accelerated[0].layer == "block"
+    assert_same_outputs(model, accelerated)
+
+
+def test_attention_has_nothing_to_accelerate():
+    inputs = keras.Input((5, 4))
+    x = LAYERS.MultiHeadAttention(2, 3, name="attention")(inputs, inputs)
+    x = LAYERS.Dense(4, activation="tanh", name="dense")(x)
+    model = keras.Model(inputs, LAYERS.Dense(2)(x))
+    with pytest.raises(ValueError, match=r"nothing that has an .*'attention'.*: dense"):
+        accelerate(model, layers=["attention", "dense"], verbose=False)
 
 
 @pytest.mark.parametrize("kind", [Hiding, Half, Stubborn])

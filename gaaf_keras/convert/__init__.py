@@ -38,13 +38,14 @@ def accelerate(
     - Backward: every activation phi has the derivative `phi'(x) + strength * s(x)`,
       unless the model is called with `training=False`.
 
-    The copy has the model's names, weights, random states and, if it is compiled, its
-    compilation and optimizer state; the model is left as it is. Activation layers and
-    operations become `GAAF` layers of the same name, an activation given to another
-    layer (`Dense(activation="relu")`, the gates of an `LSTM`) becomes a `GAAF` layer
-    in the same argument. Nested models, shared layers and wrappers are converted too.
-    Weights can be moved between the two by `get_weights` and, unless there are PReLU
-    layers, in weight files. `gaaf_keras.restore` is the way back.
+    The copy has the model's names, weights, random states, what attributes hold of
+    numbers, strings and the like, and, if it is compiled, its compilation and optimizer
+    state; the model is left as it is. Activation layers and operations become `GAAF`
+    layers of the same name, an activation given to another layer
+    (`Dense(activation="relu")`, the gates of an `LSTM`) becomes a `GAAF` layer in the
+    same argument. Nested models, shared layers and wrappers are converted too. Weights
+    can be moved between the two by `get_weights` and, unless there are PReLU layers, in
+    weight files. `gaaf_keras.restore` is the way back.
 
     All activations are accelerated except linear ones, those that are not elementwise
     (softmax) and those before an output: in the layer (or the wrapper, recurrent layer

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
+from gaaf_keras.convert.graph import is_graph
 from gaaf_keras.forms import written_as
 from gaaf_keras.layers import is_activation
 
@@ -36,6 +38,9 @@ def copy_state(model: Any, copy: Any, layers: list[tuple[Any, Any]]) -> None:
                 _copy_adapted_state(part, its_copy)
     if model.compiled:
         _copy_compilation(model, copy)
+    for old, new in layers:
+        if is_graph(old):
+            _copy_attributes(old, new)
 
 
 def _copy_variables(old: list[Any], new: list[Any]) -> None:
@@ -164,3 +169,51 @@ def _copy_exclusions(model: Any, copy: Any) -> None:
 
 def _weights(model: Any, copy: Any) -> Iterator[tuple[Any, Any]]:
     return zip(model.weights, copy.weights, strict=True)
+
+
+def _copy_attributes(model: Any, copy: Any) -> None:
+    """Gives a copy the data that the user, or a class of the user's, keeps in a model.
+
+    What is no data may belong to the model, as a layer or a method of it does. The
+    copy's constructor made such things anew, or they are missing.
+    """
+    missing, in_keras = [], _names_in_keras()
+    for name, value in vars(model).items():
+        if name.startswith("_") or name in in_keras:
+            continue
+        if _is_data(value):
+            setattr(copy, name, _own(value))
+        elif name not in vars(copy) and not type(value).__module__.startswith("keras."):
+            missing.append(name)
+    if missing:
+        warnings.warn(
+            f"The copy of model {model.name!r} has no {', '.join(missing)}: attributes "
+            "that are not numbers, strings or the like are not copied. Set them in it.",
+            stacklevel=4,
+        )
+
+
+def _names_in_keras() -> set[str]:
+    """Returns the names of attributes that Keras gives to every model."""
+    tensor = keras.Input((1,), name="reference")
+    return {*vars(keras.Model(tensor, tensor, name="reference")), "stop_training"}
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_data, value.values()))
+    if isinstance(value, (list, tuple, set)):
+        return all(map(_is_data, value))
+    return isinstance(value, _DATA)
+
+
+_DATA = (bool, int, float, complex, str, bytes, np.generic, np.ndarray, type(None))
+
+
+def _own(data: Any) -> Any:
+    """Returns data of which changes do not show in what is given."""
+    if isinstance(data, dict):
+        return {key: _own(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_own(value) for value in data]
+    return data.copy() if isinstance(data, (set, np.ndarray)) else data

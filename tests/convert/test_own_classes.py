@@ -1,6 +1,9 @@
 """Layers, models and functions of the user's own classes."""
 
+import warnings
+
 import keras
+import numpy as np
 import pytest
 
 from gaaf_keras import Gaussian, accelerate, restore
@@ -160,6 +163,47 @@ def test_functional_models_of_a_class_of_their_own():
     assert type(accelerated) is OwnTraining
     with pytest.raises(TypeError, match="class of its own"):
         accelerate(OwnArguments(3), verbose=False)
+
+
+class Distilling(keras.Model):
+    """Keeps something in attributes."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.alpha = 0.1
+        self.weigh = lambda loss: self.alpha * loss
+        self.seen = keras.metrics.Mean()
+        self.limits = {"low": [0, 1], 2: np.zeros(2)}
+
+
+def test_attributes_of_a_model():
+    inputs = keras.Input((4,))
+    x = LAYERS.Dense(3, activation="relu")(inputs)
+    model = Distilling(inputs, LAYERS.Dense(2)(x))
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    model.alpha = 0.7
+    model.limits["low"].append(2)
+    model.notes = "trained"
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        accelerated = accelerate(model, verbose=False)
+    assert (accelerated.alpha, accelerated.notes) == (0.7, "trained")
+    assert accelerated.weigh(1) == 0.7
+    assert accelerated.seen is not model.seen
+    assert accelerated.limits["low"] == [0, 1, 2]
+    for own in (accelerated.limits, accelerated.limits["low"]):
+        own.clear()
+    assert model.limits["low"] == [0, 1, 2]
+    accelerated.alpha = 0.3
+    outer = sequential(model, LAYERS.Dense(1))
+    assert accelerate(outer, verbose=False).layers[0].alpha == 0.7
+
+
+def test_attributes_that_cannot_be_copied_are_named():
+    model = sequential(LAYERS.Dense(3, activation="relu"), LAYERS.Dense(2))
+    model.augment = lambda x: model.factor * x
+    with pytest.warns(UserWarning, match="has no augment: attributes"):
+        accelerate(model, verbose=False)
 
 
 class Naming(LAYERS.Layer):

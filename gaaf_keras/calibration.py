@@ -94,11 +94,13 @@ def _net_std(model: Any, layer: GAAF, data: Any, rate: float) -> float:
     """Returns the standard deviation that dropout gives the net input of a layer."""
     linear, normalisation = _layers_below(model, layer)
     activities = _inputs_of(model, linear, data).astype("float32")
-    kernel, *bias = linear.get_weights()
+    kernel = ops.convert_to_numpy(linear.kernel)  # with what LoRA adds to it
+    bias = [ops.convert_to_numpy(linear.bias)] if linear.use_bias else []
 
     def apply(weights: list[np.ndarray], values: np.ndarray) -> np.ndarray:
         """Applies the layer with other weights, on its own and in full precision."""
-        config = {**linear.get_config(), "activation": None, "dtype": "float32"}
+        other = {"activation": None, "dtype": "float32", "lora_rank": None}
+        config = {**linear.get_config(), **other}
         copy = type(linear).from_config({**config, "use_bias": len(weights) > 1})
         copy.build(values.shape)
         copy.set_weights(weights)

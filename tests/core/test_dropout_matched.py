@@ -128,6 +128,26 @@ def test_calibration_of_a_convolution_and_of_chosen_layers():
         gaaf_keras.calibrate(model, x, rate=0.5)
 
 
+def test_calibration_of_a_layer_with_lora():
+    def made():
+        linear = [keras.layers.Conv1D(3, 2, name="one"), keras.layers.Dense(5)]
+        normed = [keras.layers.BatchNormalization(), GAAFTanh(name="b")]
+        return keras.Sequential(
+            [keras.Input((4, 3)), linear[0], GAAFTanh(name="a"), linear[1], *normed]
+        )
+
+    adapted, merged = made(), made()
+    for theirs, ours in zip(adapted.layers, merged.layers, strict=True):
+        ours.set_weights(theirs.get_weights())
+        if hasattr(theirs, "enable_lora"):
+            theirs.enable_lora(2)
+            theirs.lora_kernel_b.assign(np.ones(theirs.lora_kernel_b.shape))
+            ours.kernel.assign(theirs.kernel)
+    x = inputs(50, 12).reshape(50, 4, 3)
+    expected = gaaf_keras.calibrate(merged, x, 0.5)
+    assert gaaf_keras.calibrate(adapted, x, 0.5) == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_layer_that_is_called_twice_is_refused():
     act, given = keras.Input((4,)), GAAFTanh(name="act")
     twice = [given(keras.layers.Dense(5)(act)) for _ in range(2)]

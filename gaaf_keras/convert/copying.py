@@ -13,6 +13,7 @@ from gaaf_keras.accelerated import AcceleratedActivation
 from gaaf_keras.convert.graph import (
     config_of,
     is_graph,
+    is_wrapper,
     rebuilt,
     require_graph,
     same_again,
@@ -138,9 +139,10 @@ class _Copier:
             return same_again(operation) if new is None else new
         if isinstance(operation, keras.Model):
             self._refuse_if_wanted(operation, holders)
-        if isinstance(operation, keras.layers.Layer):
-            return self._new_layer(operation, holders)
-        return same_again(operation)
+        is_lambda = isinstance(operation, keras.layers.Lambda)
+        if is_lambda or not isinstance(operation, keras.layers.Layer):
+            return same_again(operation)
+        return self._new_layer(operation, holders)
 
     def _refuse_if_wanted(self, model: Any, holders: tuple[Any, ...]) -> None:
         """Raises if activations in a nested model would be exchanged but not found."""
@@ -159,8 +161,6 @@ class _Copier:
         return new
 
     def _new_layer(self, layer: Any, holders: tuple[Any, ...]) -> Any:
-        if isinstance(layer, keras.layers.Lambda):
-            return same_again(layer)
         config = config_of(layer)
         before = len(self.exchanges)
         expected = {}
@@ -175,6 +175,9 @@ class _Copier:
                 elif _read(value) is not activation:
                     # By itself and not by its name, which another has too.
                     config[key] = activation
+            elif key == "layer" and is_wrapper(layer):
+                # The very layer, which may be used without the wrapper too.
+                config[key] = self.copy(layer.layer, holders)
             else:
                 config[key] = self._walk(value, holders)
         copy = _made(layer, config, expected)

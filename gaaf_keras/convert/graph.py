@@ -74,9 +74,18 @@ def same_again(operation: Any, config: dict[str, Any] | None = None) -> Any:
         return _lambda_again(operation)
     config = config_of(operation) if config is None else config
     try:
+        if is_wrapper(operation) and isinstance(config.get("layer"), keras.Operation):
+            return type(operation)(config.pop("layer"), **config)  # as `from_config`
         return type(operation).from_config(config)
     except Exception as error:
         raise _cannot_be_copied(operation, error) from error
+
+
+def is_wrapper(layer: Any) -> bool:
+    """Whether a layer is made, as Keras makes its wrappers, from another layer."""
+    usual = keras.layers.Wrapper.from_config.__func__
+    made_by = getattr(type(layer).from_config, "__func__", None)
+    return isinstance(layer, keras.layers.Wrapper) and made_by is usual
 
 
 def _cannot_be_copied(operation: Any, error: Exception) -> ValueError:

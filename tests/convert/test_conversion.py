@@ -43,6 +43,29 @@ def test_an_activation_layer_shared_by_two_hosts():
         assert isinstance(first.activation, kind)
 
 
+def test_a_layer_inside_of_a_wrapper_and_on_its_own():
+    inputs = keras.Input((5, 4))
+    dense = LAYERS.Dense(4, activation="tanh", name="both")
+    wrapper = LAYERS.TimeDistributed(dense)
+    model = keras.Model(inputs, LAYERS.Dense(2)(wrapper(inputs) + dense(inputs)))
+    accelerated = accelerate(model, verbose=False)
+    for other in (accelerated, restore(accelerated)):
+        assert other.layers[1].layer is other.get_layer("both")
+        assert len(other.weights) == 4
+        assert_same_outputs(model, other)
+    assert len(accelerated_layers(accelerated)) == 1
+
+
+def test_a_lambda_inside_of_a_wrapper():
+    model = sequential(
+        LAYERS.TimeDistributed(LAYERS.Lambda(lambda x: 2 * x)),
+        LAYERS.Dense(3, activation="relu"),
+        LAYERS.Dense(2),
+        shape=(5, 4),
+    )
+    assert_same_outputs(model, accelerate(model, verbose=False), restore(model))
+
+
 def test_what_the_layers_become():
     model = sequential(
         LAYERS.Dense(3, activation="relu", name="one"),

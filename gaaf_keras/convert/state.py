@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from gaaf_keras.convert.graph import is_graph
+from gaaf_keras.convert.graph import is_graph, is_wrapper
 from gaaf_keras.forms import written_as
 from gaaf_keras.layers import is_activation
 
@@ -28,6 +28,8 @@ def copy_state(model: Any, copy: Any, layers: list[tuple[Any, Any]]) -> None:
             "share with the model. Have it return "
             "`keras.saving.serialize_keras_object(layer)`."
         )
+    if len(model.weights) < len(copy.weights):
+        _refuse_shared(layers)
     _copy_variables(model.weights, copy.weights)
     for old, new in layers:
         _copy_random_state(old, new)
@@ -41,6 +43,23 @@ def copy_state(model: Any, copy: Any, layers: list[tuple[Any, Any]]) -> None:
     for old, new in layers:
         if is_graph(old):
             _copy_attributes(old, new)
+
+
+def _refuse_shared(layers: list[tuple[Any, Any]]) -> None:
+    """Raises if layers share a part that each of their copies has for itself."""
+    seen = set()
+    for host, _ in layers:
+        if not isinstance(host, keras.layers.Layer) or is_graph(host):
+            continue
+        for part in [] if is_wrapper(host) else host._flatten_layers():
+            if id(part) in seen and part.weights and not is_activation(part):
+                raise ValueError(
+                    f"Layer {part.name!r} ({type(part).__name__}) is a part of layer "
+                    f"{host.name!r} and is used elsewhere too. A copy, made from their "
+                    "configurations, would have one in each place. Use it in one, or "
+                    "put GAAF layers in the model by hand."
+                )
+            seen.add(id(part))
 
 
 def _copy_variables(old: list[Any], new: list[Any]) -> None:

@@ -267,6 +267,14 @@ def test_parts_are_not_shared_with_the_copy():
         accelerate(model, verbose=False)
 
 
+def test_a_part_that_layers_share():
+    cell = LAYERS.GRUCell(4, name="cell")
+    layers = [LAYERS.RNN(cell, return_sequences=True), LAYERS.RNN(cell, name="second")]
+    model = sequential(*layers, *head(), shape=(5, 4))
+    with pytest.raises(ValueError, match=r"'cell' \(GRUCell\) is a part of .*'second'"):
+        accelerate(model, verbose=False)
+
+
 def test_a_variable_in_an_operation():
     inputs = keras.Input((5,), dtype="int32")
     embedding = LAYERS.Embedding(7, 4)

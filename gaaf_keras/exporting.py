@@ -172,6 +172,12 @@ def _inlined() -> Iterator[None]:
     tf.config.run_functions_eagerly(True)
     try:
         yield
+    except tf.errors.OperatorNotAllowedInGraphError as error:
+        raise ValueError(
+            "Argument `model` must not have a `tf.function` in which an `if` or a loop "
+            "depends on the values of a tensor, which an export cannot follow. Write "
+            "that with `keras.ops.cond` or `keras.ops.while_loop`."
+        ) from error
     finally:
         tf.config.run_functions_eagerly(before)
 

@@ -150,3 +150,22 @@ def test_train_has_the_layers_own_gradients(layer, tmp_path):
     for gradient, expected, other in zip(theirs, ours, plain, strict=True):
         np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
         assert np.abs(gradient - other).max() > 1e-2
+
+
+class Branching(Compiled):
+    """Decides by the values that it is given."""
+
+    @tf.function
+    def call(self, x):
+        x = self.dense(x)
+        if tf.reduce_sum(x) > 100:
+            x = 2 * x
+        return self.activation(x)
+
+
+def test_a_graph_that_depends_on_values_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), Branching(), LAYERS.Dense(2)])
+    assert model.predict(np.ones((2, 3)), verbose=0).shape == (2, 2)
+    with pytest.raises(ValueError, match=r"`if` or a loop .*`keras.ops.cond`"):
+        gaaf_keras.export(model, tmp_path / "new")
+    assert not list(tmp_path.iterdir())

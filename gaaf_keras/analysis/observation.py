@@ -14,10 +14,9 @@ from gaaf_keras.accelerated import AcceleratedActivation
 from gaaf_keras.activations import FUNCTION_FORMS
 from gaaf_keras.analysis.differentiation import gradient
 from gaaf_keras.derivatives import derivative_of
-from gaaf_keras.kinds import function_of, looked_up, name_of
+from gaaf_keras.kinds import NOT_ELEMENTWISE, function_of, looked_up, name_of
 from gaaf_keras.layers import GAAF, is_activation
 
-_NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
 _MOVING_NODES = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Reshape)
 # They run their parts in loops, where single steps cannot be told apart.
 _CLOSED = (
@@ -139,7 +138,7 @@ def _activations(model: Any) -> list[ObservedActivation]:
         activation
         for key, activation in found.items()
         if key not in taken
-        and name_of(activation.base) not in (*_NOT_ELEMENTWISE, "linear")
+        and name_of(activation.base) not in (*NOT_ELEMENTWISE, "linear")
     ]
 
 

@@ -167,10 +167,9 @@ def _copy_compilation(model: Any, copy: Any) -> None:
 
 def _copy_exclusions(model: Any, copy: Any) -> None:
     """Copies what weight decay leaves alone, no part of a configuration."""
+    # That of a model that scales its losses has another inside.
     old, new = (
-        getattr(
-            each.optimizer, "inner_optimizer", each.optimizer
-        )  # if it scales losses
+        getattr(each.optimizer, "inner_optimizer", each.optimizer)
         for each in (model, copy)
     )
     excluded = getattr(old, "_exclude_from_weight_decay", ())

@@ -36,6 +36,8 @@ def copy_state(model: Any, copy: Any, layers: list[tuple[Any, Any]]) -> None:
         for part, its_copy in _parts(old, new):
             # Without those of its variables, which may differ and are there already.
             its_copy._trainable = part._trainable
+            if hasattr(part, "lora_alpha"):  # Keras makes layers without it
+                its_copy.lora_alpha = part.lora_alpha
             if hasattr(part, "finalize_state"):
                 _copy_adapted_state(part, its_copy)
     if model.compiled:

@@ -261,6 +261,15 @@ class Sharing(LAYERS.Layer):
         return {**super().get_config(), "inner": self.inner}
 
 
+def test_the_scale_of_lora_goes_along():
+    model = sequential(*head(), shape=(4,))
+    layer = model.layers[0]
+    layer.enable_lora(2)
+    layer.lora_alpha = 8
+    layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+    assert_same_outputs(model, accelerate(model, verbose=False))
+
+
 def test_parts_are_not_shared_with_the_copy():
     model = sequential(Sharing(LAYERS.Dense(4)), *head())
     with pytest.raises(ValueError, match="would share with the model"):

@@ -253,7 +253,7 @@ _SUITE = flags.DEFINE_enum(
         *("cifar10_rates", "cifar10_batch_norm_rates", "search_tanh_mlp"),
         *("search_tanh_deep", "search_relu_mlp", "search_relu_cnn"),
         *("confirm_tanh_mlp", "confirm_tanh_deep"),
-        *("confirm_relu_mlp", "confirm_relu_cnn"),
+        *("confirm_relu_mlp", "confirm_relu_cnn", "recommended_tanh_cnn"),
         *("cifar100", "svhn"),
     ],
     "Train a whole table instead of one network: tanh, dropout and GAAF in the mlp "

@@ -280,6 +280,27 @@ _CONFIRMATIONS = {
     }.items()
 }
 
+
+def _elsewhere() -> Suite:
+    """The recommended shape for tanh in a network that it was not searched in."""
+    dropouts, groups = _dropouts("tanh", (0.1, 0.2))
+    rates = {"learning_rate": (0.005, 0.01, 0.02, 0.04, 0.08)}
+    return Suite(
+        title="The recommended shape elsewhere: CIFAR-10, tanh CNN",
+        common={**_SEARCHES["search_relu_cnn"].common, "batch_norm": False, **rates},
+        variants={
+            "base": {"activation": "tanh", "dropout": 0.0},
+            **dropouts,
+            "recommended": {
+                "activation": "gaaf_tanh",
+                "dropout": 0.0,
+                "shape": "recommended",
+            },
+        },
+        groups=groups,
+    )
+
+
 SUITES: Mapping[str, Suite] = {
     "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
     "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
@@ -294,6 +315,7 @@ SUITES: Mapping[str, Suite] = {
     ),
     **_SEARCHES,
     **_CONFIRMATIONS,
+    "recommended_tanh_cnn": _elsewhere(),
     "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),
     "svhn": _convolutional("svhn_cropped", "SVHN, ReLU CNN"),
 }

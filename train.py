@@ -35,6 +35,7 @@ FLAGS = flags.FLAGS
 _BACKENDS = ("tensorflow", "jax", "torch")
 _WORKER_LOST = 75  # what sysexits.h calls a temporary failure
 _STOPPED_BY_SIGNAL = 128  # and the number of the signal, as shells have it
+SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that end a training
 
 # Names and defaults are those of gaaf_keras.experiments.TrainingConfig. They are
 # repeated here so that --help and mistakes are answered without loading TensorFlow.
@@ -302,14 +303,17 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"train.py: unexpected argument {arguments[1]!r}; see --help")
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)  # TensorFlow reports every export
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         signal.signal(number, _interrupt)
     output_dir = _OUTPUT_DIR.value or _fresh_folder(_SUITE.value or "training")
     output_dir = str(Path(output_dir).expanduser())  # shells leave --flag=~/x alone
     runs = _RUNS.value or (3 if _SUITE.value else 1)
     try:
         _run(output_dir, runs)
-    except Interrupted as interruption:
+    except BaseException as error:
+        interruption = _interruption(error)
+        if interruption is None:
+            raise
         print(
             f"train.py: stopped by {interruption.signal.name}. Completed epochs are "
             f"saved: the same command, with --output_dir={output_dir}, goes on.",
@@ -328,6 +332,13 @@ class Interrupted(BaseException):
 
 def _interrupt(number: int, _: FrameType | None) -> None:
     raise Interrupted(number)
+
+
+def _interruption(error: BaseException | None) -> Interrupted | None:
+    """Returns the signal behind an error: what is interrupted may fail in ending."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error
 
 
 def _run(output_dir: str, runs: int) -> None:

@@ -1,13 +1,16 @@
 """Real processes that are killed, asked to stop, and begun again."""
 
 import json
+import os
 import random
 import signal
 import time
+import zipfile
 
 import keras
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
 from tests.processes import finished, history, start, train, wait_for_epochs
 
@@ -46,6 +49,28 @@ def test_killed_and_stopped_training_is_the_same(tmp_path):
     assert done.returncode == finished(whole).returncode == 0, done.stderr
     assert "resumed after epoch" in done.stdout
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+
+
+def test_what_fails_in_ending_hides_no_signal(tmp_path, monkeypatch, capsys):
+    import train as script
+
+    file = zipfile.ZipFile(tmp_path / "file.zip", "w")
+    part = file.open("part", "w")  # with which the file cannot be closed
+
+    def run(*_):
+        with file:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = {number: signal.getsignal(number) for number in script.SIGNALS}
+    monkeypatch.setattr(script, "_run", run)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
+        script.main(script.FLAGS(["train.py", "--output_dir=parts"]))
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    part.close()
+    file.close()
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in capsys.readouterr().err
 
 
 @pytest.mark.slow

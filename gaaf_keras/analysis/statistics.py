@@ -8,6 +8,8 @@ import numpy as np
 
 from gaaf_keras._checks import positive_integer
 
+_ROUNDING = 1e-8  # relative to the values; records keep nine digits
+
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
@@ -101,6 +103,8 @@ def paired_difference(
     if spread.standard_deviation is None:
         return Difference(spread.mean, None, None, confidence, spread.n)
     half = _quantile(confidence, spread.n) * spread.standard_deviation / spread.n**0.5
+    if np.ptp(differences) <= _ROUNDING * np.max(np.abs([values, base])):
+        half = 0.0  # the same difference each time, but for rounding
     return Difference(
         spread.mean, spread.mean - half, spread.mean + half, confidence, spread.n
     )

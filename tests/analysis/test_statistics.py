@@ -40,6 +40,9 @@ def test_direction():
     assert paired_difference([1.0, 1.0], [1.0, 1.0]).direction == "not shown"
     assert paired_difference([1.0, 2.0], [0.0, 1.0]).direction == "not shown"
     assert paired_difference([np.nan, 1.0], [0.0, 1.0]).direction == "not shown"
+    shares = np.array([[355, 353, 356], [354, 352, 355]]) / 360  # one more each time
+    assert len({*np.subtract(*shares)}) > 1
+    assert paired_difference(*shares).direction == "not shown"
 
 
 def test_pairs_and_not_groups():

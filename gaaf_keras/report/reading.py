@@ -210,18 +210,18 @@ def _require_like(
             f"'{folder}' holds several trainings of {name} with seed "
             f"{training.config.seed}. {advice}"
         )
-    for other in others.values():
-        settings = dataclasses.asdict(other.config)
-        different = [
-            field
-            for field, value in dataclasses.asdict(training.config).items()
-            if field not in ("seed", *PLACES) and value != settings[field]
-        ]
-        if different:
-            raise UsageError(
-                f"'{folder}' holds trainings of {name} that differ in "
-                f"{' and '.join(different)}. {advice}"
-            )
+    first = next(iter(others.values()), training)  # which the others are like
+    settings = dataclasses.asdict(first.config)
+    different = [
+        field
+        for field, value in dataclasses.asdict(training.config).items()
+        if field not in ("seed", *PLACES) and value != settings[field]
+    ]
+    if different:
+        raise UsageError(
+            f"'{folder}' holds trainings of {name} that differ in "
+            f"{' and '.join(different)}. {advice}"
+        )
 
 
 def variants_of(

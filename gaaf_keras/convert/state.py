@@ -1,5 +1,6 @@
 """The state of a model, given to a copy of it."""
 
+import functools
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -213,6 +214,7 @@ def _copy_attributes(model: Any, copy: Any) -> None:
         )
 
 
+@functools.cache
 def _names_in_keras() -> set[str]:
     """Returns the names of attributes that Keras gives to every model."""
     tensor = keras.Input((1,), name="reference")

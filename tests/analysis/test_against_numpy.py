@@ -163,7 +163,8 @@ def test_saturation(case):
         np.testing.assert_allclose(
             [net_inputs.mean, net_inputs.standard_deviation],
             [z.mean(), z.std()],
-            **EXACT,
+            rtol=1e-5,
+            atol=1e-6,  # net inputs of about 2, whose mean is nearly 0
         )
         widths = np.diff(net_inputs.edges)
         assert np.sum(widths * net_inputs.density) == pytest.approx(1, abs=0.02)

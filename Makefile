@@ -33,9 +33,9 @@ package:  ## wheel and sdist, in dist/, and the tests of the layers against the 
 	mkdir -p build/elsewhere && cp -r tests build/elsewhere
 	cd build/elsewhere && export PYTHONPATH="$(CURDIR)/build/wheel" && \
 	    $(PYTHON) -c "import gaaf_keras as g; assert 'build/wheel' in g.__file__, g" && \
-	    $(PYTHON) -m pytest -c "$(CURDIR)/pyproject.toml" tests/core tests/convert
+	    $(PYTHON) -m pytest -c "$(CURDIR)/pyproject.toml" tests/core tests/acceleration
 
 oldest:  ## the tests of the layers on the oldest TensorFlow and Keras supported, on Python 3.11
 	$(PYTHON) -m venv build/oldest
 	build/oldest/bin/pip install --quiet -e '.[test]' "tensorflow==2.18.*" "keras==3.11.1"
-	build/oldest/bin/python -m pytest tests/core tests/convert tests/analysis
+	build/oldest/bin/python -m pytest tests/core tests/acceleration tests/analysis

@@ -103,8 +103,9 @@ TRAINING_FLAGS = [
     ),
     flags.DEFINE_bool(
         "unit_gain",
-        False,
-        "Scale accelerated derivatives down to the largest of the plain activation.",
+        None,
+        "Scale accelerated derivatives down to the largest of the plain activation. "
+        "By default with --accelerate only.",
     ),
     flags.DEFINE_float(
         "frequency",

@@ -1,11 +1,18 @@
 """Keras activations with another gradient and the same value."""
 
-from gaaf_keras import activations, callbacks, convert, derivatives, layers, shapes
+from gaaf_keras import (
+    acceleration,
+    activations,
+    callbacks,
+    derivatives,
+    layers,
+    shapes,
+)
 from gaaf_keras._version import __version__
+from gaaf_keras.acceleration import accelerate, restore, summary
 from gaaf_keras.activations import gaaf, gaaf_relu, gaaf_tanh
-from gaaf_keras.calibration import calibrate
 from gaaf_keras.callbacks import AccelerationSchedule
-from gaaf_keras.convert import accelerate, restore
+from gaaf_keras.dropout_matching import match_dropout
 from gaaf_keras.exporting import export
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
 from gaaf_keras.sawtooth import gradient_acceleration
@@ -20,10 +27,9 @@ __all__ = [
     "ShiftedSigmoid",
     "__version__",
     "accelerate",
+    "acceleration",
     "activations",
-    "calibrate",
     "callbacks",
-    "convert",
     "derivatives",
     "export",
     "gaaf",
@@ -31,7 +37,9 @@ __all__ = [
     "gaaf_tanh",
     "gradient_acceleration",
     "layers",
+    "match_dropout",
     "recommended",
     "restore",
     "shapes",
+    "summary",
 ]

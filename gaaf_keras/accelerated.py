@@ -1,5 +1,6 @@
 """What every accelerated activation is: its value, and its gradient, put together."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +11,17 @@ from keras import ops
 from gaaf_keras import shapes
 from gaaf_keras._checks import non_negative_number, positive_number
 from gaaf_keras.compiling import in_one_pass, is_compiling
-from gaaf_keras.derivatives import Derivative, derivative_of, known_activations
+from gaaf_keras.derivatives import Derivative, derivative_of
+from gaaf_keras.differentiation import derivative_by_differentiation
 from gaaf_keras.forms import current_form
-from gaaf_keras.gain import UnitGain
-from gaaf_keras.gradients import with_added_gradient, with_gradient, with_slope
+from gaaf_keras.gain import UnitGain, unit_gain
+from gaaf_keras.gradients import (
+    with_added_gradient,
+    with_gradient,
+    with_scaled_gradient,
+    with_slope,
+)
+from gaaf_keras.kinds import is_function_of_keras, name_of
 from gaaf_keras.sawtooth import gradient_acceleration, require_floating_point
 
 
@@ -35,9 +43,12 @@ class AcceleratedActivation(keras.Operation):
         frequency: float | None = None,
         unit_gain: bool = False,
         name: str | None = None,
+        applied: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(name=name)
         self.activation = keras.activations.get(activation)
+        # What computes phi, if not that: the same function, as a layer has it.
+        self._applied = self.activation if applied is None else applied
         shape = _shape_for(activation, shape)
         if isinstance(shape, shapes.Shape):
             shape = shape.bound_to(self.activation)
@@ -60,9 +71,21 @@ class AcceleratedActivation(keras.Operation):
 
     def plain(self, x: Any) -> Any:
         """Returns phi(x) in the dtype of x, where a layer would have its own."""
-        value = self.activation(x)
-        is_layer = isinstance(self.activation, keras.layers.Layer)
+        value = self._applied(x)
+        is_layer = isinstance(self._applied, keras.layers.Layer)
         return ops.cast(value, x.dtype) if is_layer else value
+
+    def with_shape(self, shape: Any) -> "AcceleratedActivation":
+        """Returns the same with another shape."""
+        return AcceleratedActivation(
+            self.activation,
+            shape,
+            self.strength,
+            frequency=self.frequency,
+            unit_gain=self.unit_gain,
+            name=self.name,
+            applied=self._applied,
+        )
 
     def accelerate(self, x: Any, strength: Any) -> Any:
         """Returns phi(x) with its gradient accelerated by a strength of its own.
@@ -110,7 +133,9 @@ class AcceleratedActivation(keras.Operation):
 
     def _appended(self, x: Any, strength: Any) -> Any:
         """The activation as the backend differentiates it, plus the shape's part."""
-        value = self.plain(x)
+        gain = None if self._gain is None else self._gain(strength)
+        # Scaled on the way to x alone: weights of the activation keep their gradients.
+        value = self.plain(x if gain is None else with_scaled_gradient(x, gain))
         if not _may_be_equal(value.shape, x.shape):
             raise ValueError(
                 "Argument `activation` must be an elementwise function, whose output "
@@ -119,20 +144,23 @@ class AcceleratedActivation(keras.Operation):
             )
 
         def added_of(x: Any, upstream: Any) -> Any:
-            return upstream * self._strong_shape_of(x, strength)
+            added = upstream * self._strong_shape_of(x, strength)
+            return added if gain is None else gain * added
 
         return with_added_gradient(value, self._in_one_pass(added_of), x)
 
     def _of_operations(self, x: Any, strength: Any) -> Any:
         """The activation with the same derivative, but no custom gradient."""
         slope = self._strong_shape_of(x, strength)
-        value = self.plain(x)
+        gain = None if self._gain is None else self._gain(strength)
         if self._derivative is not None:
-            value = ops.stop_gradient(value)
+            value = ops.stop_gradient(self.plain(x))
             slope = self._derivative(x) + slope
-            if self._gain is not None:
-                slope = self._gain(strength) * slope
-        return with_slope(value, slope, x)
+        elif gain is None:
+            value = self.plain(x)
+        else:
+            value = self.plain(with_slope(ops.stop_gradient(x), gain, x))
+        return with_slope(value, slope if gain is None else gain * slope, x)
 
     def _literal(self, x: Any, strength: Any, frequency: float) -> Any:
         """The paper's formula phi(x) + g(x) s(x), differentiated by the backend."""
@@ -173,19 +201,21 @@ class AcceleratedActivation(keras.Operation):
         return in_one_pass(function) if is_ours else function
 
     def _make_gain(self) -> UnitGain:
-        if self._derivative is None:
-            raise ValueError(
-                "Argument `unit_gain` needs an activation whose derivative is known: "
-                f"{', '.join(known_activations())}. "
-                f"Received: activation={self.activation!r}, unit_gain=True"
-            )
         if self.frequency is not None:
             raise ValueError(
                 "Arguments `frequency` and `unit_gain` exclude each other: the literal "
                 "formula has no room for a factor on phi'. "
                 f"Received: frequency={self.frequency!r}, unit_gain=True"
             )
-        return UnitGain(self._derivative, self.shape)
+        derivative = self._derivative
+        if derivative is None and name_of(self.activation) == "prelu":
+            derivative = derivative_of("relu")  # whatever its slopes become
+        if derivative is None and is_function_of_keras(self.activation):
+            derivative = _differentiated(self.activation)
+        if derivative is None:  # of the user's function, which nothing may keep alive
+            derivative = Derivative(derivative_by_differentiation(self.plain))
+            return UnitGain(derivative, self.shape)
+        return unit_gain(derivative, self.shape)
 
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:
         require_floating_point(x)
@@ -207,6 +237,11 @@ class AcceleratedActivation(keras.Operation):
             f"gaaf({base!r}, shape={self.shape!r}, strength={self.strength}, "
             f"frequency={self.frequency}, unit_gain={self.unit_gain})"
         )
+
+
+@functools.cache
+def _differentiated(activation: Callable[[Any], Any]) -> Derivative:
+    return Derivative(derivative_by_differentiation(activation))
 
 
 def _shape_for(activation: Any, shape: Any) -> Callable[[Any], Any]:

@@ -5,19 +5,21 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.layers import GAAF, accelerated_layers
+from gaaf_keras.accelerated_layer import AcceleratedLayer
+from gaaf_keras.layers import accelerated_layers
 
 Schedule = Callable[[int], Any]
 
 
 class AccelerationSchedule(keras.callbacks.Callback):
-    """Changes the strength of GAAF layers from epoch to epoch.
+    """Changes the strength of accelerated activations from epoch to epoch.
 
-    At the beginning of each epoch, counted from 0, the layers' `strength` is set to
-    `schedule(epoch)`. The compiled training step is built once and not again. The
-    strength is a function of the epoch alone, so that a training that is resumed with
-    `initial_epoch` goes on as if it had not stopped; a model saved meanwhile has the
-    strength of that moment in its configuration. Weights and weight files do not
+    At the beginning of each epoch, counted from 0, the `strength` of `GAAF` layers, or
+    of the activations that `gaaf_keras.accelerate` accelerates in place, is set to
+    `schedule(epoch)`. The training step is compiled once. The strength is a function
+    of the epoch alone, so that training with `initial_epoch` resumes as if it had not
+    stopped; a `GAAF` layer saved meanwhile has the strength of that moment in its
+    configuration. Weights and weight files do not
     change. `tf.saved_model.save` does not know the strength's variable: use
     `gaaf_keras.export`.
 
@@ -25,14 +27,16 @@ class AccelerationSchedule(keras.callbacks.Callback):
         schedule: What maps an epoch to a strength, 0 or greater: any function of the
             epoch, among them the schedules in `keras.optimizers.schedules`, which
             offer linear (`PolynomialDecay`) and cosine decay and warm-up with the
-            number of epochs as `decay_steps`. Or a mapping from names of layers to
-            such functions, each for all layers of that name; the layers not named
-            keep their strength.
+            number of epochs as `decay_steps`. Or a mapping to such functions from names
+            of accelerated activations, as `gaaf_keras.layers.accelerated_layers` lists
+            them: that of a `GAAF` or activation layer, or `"dense_activation"` for the
+            `activation` of layer `"dense"`. The others keep their strength.
 
     Raises:
         TypeError: If a schedule is not callable.
-        ValueError: When training begins, if the model has no GAAF layer, or none of a
-            name in the mapping; when an epoch begins, if a strength is negative.
+        ValueError: When training begins, if the model has no accelerated activation,
+            or none of a name in the mapping; when an epoch begins, if a strength is
+            negative.
 
     Examples:
         >>> import keras
@@ -52,7 +56,7 @@ class AccelerationSchedule(keras.callbacks.Callback):
                     f"from names of layers to such functions. Received: {function!r}"
                 )
         self.schedule = schedule
-        self._by_layer: list[tuple[GAAF, Schedule]] = []
+        self._by_layer: list[tuple[AcceleratedLayer, Schedule]] = []
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
@@ -77,10 +81,13 @@ class AccelerationSchedule(keras.callbacks.Callback):
                     f"Received: {strength!r} for epoch {epoch}"
                 ) from error
 
-    def _assign(self, layers: list[GAAF]) -> list[tuple[GAAF, Schedule]]:
+    def _assign(
+        self, layers: list[AcceleratedLayer]
+    ) -> list[tuple[AcceleratedLayer, Schedule]]:
         if not layers:
             raise ValueError(
-                "AccelerationSchedule needs a model with GAAF layers; this has none."
+                "AccelerationSchedule needs a model with accelerated activations; this "
+                "one has none. Use `gaaf_keras.accelerate(model)` or GAAF layers."
             )
         if not isinstance(self.schedule, Mapping):
             return [(layer, self.schedule) for layer in layers]
@@ -88,8 +95,8 @@ class AccelerationSchedule(keras.callbacks.Callback):
         unknown = sorted(set(self.schedule) - set(names))
         if unknown:
             raise ValueError(
-                "Argument `schedule` names what is no GAAF layer of the model: "
-                f"{', '.join(unknown)}. There are: {', '.join(names)}"
+                "Argument `schedule` must name accelerated activations of the model. "
+                f"Received: {', '.join(unknown)}. There are: {', '.join(names)}"
             )
         return [
             (layer, self.schedule[layer.name])

@@ -4,6 +4,7 @@ At a kink the derivative is that of the flatter side: 0 for ReLU at 0 and for ha
 at -1 and 1. (The backends do not agree with each other there.)
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,7 @@ _DERIVATIVES: dict[Any, Derivative] = {
 }
 
 
+@functools.cache
 def _rectifier(
     negative_slope: float, max_value: float | None, threshold: float
 ) -> Derivative:
@@ -128,10 +130,12 @@ def _rectifier(
     return Derivative(derivative) if negative_slope else _step(is_active)
 
 
+@functools.cache
 def _leaky_rectifier(negative_slope: float) -> Derivative:
     return Derivative(lambda x: negative_slope + (1.0 - negative_slope) * _relu(x))
 
 
+@functools.cache
 def _scaled_elu(alpha: float) -> Derivative:
     def derivative(x: Any) -> Any:
         below = x <= 0 if alpha < 1 else x < 0

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from gaaf_keras.shapes.base import Shape
+
 _SPACING = 1e-3
 _TOLERANCE = 1e-6
 _STRENGTHS = [0.0, *np.geomspace(1e-3, 1e3, 13)]
@@ -39,6 +41,7 @@ class UnitGain:
         def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             tensor = ops.convert_to_tensor(points)
             slope = ops.convert_to_numpy(derivative(tensor)).astype("float64")
+            slope = np.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
             added = ops.convert_to_numpy(ops.cast(shape(tensor), tensor.dtype))
             added = np.broadcast_to(added.astype("float64"), slope.shape)
             if not np.isfinite(added).all():
@@ -71,6 +74,17 @@ class UnitGain:
         added = ops.convert_to_tensor(self._added, dtype=dtype)
         largest = ops.max(slope + strength * added)
         return self._base / ops.maximum(largest, self._base)
+
+
+def unit_gain(
+    derivative: Callable[[Any], Any], shape: Callable[[Any], Any]
+) -> UnitGain:
+    """Returns the factor for a derivative and a shape, computed once."""
+    # Of a shape of the user's it is not known that it stays what it is.
+    return (_known if isinstance(shape, Shape) else UnitGain)(derivative, shape)
+
+
+_known = functools.lru_cache(maxsize=64)(UnitGain)
 
 
 @functools.cache

@@ -48,6 +48,11 @@ def with_added_gradient(value: Any, added_of: Function, x: Any) -> Any:
     return added(value, x)
 
 
+def with_scaled_gradient(x: Any, factor: Any) -> Any:
+    """Returns a tensor as it is, to which the gradient comes back with a factor."""
+    return with_gradient(lambda x: x, lambda _, upstream: factor * upstream, x)
+
+
 def with_slope(value: Any, slope: Any, x: Any) -> Any:
     """Returns a value, to whose derivative with respect to x a slope is added.
 
@@ -56,7 +61,8 @@ def with_slope(value: Any, slope: Any, x: Any) -> Any:
 
     Args:
         value: A tensor.
-        slope: A tensor of the same shape. Where it is not finite it counts as 0.
+        slope: A tensor of the same shape, or a number. Where it is not finite it
+            counts as 0.
         x: A tensor of the same shape.
     """
     nothing = x - ops.stop_gradient(x)

@@ -5,6 +5,7 @@ ReLU can be the function `keras.activations.relu`, the layers `Activation("relu"
 """
 
 import re
+import types
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -57,6 +58,17 @@ def name_of(activation: Any) -> str:
     if _is_from_keras(activation):
         return _snake_case(type(activation).__name__)
     return getattr(activation, "__name__", type(activation).__name__)
+
+
+def is_function_of_keras(activation: Any) -> bool:
+    """Whether an activation is a function of Keras's, without state."""
+    module = getattr(activation, "__module__", None) or ""
+    return isinstance(activation, types.FunctionType) and module.startswith("keras.")
+
+
+def known_names() -> tuple[str, ...]:
+    """Returns the names of Keras's activations, elementwise and not."""
+    return (*_ELEMENTWISE, *NOT_ELEMENTWISE, "swish", "hard_swish")
 
 
 def parameters_of(activation: Any) -> dict[str, Any]:

@@ -4,15 +4,14 @@ from typing import Any
 
 import keras
 
-from gaaf_keras._checks import non_negative_number
 from gaaf_keras.accelerated import AcceleratedActivation
-from gaaf_keras.forms import current_form
+from gaaf_keras.accelerated_layer import IN_PLACE, AcceleratedLayer
 from gaaf_keras.kinds import is_activation_operation
 from gaaf_keras.sawtooth import require_floating_point
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
-class GAAF(keras.layers.Layer):
+class GAAF(AcceleratedLayer):
     """An activation layer with an accelerated gradient.
 
     - Forward: `phi(x)`, exactly the base activation.
@@ -92,83 +91,16 @@ class GAAF(keras.layers.Layer):
         unit_gain: bool = False,
         **kwargs: Any,
     ) -> None:
-        # As part of another layer, it must leave that layer's dtype alone.
-        kwargs.setdefault("autocast", kwargs.get("dtype") is not None)
-        super().__init__(**kwargs)
-        self.supports_masking = True
-        self._accelerated = AcceleratedActivation(
+        accelerated = AcceleratedActivation(
             activation, shape, strength, frequency=frequency, unit_gain=unit_gain
         )
-        self._base = self._accelerated.activation  # tracked, should it be a layer
-        self._strength_variable: keras.Variable | None = None
+        super().__init__(accelerated, **kwargs)
+        self._base = accelerated.activation  # tracked, should it be a layer
         self.built = not isinstance(self._base, keras.layers.Layer)
-
-    @property
-    def activation(self) -> Any:
-        """The base activation."""
-        return self._base
-
-    @property
-    def shape(self) -> Any:
-        """The shape function. Compiled training steps keep the one they began with."""
-        return self._accelerated.shape
-
-    @shape.setter
-    def shape(self, value: Any) -> None:
-        self._accelerated = AcceleratedActivation(
-            self._base,
-            value,
-            self._accelerated.strength,
-            frequency=self._accelerated.frequency,
-            unit_gain=self._accelerated.unit_gain,
-        )
-
-    @property
-    def strength(self) -> float:
-        """The factor on the shape, as it is now.
-
-        Compiled training steps keep the one they began with, unless an
-        `AccelerationSchedule` is among the callbacks.
-        """
-        return self._accelerated.strength
-
-    @strength.setter
-    def strength(self, value: float) -> None:
-        self._accelerated.strength = non_negative_number("strength", value)
-        if self._strength_variable is not None:
-            self._strength_variable.assign(self.strength)
-
-    def make_strength_variable(self) -> None:
-        """Makes the strength something that a compiled training step reads anew.
-
-        Until then it is a constant of that step, which is cheaper. The variable is no
-        weight: `get_weights` and weight files stay those of the plain model.
-        """
-        if self._strength_variable is None:
-            variable = keras.Variable(
-                self.strength, dtype="float32", trainable=False, name="strength"
-            )
-            # Past Keras's tracking, which would make it a weight of the layer.
-            object.__setattr__(self, "_strength_variable", variable)
-
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """Weights and other state; of the latter the strength, if it is a variable."""
-        if self._strength_variable is None or current_form() != "custom gradient":
-            return super().variables
-        return [*super().variables, self._strength_variable]
 
     def build(self, input_shape: Any) -> None:
         if isinstance(self._base, keras.layers.Layer) and not self._base.built:
             self._base.build(input_shape)
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        require_floating_point(inputs)
-        if not (training is None or training):
-            return self._accelerated.plain(inputs)
-        if self._strength_variable is None or current_form() != "custom gradient":
-            return self._accelerated(inputs)
-        return self._accelerated.accelerate(inputs, self._strength_variable)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         # An operation that is no layer passes no mask on; nor does this in its place.
@@ -274,18 +206,25 @@ class GAAFReLU(_PaperGAAF):
 def is_activation(operation: Any) -> bool:
     """Whether a layer or operation applies an activation, accelerated or plain."""
     return isinstance(
-        operation, (GAAF, AcceleratedActivation)
+        operation, (AcceleratedLayer, AcceleratedActivation)
     ) or is_activation_operation(operation)
 
 
-def accelerated_layers(model: Any) -> list[GAAF]:
-    """Returns all GAAF layers of a model, those inside of other layers included.
+def accelerated_layers(model: keras.layers.Layer) -> list[AcceleratedLayer]:
+    """Returns all that accelerates activations in a model, at any depth.
 
     Args:
         model: A Keras model or layer.
 
     Returns:
-        The layers, each once, in the order in which Keras lists them.
+        The `GAAF` layers, and for activations that are accelerated in place, layers
+        with the same `name`, `activation`, `shape` and `strength`; each once, in the
+        order in which Keras lists the layers.
     """
-    layers = model._flatten_layers(include_self=True, recursive=True)
-    return [layer for layer in layers if isinstance(layer, GAAF)]
+    found: dict[int, AcceleratedLayer] = {}
+    for layer in model._flatten_layers():
+        own = [layer] if isinstance(layer, AcceleratedLayer) else []
+        found.update(
+            (id(each), each) for each in (*own, *vars(layer).get(IN_PLACE, ()))
+        )
+    return list(found.values())

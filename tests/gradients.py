@@ -43,7 +43,7 @@ def value_and_gradient(function, x, upstream):
     tensor = torch.tensor(x, requires_grad=True)
     value = function(tensor)
     (gradient,) = torch.autograd.grad(value, tensor, torch.tensor(upstream))
-    return value.detach().numpy(), gradient.numpy()
+    return value.detach().cpu().numpy(), gradient.cpu().numpy()
 
 
 def second_derivative(function, x):
@@ -86,4 +86,6 @@ def assert_gradient(gradient, expected, upstream, precision=None):
     else:
         assert precision == np.float32
         error = np.abs(gradient - expected)
-        assert np.all(error <= 2e-6 * np.maximum(1, np.abs(upstream))), error.max()
+        # silu' has x * (1 - sigmoid(x)): 17 times the error of a sigmoid that rounds to
+        # 1 there, and that may be two steps of 6e-8 off; the others have far less.
+        assert np.all(error <= 4e-6 * np.maximum(1, np.abs(upstream))), error.max()

@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import keras
@@ -34,7 +35,7 @@ BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 
 def blocks(text, language):
     return [
-        (text[: found.start()].count("\n") + 1, inspect.cleandoc(found[3]))
+        (text[: found.start()].count("\n") + 1, textwrap.dedent(found[3]))
         for found in BLOCK.finditer(text)
         if found[2] == language
     ]
@@ -52,6 +53,7 @@ def with_blocks(language):
 def session(tmp_path, monkeypatch):
     """The names that examples take for granted: a small model, and data for it."""
     monkeypatch.chdir(tmp_path)
+    keras.utils.clear_session()  # and with it the names that Keras has given
     layers = [keras.Input((8,)), keras.layers.Dense(6, "tanh", name="dense_1")]
     for name in ("activation_1", "activation_2", "conv5_relu", "block_relu"):
         layers.append(keras.layers.Dense(6, name=f"{name}_input"))
@@ -238,7 +240,7 @@ def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
 
 
 def test_everything_public_is_in_the_reference():
-    from gaaf_keras import analysis, convert, experiments, report
+    from gaaf_keras import acceleration, analysis, experiments, report
     from gaaf_keras.analysis import figures
 
     pages = (ROOT / "docs" / "reference").glob("*.md")
@@ -251,7 +253,7 @@ def test_everything_public_is_in_the_reference():
         f"{module.__name__}.{name}": getattr(module, name)
         for module in (
             *(gaaf_keras, gaaf_keras.shapes, analysis),
-            *(convert, experiments, report),
+            *(acceleration, experiments, report),
         )
         for name in module.__all__
     }

@@ -16,7 +16,8 @@ from keras import ops
 
 from gaaf_keras._checks import positive_integer
 from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.differentiation import gradient, isolated
+from gaaf_keras.analysis.isolation import isolated
+from gaaf_keras.differentiation import gradient
 
 
 @dataclasses.dataclass(frozen=True)

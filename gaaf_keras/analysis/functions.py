@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from gaaf_keras.analysis.differentiation import to_numpy
+from gaaf_keras.analysis.isolation import to_numpy
 from gaaf_keras.analysis.observation import ObservedActivation, base_of
 
 

@@ -3,7 +3,7 @@
 import collections
 from typing import Any
 
-from gaaf_keras.analysis.differentiation import to_numpy
+from gaaf_keras.analysis.isolation import to_numpy
 from gaaf_keras.analysis.measuring import Distribution
 from gaaf_keras.analysis.observation import numbered
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from gaaf_keras.analysis.accuracy import classification
-from gaaf_keras.analysis.differentiation import isolated, replicas, to_numpy
+from gaaf_keras.analysis.isolation import isolated, replicas, to_numpy
 from gaaf_keras.analysis.observation import (
     NET_INPUT,
     ObservedActivation,

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-from keras import ops
 
-from gaaf_keras.accelerated import AcceleratedActivation
-from gaaf_keras.activations import FUNCTION_FORMS
-from gaaf_keras.analysis.differentiation import gradient
+from gaaf_keras.accelerated_layer import AcceleratedLayer, accelerated_by
 from gaaf_keras.derivatives import derivative_of
-from gaaf_keras.kinds import NOT_ELEMENTWISE, function_of, looked_up, name_of
-from gaaf_keras.layers import GAAF, is_activation
+from gaaf_keras.differentiation import derivative_by_differentiation
+from gaaf_keras.exchange import Exchanges
+from gaaf_keras.kinds import NOT_ELEMENTWISE, function_of, name_of
+from gaaf_keras.layers import is_activation
 
 _MOVING_NODES = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Reshape)
 # They run their parts in loops, where single steps cannot be told apart.
@@ -66,13 +65,15 @@ class ObservedActivation:
     def derivative(self, x: Any) -> Any:
         """Returns phi'(x) of the base activation, elementwise."""
         known = derivative_of(self.base)
-        return _differentiated(self.base)(x) if known is None else known(x)
+        return (
+            derivative_by_differentiation(self.base)(x) if known is None else known(x)
+        )
 
     def derivative_in_training(self, x: Any) -> Any:
         """Returns the derivative that the backward pass of training uses."""
         if not self.is_accelerated:
             return self.derivative(x)
-        return _differentiated(self.applied)(x)
+        return derivative_by_differentiation(self.applied)(x)
 
 
 def _producers(layer: Any) -> list[Any]:
@@ -80,13 +81,6 @@ def _producers(layer: Any) -> list[Any]:
     nodes = getattr(layer, "_inbound_nodes", [])
     tensors = nodes[0].input_tensors if nodes else []
     return [tensor._keras_history.operation for tensor in tensors]
-
-
-def _differentiated(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def total(tensors: Any) -> Any:
-        return ops.sum(function(tensors[0]))
-
-    return lambda x: gradient(total)([x])[0]
 
 
 def has_activations(model: Any) -> bool:
@@ -144,12 +138,15 @@ def _activations(model: Any) -> list[ObservedActivation]:
 
 def base_of(activation: Any) -> tuple[Any, bool]:
     """Returns the base of an activation, and whether that is another: accelerated."""
+    accelerated = accelerated_by(getattr(activation, "call", None))  # in place
     if isinstance(activation, keras.layers.Activation):
         activation = activation.activation
-    if isinstance(activation, (GAAF, AcceleratedActivation)):
-        return function_of(activation.activation), True
-    name = looked_up(FUNCTION_FORMS, activation)
-    return function_of(activation if name is None else name), name is not None
+    if isinstance(activation, AcceleratedLayer):
+        accelerated = activation
+    accelerated = accelerated or accelerated_by(activation)
+    if accelerated is not None:
+        return function_of(accelerated.activation), True
+    return function_of(activation), False
 
 
 def _parts(layer: Any) -> Iterator[Any]:
@@ -217,19 +214,14 @@ def observing(
 
         return call
 
-    changed = []
+    exchanges = Exchanges()
     try:
         for activation in activations:
             holder = activation.holder
             is_argument = activation.applied is not holder
             attribute = "activation" if is_argument else "call"
-            changed.append((vars(holder), attribute, vars(holder).get(attribute)))
-            # Past Keras's tracking of attributes; nothing of this stays.
-            vars(holder)[attribute] = observed(activation, getattr(holder, attribute))
+            apply = observed(activation, getattr(holder, attribute))
+            exchanges.put(vars(holder), attribute, apply)
         yield by_label
     finally:
-        for attributes, attribute, before in changed:
-            if before is None:
-                del attributes[attribute]
-            else:
-                attributes[attribute] = before
+        exchanges.undo()

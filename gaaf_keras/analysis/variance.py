@@ -15,7 +15,7 @@ from keras import ops
 
 from gaaf_keras._checks import positive_integer, positive_number
 from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.differentiation import to_numpy
+from gaaf_keras.analysis.isolation import to_numpy
 from gaaf_keras.analysis.saturated import THRESHOLD
 
 _BINS = 40

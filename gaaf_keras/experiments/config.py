@@ -99,7 +99,8 @@ class TrainingConfig:
             Defaults to that of the activation.
         strength: Factor on the shape, 0 or greater.
         unit_gain: Whether to scale the derivative down to the largest of the plain
-            activation.
+            activation. Defaults to yes with `accelerate`, except for the shape
+            `"recommended"`, and to no otherwise.
         frequency: None for the exact gradient, K for the paper's literal formula.
         acceleration_schedule: How the strength changes over `epochs` epochs:
             `"constant"`, to 0 in a straight line (`"linear"`) or a half cosine
@@ -163,7 +164,7 @@ class TrainingConfig:
     sync_batch_norm: bool = True
     shape: str | None = None
     strength: float = 1.0
-    unit_gain: bool = False
+    unit_gain: bool | None = None
     frequency: float | None = None
     acceleration_schedule: str = "constant"
     optimizer: str = "sgd"
@@ -192,10 +193,13 @@ class TrainingConfig:
         if self.output_dir is not None:
             folder = Path(self.output_dir).expanduser()
             object.__setattr__(self, "output_dir", str(folder))
+        if self.unit_gain is None:
+            by_default = self.accelerate and self.shape != "recommended"
+            object.__setattr__(self, "unit_gain", by_default)
         if self.accelerate and self.init_from is None:
             raise UsageError(
-                "accelerate converts the model in init_from, which is missing. For a "
-                "new model choose an activation such as gaaf_tanh."
+                "accelerate needs a model in init_from, which is missing. For a new "
+                "model choose an activation such as gaaf_tanh."
             )
         self._require_choice("model", MODELS)
         self._require_choice("activation", ACTIVATIONS)

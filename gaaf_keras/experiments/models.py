@@ -11,9 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from gaaf_keras.convert import ConversionReport, accelerate
-from gaaf_keras.convert.graph import is_functional, is_graph
-from gaaf_keras.convert.selection import last_operations
+from gaaf_keras.acceleration import Acceleration, accelerate
+from gaaf_keras.acceleration.outputs import is_functional, is_graph, last_operations
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
 from gaaf_keras.experiments.datasets import ImageData
 from gaaf_keras.kinds import is_activation_operation, name_of
@@ -186,7 +185,7 @@ def _new(config: TrainingConfig, data: ImageData) -> keras.Model:
         keras.config.set_dtype_policy(policy)
 
 
-def require_fit(config: TrainingConfig, data: ImageData) -> ConversionReport | None:
+def require_fit(config: TrainingConfig, data: ImageData) -> Acceleration | None:
     """Raises a `UsageError` if the model and the data's images do not fit.
 
     Returns:
@@ -250,7 +249,7 @@ def gives_probabilities(
 
 def _from_file(
     config: TrainingConfig, data: ImageData
-) -> tuple[keras.Model, ConversionReport | None]:
+) -> tuple[keras.Model, Acceleration | None]:
     """Returns the model in `config.init_from`, accelerated if that is asked for."""
     path = Path(str(config.init_from)).expanduser()
     if path.suffix != ".keras" or not path.is_file():
@@ -273,13 +272,8 @@ def _from_file(
     if not config.accelerate:
         return model, None
     try:
-        return accelerate(
-            model,
-            config.shape,
-            config.strength,
-            unit_gain=config.unit_gain,
-            verbose=False,
-            return_report=True,
+        return model, accelerate(
+            model, config.shape, config.strength, unit_gain=config.unit_gain
         )
     except (TypeError, ValueError) as error:
         raise UsageError(

@@ -11,8 +11,8 @@ import numpy as np
 
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.co_adaptation import correlations_of
-from gaaf_keras.analysis.differentiation import to_numpy
 from gaaf_keras.analysis.flow import Measurements
+from gaaf_keras.analysis.isolation import to_numpy
 from gaaf_keras.analysis.measuring import Observation
 from gaaf_keras.analysis.observation import OUTPUT
 from gaaf_keras.experiments import files, folders

@@ -169,6 +169,11 @@ def _from_expression(node: ast.expr) -> Any:
     return _BY_NAME[call.func.id](*arguments, **by_name)
 
 
+def activations_with_default() -> list[Any]:
+    """Returns the Keras activations that have a default shape."""
+    return list(_DEFAULTS)
+
+
 def default_for(activation: Any) -> Shape:
     """Returns the default shape of a Keras activation.
 

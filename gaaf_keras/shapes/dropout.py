@@ -93,7 +93,7 @@ class DropoutMatched(Shape):
         activation: `"tanh"`, `"relu"` or `"sigmoid"`: the only activation to which
             the shape can be given.
         net_std: Standard deviation of the net input under dropout, in units of net
-            input. Greater than 0. `gaaf_keras.calibrate` measures it.
+            input. Greater than 0. `gaaf_keras.match_dropout` measures it.
 
     Raises:
         TypeError: If `net_std` is not a number.

@@ -1,4 +1,4 @@
-"""The dropout-matched shape against Monte-Carlo noise, and its calibration."""
+"""The dropout-matched shape against Monte-Carlo noise, and how it is matched."""
 
 import keras
 import numpy as np
@@ -70,7 +70,7 @@ def measured_net_std(linear, activities, rate, draws=400):
 
 
 @pytest.mark.once
-def test_calibration_measures_real_dropout():
+def test_matching_measures_real_dropout():
     hidden = keras.layers.Dense(20)
     model = keras.Sequential(
         [
@@ -86,7 +86,7 @@ def test_calibration_measures_real_dropout():
     norm = model.get_layer("norm")
     norm.gamma.assign(np.linspace(-1, 2, 15))
     x = inputs()
-    net_stds = gaaf_keras.calibrate(model, x, rate=0.4)
+    net_stds = gaaf_keras.match_dropout(model, x, rate=0.4)
     assert list(net_stds) == ["first", "second", "third"]
     assert net_stds["first"] == pytest.approx(
         measured_net_std(hidden, x, 0.4), rel=0.05
@@ -109,7 +109,7 @@ def test_calibration_measures_real_dropout():
         assert model.get_layer(name).shape == DropoutMatched(activation, net_stds[name])
 
 
-def test_calibration_of_a_convolution_and_of_chosen_layers():
+def test_matching_of_a_convolution_and_of_chosen_layers():
     model = keras.Sequential(
         [
             keras.Input((6, 6, 2)),
@@ -120,15 +120,15 @@ def test_calibration_of_a_convolution_and_of_chosen_layers():
         ]
     )
     x = np.random.default_rng(0).normal(size=(50, 6, 6, 2)).astype("float32")
-    net_stds = gaaf_keras.calibrate(model, x, rate={"relu": 0.5})
+    net_stds = gaaf_keras.match_dropout(model, x, rate={"relu": 0.5})
     conv = model.get_layer("conv")
     expected = measured_net_std(conv, x, 0.5)
     assert net_stds == {"relu": pytest.approx(expected, rel=0.05)}
-    with pytest.raises(ValueError, match="'elsewhere' cannot be calibrated"):
-        gaaf_keras.calibrate(model, x, rate=0.5)
+    with pytest.raises(ValueError, match="'elsewhere' cannot be matched to dropout"):
+        gaaf_keras.match_dropout(model, x, rate=0.5)
 
 
-def test_calibration_of_a_layer_with_lora():
+def test_matching_of_a_layer_with_lora():
     def made():
         linear = [keras.layers.Conv1D(3, 2, name="one"), keras.layers.Dense(5)]
         normed = [keras.layers.BatchNormalization(), GAAFTanh(name="b")]
@@ -144,25 +144,27 @@ def test_calibration_of_a_layer_with_lora():
             theirs.lora_kernel_b.assign(np.ones(theirs.lora_kernel_b.shape))
             ours.kernel.assign(theirs.kernel)
     x = inputs(50, 12).reshape(50, 4, 3)
-    expected = gaaf_keras.calibrate(merged, x, 0.5)
-    assert gaaf_keras.calibrate(adapted, x, 0.5) == pytest.approx(expected, rel=1e-5)
+    expected = gaaf_keras.match_dropout(merged, x, 0.5)
+    assert gaaf_keras.match_dropout(adapted, x, 0.5) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_a_layer_that_is_called_twice_is_refused():
     act, given = keras.Input((4,)), GAAFTanh(name="act")
     twice = [given(keras.layers.Dense(5)(act)) for _ in range(2)]
     model = keras.Model(act, keras.layers.Add()(twice))
-    with pytest.raises(ValueError, match=r"'act' cannot be .* several net inputs"):
-        gaaf_keras.calibrate(model, inputs(5, 4), 0.5)
+    with pytest.raises(ValueError, match=r"'act' cannot be .* several pre-activations"):
+        gaaf_keras.match_dropout(model, inputs(5, 4), 0.5)
     shared = GAAFTanh(name="act")
     above = keras.layers.Dense(5, activation=shared)(act)
     model = keras.Model(act, shared(keras.layers.Dense(5)(above)))
-    with pytest.raises(ValueError, match=r"'act' cannot be .* several net inputs"):
-        gaaf_keras.calibrate(model, inputs(5, 4), 0.5)
+    with pytest.raises(ValueError, match=r"'act' cannot be .* several pre-activations"):
+        gaaf_keras.match_dropout(model, inputs(5, 4), 0.5)
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_calibration_of_what_is_normalised_along_another_axis(axis):
+def test_matching_of_what_is_normalised_along_another_axis(axis):
     rng = np.random.default_rng(0)
     norm = keras.layers.BatchNormalization(axis=axis, momentum=0)
     model = keras.Sequential(
@@ -173,7 +175,7 @@ def test_calibration_of_what_is_normalised_along_another_axis(axis):
     dense = model.layers[0]
     below = keras.Sequential([dense, norm])
     expected = measured_net_std(lambda a: below(a, training=True), x, 0.4)
-    (net_std,) = gaaf_keras.calibrate(model, x, 0.4).values()
+    (net_std,) = gaaf_keras.match_dropout(model, x, 0.4).values()
     assert net_std == pytest.approx(expected, rel=0.05)
 
 
@@ -198,7 +200,7 @@ def test_real_dropout_of_a_finite_layer_is_near():
     [
         (0.0, "`rate` must be above 0 and below 1. Received: 0.0"),
         (1.0, "`rate` must be above 0 and below 1. Received: 1.0"),
-        ({"nowhere": 0.5}, "names 'nowhere'.*There are: gaaf_tanh"),
+        ({"nowhere": 0.5}, "`rate` must name acc.*'nowhere'. There are: gaaf_tanh"),
         (float("nan"), "`rate` must be finite. Received: rate=nan"),
     ],
 )
@@ -207,15 +209,17 @@ def test_bad_rates(rate, message):
         [keras.Input((3,)), keras.layers.Dense(2), GAAFTanh(name="gaaf_tanh")]
     )
     with pytest.raises(ValueError, match=message):
-        gaaf_keras.calibrate(model, inputs(5, 3), rate)
+        gaaf_keras.match_dropout(model, inputs(5, 3), rate)
 
 
 def test_a_model_without_gaaf_layers_is_refused():
-    with pytest.raises(ValueError, match="has none"):
-        gaaf_keras.calibrate(keras.Sequential([keras.layers.Dense(2)]), inputs(), 0.5)
+    with pytest.raises(ValueError, match="has no accelerated activations"):
+        gaaf_keras.match_dropout(
+            keras.Sequential([keras.layers.Dense(2)]), inputs(), 0.5
+        )
 
 
-def test_calibration_of_sequential_models_however_made():
+def test_matching_of_sequential_models_however_made():
     def layers():
         keras.utils.set_random_seed(3)
         return [
@@ -231,21 +235,21 @@ def test_calibration_of_sequential_models_however_made():
         added.add(layer)
     keras.utils.set_random_seed(3)
     x = inputs(50, 8)
-    expected = gaaf_keras.calibrate(keras.Sequential(layers()), x, 0.5)
-    assert gaaf_keras.calibrate(added, x, 0.5) == pytest.approx(expected)
+    expected = gaaf_keras.match_dropout(keras.Sequential(layers()), x, 0.5)
+    assert gaaf_keras.match_dropout(added, x, 0.5) == pytest.approx(expected)
 
     tensor = start = keras.Input((8,), name="not_the_key")
     for layer in layers()[1:]:
         tensor = layer(tensor)
     model = keras.Model({"key": start}, tensor)
-    assert gaaf_keras.calibrate(model, {"key": x}, 0.5) == pytest.approx(expected)
+    assert gaaf_keras.match_dropout(model, {"key": x}, 0.5) == pytest.approx(expected)
 
 
-def test_calibration_in_half_precision_computes_in_full():
+def test_matching_in_half_precision_computes_in_full():
     model = keras.Sequential(
         [keras.Input((784,)), keras.layers.Dense(50, dtype="mixed_float16"), GAAFTanh()]
     )
-    (net_std,) = gaaf_keras.calibrate(model, np.full((4, 784), 255.0), 0.5).values()
+    (net_std,) = gaaf_keras.match_dropout(model, np.full((4, 784), 255.0), 0.5).values()
     kernel = model.layers[0].get_weights()[0]
     expected = 255 * np.sqrt((kernel.astype("float64") ** 2).sum(axis=0).mean())
     assert net_std == pytest.approx(expected, rel=1e-4)
@@ -266,26 +270,31 @@ def _shared_layer():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (_shared_name, "'act' cannot be calibrated: several GAAF layers"),
-        (_shared_layer, "'act' cannot be calibrated: it has several net inputs"),
+        (_shared_name, "'act' cannot be matched to dropout: several activations"),
+        (
+            _shared_layer,
+            "'act' cannot be matched to dropout: it has several pre-activations",
+        ),
         (
             lambda: [keras.layers.Dense(3, activation=GAAF("elu", name="e"))],
-            "'e' cannot be calibrated: its activation is none of tanh, sigmoid, relu",
+            "'e' cannot be matched to dropout: its activation is none of tanh, "
+            "sigmoid, relu",
         ),
         (
             lambda: [
                 keras.layers.Dense(3, kernel_initializer="zeros"),
                 GAAFTanh(name="z"),
             ],
-            "'z' cannot be calibrated: dropout gives its net input no variance",
+            "'z' cannot be matched to dropout: dropout gives its "
+            "pre-activation no variance",
         ),
         (
             lambda: [keras.layers.Dense(3, activation="relu"), GAAFTanh(name="r")],
-            "'r' cannot be calibrated: it does not take",
+            "'r' cannot be matched to dropout: it does not take",
         ),
     ],
 )
-def test_what_cannot_be_calibrated_is_named(layers, message):
+def test_what_cannot_be_matched_is_named(layers, message):
     model = keras.Sequential([keras.Input((4,)), *layers()])
     with pytest.raises(ValueError, match=message):
-        gaaf_keras.calibrate(model, inputs(5, 4), 0.5)
+        gaaf_keras.match_dropout(model, inputs(5, 4), 0.5)

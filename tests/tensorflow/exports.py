@@ -9,10 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gaaf_keras import GAAF, accelerate, gaaf
+from gaaf_keras import GAAF, gaaf
 
 LAYERS = keras.layers
-SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "keras": ".keras"}
+SUFFIXES = {
+    "tf_saved_model": "",
+    "litert": ".tflite",
+    "onnx": ".onnx",
+    "keras": ".keras",
+}
 
 # Computes outputs from the export, in a process without this package.
 SERVE = """
@@ -23,7 +28,7 @@ kind, path, folder = sys.argv[1:]
 if kind != "keras":
     sys.modules["keras"] = None
 x = np.load(folder + "/x.npy")
-if kind == "saved_model":
+if kind == "tf_saved_model":
     import tensorflow as tf
     model = tf.saved_model.load(path)
     y = model.serve(x).numpy()
@@ -60,7 +65,6 @@ WAYS = {
     "GAAF layers": lambda: network(GAAF),
     "functions": lambda: network(gaaf),
     "literal functions": lambda: network(lambda name: gaaf(name, frequency=1e4)),
-    "accelerated": lambda: accelerate(network(lambda name: name), verbose=False),
 }
 
 
@@ -79,7 +83,7 @@ def served(kind, path, x):
 
 def operations(kind, path):
     """The kinds of operations in an export, with how many there are of each."""
-    if kind == "saved_model":
+    if kind == "tf_saved_model":
         graph = tf.saved_model.load(str(path)).signatures["serving_default"].graph
         nodes = list(graph.as_graph_def().node)
         for function in graph.as_graph_def().library.function:
@@ -97,7 +101,7 @@ def operations(kind, path):
 
 
 def metadata(kind, path):
-    if kind == "saved_model":
+    if kind == "tf_saved_model":
         return json.loads((path / "assets.extra" / "gaaf_keras.json").read_text())
     if kind == "onnx":
         import onnx

@@ -56,8 +56,7 @@ import gaaf_keras
 path, event, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation="tanh")])
 model.set_weights([keras.ops.ones((2, 1)), keras.ops.zeros(1)])
-format = "keras" if path.endswith(".keras") else "saved_model"
-gaaf_keras.export(model, path, format)
+gaaf_keras.export(model, path)
 model.set_weights([2 * keras.ops.ones((2, 1)), keras.ops.zeros(1)])
 seen = 0
 def kill(name, arguments):
@@ -70,7 +69,7 @@ def kill(name, arguments):
 sys.addaudithook(kill)
 print("started", flush=True)
 while True:
-    gaaf_keras.export(model, path, format, overwrite=True)
+    gaaf_keras.export(model, path, overwrite=True)
     if event == "never":
         print("done", flush=True)
 """

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import gaaf_keras
-from gaaf_keras import GAAF, accelerate, gaaf
+from gaaf_keras import GAAF, gaaf
 from tests.tensorflow.exports import (
     LAYERS,
     SUFFIXES,
@@ -33,7 +33,7 @@ def test_served_elsewhere(kind, tmp_path):
     np.testing.assert_allclose(served(kind, path, x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["saved_model", "litert", "onnx"])
+@pytest.mark.parametrize("kind", ["tf_saved_model", "litert", "onnx"])
 def test_the_plain_models_operations(kind, tmp_path):
     name = f"plain{SUFFIXES[kind]}"
     gaaf_keras.export(network(lambda name: name), tmp_path / name, kind)
@@ -63,14 +63,35 @@ def test_metadata(kind, tmp_path):
     ]
 
 
-def test_keras_file_is_the_plain_model(tmp_path):
-    plain = network(lambda name: name)
-    plain.compile("sgd", "mse")
-    model = accelerate(plain, verbose=False)
-    gaaf_keras.export(model, tmp_path / "model.keras", "keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.to_json() == plain.to_json()
-    assert loaded.compiled
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("served/1", "tf_saved_model"),
+        ("m.tflite", "litert"),
+        ("m.onnx", "onnx"),
+        ("m.keras", "keras"),
+    ],
+)
+def test_the_suffix_says_which_format(name, kind, tmp_path):
+    model = keras.Sequential([keras.Input((2,)), LAYERS.Dense(1), GAAF("tanh")])
+    path = gaaf_keras.export(model, str(tmp_path / name))
+    assert metadata(kind, path)["format"] == kind
+
+
+def test_a_saved_model_may_have_a_version_in_its_name(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), LAYERS.Dense(1), GAAF("tanh")])
+    with pytest.raises(ValueError, match="only if `format` is given"):
+        gaaf_keras.export(model, tmp_path / "model-1.2")
+    gaaf_keras.export(model, tmp_path / "model-1.2", "tf_saved_model")
+    assert metadata("tf_saved_model", tmp_path / "model-1.2")["accelerated"]
+
+
+def test_arguments_in_the_wrong_order(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), LAYERS.Dense(1)])
+    with pytest.raises(TypeError, match=r"`model` and `path`.*in this order.*m.onnx"):
+        gaaf_keras.export(str(tmp_path / "m.onnx"), model)
+    with pytest.raises(TypeError, match=r"in this order. Received: .*path=None"):
+        gaaf_keras.export(model, None)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -90,9 +111,13 @@ def test_gelu_in_onnx(dtype, tmp_path):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("model", {"format": "tflite"}, "`format` must be one of 'saved_model', 'lit"),
-        ("model", {"format": "onnx"}, "must end in '.onnx' for format 'onnx'"),
-        ("model", {"format": "litert"}, "must end in '.tflite'"),
+        ("model", {"format": "tflite"}, r"This one is called 'litert'.*'tflite'"),
+        ("model", {"format": "saved_model"}, "This one is called 'tf_saved_model'"),
+        ("model", {"format": "h5"}, "`format` must be one of .'tf_saved_model', 'li"),
+        ("model.h5", {}, r"must end as the format says: .*model.h5', format=None"),
+        ("m.onnx", {"format": "tf_saved_model"}, "without a suffix for 'tf_saved_mo"),
+        ("m.onnx", {"format": "litert"}, r"'.tflite' for 'litert'.*m.onnx"),
+        ("model", {"format": "onnx"}, r"'.onnx' for 'onnx'.*model', format='onnx'"),
         ("m.onnx", {"format": "onnx", "trainable": True}, "`trainable` must be False"),
         ("m.keras", {"format": "keras", "trainable": True}, "use `model.save`"),
     ],

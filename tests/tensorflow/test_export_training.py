@@ -58,7 +58,8 @@ def test_fine_tuned_in_tensorflow_alone(make, tmp_path):
     y = random.normal(size=(12, outputs)).astype("float32")
     np.savez(tmp_path / "data.npz", x=x, y=y)
     gaaf_keras.export(model, tmp_path / "model", trainable=True)
-    plain = gaaf_keras.restore(model)
+    gaaf_keras.export(model, tmp_path / "plain.keras")
+    plain = keras.saving.load_model(tmp_path / "plain.keras")
     program = [sys.executable, "-c", FINE_TUNE, str(tmp_path)]
     done = subprocess.run(program, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -84,11 +85,13 @@ def test_fine_tuned_in_tensorflow_alone(make, tmp_path):
     elsewhere = [a for a in elsewhere if a.dtype == np.float32]
     assert len(here) == len(elsewhere)
     for ours, theirs in zip(here, elsewhere, strict=True):
-        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+        # Ten such steps end 1e-5 away from the same in float64, as one rounding of the
+        # weights, 1e-7, grows up to forty times. (A strength 1% off shows as 0.4.)
+        np.testing.assert_allclose(theirs, ours, atol=1e-4)
     # The accelerated gradient made a difference.
     assert np.abs(model.get_weights()[0] - plain.get_weights()[0]).max() > 1e-3
     assert np.abs(model.get_weights()[0] - before[0]).max() > 1e-3
-    outputs = served("saved_model", tmp_path / "model", x)
+    outputs = served("tf_saved_model", tmp_path / "model", x)
     assert outputs.shape == (12, y.shape[1])
 
 
@@ -99,7 +102,7 @@ def test_a_changing_strength_is_exported_as_it_is(tmp_path):
     x = images()
     model.fit(x, np.zeros((5, 3), "float32"), callbacks=[schedule], verbose=0)
     gaaf_keras.export(model, tmp_path / "model", trainable=True)
-    said = metadata("saved_model", tmp_path / "model")
+    said = metadata("tf_saved_model", tmp_path / "model")
     assert {entry["strength"] for entry in said["accelerated"]} == {0.25}
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     assert len(loaded.variables) == len(model.weights) + 1  # dropout's random state

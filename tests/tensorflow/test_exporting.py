@@ -22,9 +22,10 @@ import tensorflow as tf
 folder = sys.argv[1]
 served = tf.saved_model.load(folder + "/saved_model")
 data = np.load(folder + "/data.npz")
-np.testing.assert_allclose(served.serve(data["x"]), data["y"], rtol=1e-6, atol=1e-6)
+# Logits of up to 30 after eight sums of up to 144 terms, whose order is not given.
+np.testing.assert_allclose(served.serve(data["x"]), data["y"], rtol=1e-5, atol=1e-4)
 (output,) = served.signatures["serving_default"](image=tf.constant(data["x"])).values()
-np.testing.assert_allclose(output, data["y"], rtol=1e-6, atol=1e-6)
+np.testing.assert_allclose(output, data["y"], rtol=1e-5, atol=1e-4)
 """
 
 
@@ -33,7 +34,7 @@ def gaaf_model():
 
 
 def kinds_of_operations(folder):
-    return sorted(set(operations("saved_model", folder)))
+    return sorted(set(operations("tf_saved_model", folder)))
 
 
 def test_served_without_keras_and_without_this_package(tmp_path):
@@ -79,7 +80,7 @@ def test_sequential(built_by, tmp_path):
     gaaf_keras.export(model, tmp_path / "saved_model")
     served = tf.saved_model.load(str(tmp_path / "saved_model"))
     np.testing.assert_allclose(
-        served.serve(x), model.predict(x, verbose=0), rtol=1e-6, atol=1e-6
+        served.serve(x), model.predict(x, verbose=0), rtol=1e-5, atol=1e-5
     )
     assert "IdentityN" not in kinds_of_operations(str(tmp_path / "saved_model"))
 
@@ -119,3 +120,64 @@ def test_failure_leaves_nothing_behind(tmp_path):
 def test_model_without_inputs_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`model`"):
         gaaf_keras.export(keras.Sequential([gaaf_keras.GAAFTanh()]), tmp_path / "m")
+
+
+def stored(folder):
+    """Shapes and bytes of what the file of variables holds."""
+    file = str(folder / "variables" / "variables")
+    reader = tf.train.load_checkpoint(file)
+    shapes = reader.get_variable_to_shape_map()
+    types = reader.get_variable_to_dtype_map()
+    shapes.pop("_CHECKPOINTABLE_OBJECT_GRAPH")
+    size = (folder / "variables" / "variables.data-00000-of-00001").stat().st_size
+    sizes = [np.prod(shapes[name]) * types[name].size for name in shapes]
+    return sorted(map(tuple, shapes.values())), int(sum(sizes)), size
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_every_weight_is_stored_once(trainable, tmp_path):
+    inputs = keras.Input((300,))
+    x = keras.layers.Dense(200, activation=gaaf_keras.GAAFReLU())(inputs)
+    x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
+    model = keras.Model(inputs, keras.layers.Dense(100)(x))
+    gaaf_keras.export(model, tmp_path / "served", trainable=trainable)
+    shapes, sizes, size = stored(tmp_path / "served")
+    assert shapes == sorted(tuple(variable.shape) for variable in model.variables)
+    assert sizes <= size < sizes + 20_000  # and what says how they are connected
+    loaded = tf.saved_model.load(str(tmp_path / "served"))
+    for name in ("variables", "trainable_variables", "non_trainable_variables"):
+        ours, theirs = getattr(model, name), getattr(loaded, name)
+        for variable, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(variable, other)
+    for variable in loaded.trainable_variables:
+        variable.assign(tf.zeros_like(variable))  # is what the endpoint uses
+    assert not np.any(loaded.serve(np.ones((1, 300), "float32")))
+
+
+def test_lookup_tables(tmp_path):
+    words = keras.layers.TextVectorization(output_mode="multi_hot")
+    words.adapt(["a good film", "a bad film"])
+    inputs = keras.Input((), dtype="string", name="text")
+    outputs = keras.layers.Dense(1, activation=gaaf_keras.GAAFTanh())(words(inputs))
+    model = keras.Model(inputs, outputs)
+    text = tf.constant(["good film", "unknown"])
+    expected = model.predict(text, verbose=0)
+    gaaf_keras.export(model, tmp_path / "served", trainable=True)
+    program = LOOK_UP.format(folder=str(tmp_path / "served"))
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    served = np.array(done.stdout.split(), "float32").reshape(expected.shape)
+    np.testing.assert_allclose(served, expected, atol=1e-6)
+
+
+LOOK_UP = """
+import sys
+sys.modules["gaaf_keras"] = sys.modules["keras"] = None
+import tensorflow as tf
+loaded = tf.saved_model.load({folder!r})
+text = tf.constant(["good film", "unknown"])
+outputs = loaded.signatures["serving_default"](text=text)
+for value in tf.reshape(list(outputs.values())[0], [-1]).numpy():
+    print(value)
+"""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gaaf_keras import accelerate, restore
-from gaaf_keras.layers import accelerated_layers
+from gaaf_keras import accelerate
+from tests.acceleration.zoo import attributes
 
 # With the smallest images that the network takes.
 NETWORKS = {
@@ -81,41 +81,34 @@ def input_gradient(model, x, training):
         *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_NETWORKS),
     ],
 )
-def test_accelerated_and_restored(network):
+def test_in_place(network):
     keras.utils.set_random_seed(0)
     model = build(network)
-    accelerated, report = accelerate(model, verbose=False, return_report=True)
-    restored = restore(accelerated)
-    assert restored.get_config() == model.get_config()
-    layers = accelerated_layers(accelerated)
     expected = count_in_config(model.get_config())
     assert expected > 10
-    assert len(layers) == len(report.accelerated) == expected
-    assert [row.activation for row in report.left_alone] == ["softmax"]
-
-    weights = [weight + 0.01 for weight in model.get_weights()]
-    accelerated.set_weights(weights)
-    restored.set_weights(accelerated.get_weights())
-    model.set_weights(restored.get_weights())
     x = images(model)
-    np.testing.assert_array_equal(
-        model(x, training=False), accelerated(x, training=False)
-    )
+    value = model(x, training=False)
+    before = attributes(model)
+    with accelerate(model) as acceleration:
+        assert len(acceleration.accelerated) == expected
+        assert [row.activation for row in acceleration.left_alone] == ["softmax"]
+        np.testing.assert_array_equal(model(x, training=False), value)
+    assert attributes(model) == before
 
 
 @pytest.mark.slow
 def test_gradients_of_resnet50_differ_in_training_only():
     keras.utils.set_random_seed(0)
     model = build("ResNet50")
-    accelerated = accelerate(model, layers="conv5*", strength=0.5, verbose=False)
-    assert len(accelerated_layers(accelerated)) == 9
     x = images(model)
-    plain, changed = (input_gradient(m, x, True) for m in (model, accelerated))
+    plain, inference = (
+        input_gradient(model, x, training) for training in (True, False)
+    )
+    with accelerate(model, layers="conv5*", strength=0.5, unit_gain=False):
+        changed = input_gradient(model, x, True)
+        np.testing.assert_array_equal(inference, input_gradient(model, x, False))
     assert np.all(np.isfinite(changed))
     assert np.linalg.norm(changed - plain) > 0.1 * np.linalg.norm(plain)
-    np.testing.assert_array_equal(
-        input_gradient(model, x, False), input_gradient(accelerated, x, False)
-    )
 
 
 def test_backbone_inside_of_a_model():
@@ -126,8 +119,8 @@ def test_backbone_inside_of_a_model():
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.GlobalAveragePooling2D()(backbone(inputs))
     model = keras.Model(inputs, keras.layers.Dense(3)(x))
-    _, report = accelerate(backbone, verbose=False, return_report=True)
-    assert [row.layer for row in report.left_alone] == ["out_relu"]
-    _, report = accelerate(model, verbose=False, return_report=True)
-    assert len(report.accelerated) == 35
-    assert report.left_alone == ()
+    with accelerate(backbone) as acceleration:
+        assert [row.layer for row in acceleration.left_alone] == ["out_relu"]
+    with accelerate(model) as acceleration:
+        assert len(acceleration.accelerated) == 35
+        assert acceleration.left_alone == ()

@@ -1,9 +1,12 @@
 """Small models of every kind, with how many of their activations are accelerated."""
 
+import contextlib
 import json
 
 import keras
 import numpy as np
+
+from gaaf_keras.calls import operations_in
 
 LAYERS = keras.layers
 
@@ -80,7 +83,7 @@ def masked():
     return keras.Model(inputs, LAYERS.Dense(2)(LAYERS.Concatenate()([x, y])))
 
 
-# What to build, and how many activations must be accelerated.
+# What to build, and how many activations are accelerated.
 MODELS = {
     "dense": (
         lambda: sequential(LAYERS.Dense(3, activation="relu"), LAYERS.Dense(2)),
@@ -119,8 +122,13 @@ MODELS = {
     "wide": (wide_functional, 3),
     "tied": (tied, 1),
     "operations": (operations, 3),
-    "recurrent": (recurrent, 8),
-    "lstm": (lambda: sequential(LAYERS.LSTM(3), LAYERS.Dense(2), shape=(5, 4)), 2),
+    "recurrent": (recurrent, 1),
+    "before an lstm": (
+        lambda: sequential(
+            LAYERS.Dense(3, "relu"), LAYERS.LSTM(3), LAYERS.Dense(2), shape=(5, 4)
+        ),
+        1,
+    ),
     "attention": (self_attention, 1),
     "output of a nested model": (output_of_a_nested_model, 1),
     "masked": (masked, 2),
@@ -176,23 +184,53 @@ def data_for(model, seed=0, batch=3):
     )
 
 
+@contextlib.contextmanager
+def unchanged(model):
+    """Has moving averages and random states afterwards as they were before."""
+    values = [keras.ops.copy(variable) for variable in model.variables]
+    yield
+    for variable, value in zip(model.variables, values, strict=True):
+        variable.assign(value)
+
+
 def outputs(model, training=False):
-    keras.utils.set_random_seed(7)
-    values = keras.tree.flatten(model(data_for(model), training=training))
+    with unchanged(model):
+        values = keras.tree.flatten(model(data_for(model), training=training))
     return [keras.ops.convert_to_numpy(keras.ops.cast(v, "float32")) for v in values]
 
 
-def assert_same_outputs(*models):
-    for training in (False, True):
-        first, *others = [outputs(model, training) for model in models]
-        for other in others:
-            for ours, theirs in zip(other, first, strict=True):
-                np.testing.assert_array_equal(ours, theirs)
-
-
-def names(model):
-    return [part.name for part in getattr(model, "operations", model.layers)]
+def assert_same(first, second):
+    for ours, theirs in zip(first, second, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def architecture(model):
     return json.loads(model.to_json())["config"]
+
+
+# What Keras itself changes as it calls and trains a model.
+_OF_KERAS = (
+    *("_called", "_losses", "_eval_epoch_iterator"),
+    *("history", "train_function", "stop_training"),
+    *("_jax_state", "_torch_params", "training"),
+)
+
+
+def attributes(model):
+    """What every layer and operation has in its attributes, for comparison."""
+
+    def value(item):
+        if isinstance(item, (list, tuple)):
+            return [value(each) for each in item]
+        if isinstance(item, dict):
+            return {
+                key: value(each) for key, each in item.items() if key not in _OF_KERAS
+            }
+        return id(item)
+
+    return {
+        f"{operation.name}.{key}": value(item)
+        for operation in operations_in(model)
+        for key, item in vars(operation).items()
+        if key not in _OF_KERAS
+    }

@@ -1,18 +1,12 @@
-"""What `accelerate` is asked: shapes, selections, reports, mistakes."""
+"""What `accelerate` is asked: shapes, selections, tables, mistakes."""
 
 import keras
 import pytest
 
 import gaaf_keras
-from gaaf_keras import Gaussian, accelerate, gaaf, restore
+from gaaf_keras import GAAFTanh, Gaussian, accelerate, gaaf, gaaf_relu, summary
 from gaaf_keras.layers import accelerated_layers
-from tests.convert.zoo import (
-    LAYERS,
-    architecture,
-    assert_same_outputs,
-    sequential,
-    wide_functional,
-)
+from tests.acceleration.zoo import LAYERS, sequential, wide_functional
 
 
 def test_shapes_strength_and_unit_gain():
@@ -23,8 +17,12 @@ def test_shapes_strength_and_unit_gain():
     )
 
     def made(**arguments):
-        layers = accelerated_layers(accelerate(model, verbose=False, **arguments))
-        return [(layer.shape, layer.strength) for layer in layers]
+        with accelerate(model, **arguments) as acceleration:
+            layers = accelerated_layers(model)
+            rows = acceleration.accelerated
+            assert [layer.shape for layer in layers] == [row.shape for row in rows]
+            assert {layer.unit_gain for layer in layers} == {rows[0].unit_gain}
+            return [(layer.shape, layer.strength) for layer in layers]
 
     relu, tanh = (gaaf_keras.shapes.default_for(name) for name in ("relu", "tanh"))
     assert made() == [(relu, 1.0), (tanh, 1.0)]
@@ -37,8 +35,9 @@ def test_shapes_strength_and_unit_gain():
     ]
     shape = gaaf("relu", "straight_through").shape
     assert made(shapes={"relu": "straight_through"})[0] == (shape, 1.0)
-    scaled = accelerate(model, unit_gain=True, verbose=False)
-    assert all(layer.get_config()["unit_gain"] for layer in accelerated_layers(scaled))
+    for given, unit_gain in ((None, True), (True, True), (False, False)):
+        with accelerate(model, unit_gain=given):
+            assert accelerated_layers(model)[0].unit_gain == unit_gain
 
 
 def test_recommended_shapes():
@@ -48,16 +47,14 @@ def test_recommended_shapes():
         LAYERS.ReLU(max_value=6),
         LAYERS.Dense(2),
     )
-    copy, report = accelerate(
-        model, shapes="recommended", verbose=False, return_report=True
-    )
-    (layer,) = accelerated_layers(copy)
-    assert layer.shape == gaaf_keras.recommended("tanh")
-    assert [(row.activation, row.left_alone) for row in report.left_alone] == [
+    with accelerate(model, shapes="recommended") as acceleration:
+        (layer,) = accelerated_layers(model)
+        assert layer.shape == gaaf_keras.recommended("tanh")
+        assert not layer.unit_gain
+    assert [(row.activation, row.left_alone) for row in acceleration.left_alone] == [
         ("elu", "nothing recommended"),
         ("relu6", "nothing recommended"),
     ]
-    assert architecture(restore(copy)) == architecture(model)
 
 
 def nested_for_selection():
@@ -97,56 +94,99 @@ def nested_for_selection():
 )
 def test_selection(layers, selected):
     model = nested_for_selection()
-    accelerated, report = accelerate(
-        model, layers=layers, verbose=False, return_report=True
+    with accelerate(model, layers=layers) as acceleration:
+        assert [row.layer for row in acceleration.accelerated] == selected
+        assert len(acceleration.rows) == 5
+        assert len(accelerated_layers(model)) == len(selected)
+
+
+def in_time():
+    return sequential(
+        LAYERS.Dense(3, activation="relu", name="before"),
+        LAYERS.LSTM(3, name="lstm", return_sequences=True),
+        LAYERS.Bidirectional(LAYERS.GRU(3, name="gru"), name="both"),
+        LAYERS.Dense(2),
+        shape=(5, 4),
     )
-    assert [row.layer for row in report.accelerated] == selected
-    assert len(report.accelerated) + len(report.left_alone) == 5
-    assert len(accelerated_layers(accelerated)) == len(selected)
-    assert_same_outputs(model, accelerated)
 
 
-def test_softmax_can_be_named():
+GATES = "recurrent_activation"
+
+
+@pytest.mark.parametrize(
+    ("layers", "selected"),
+    [
+        (None, [("before", "activation")]),
+        ("lstm", [("lstm", "activation"), ("lstm", GATES)]),
+        (f"lstm/{GATES}", [("lstm", GATES)]),
+        (LAYERS.LSTM, [("lstm", "activation"), ("lstm", GATES)]),
+        (
+            f"*/{GATES}",
+            [
+                ("lstm", GATES),
+                ("both/forward_gru", GATES),
+                ("both/backward_gru", GATES),
+            ],
+        ),
+    ],
+)
+def test_recurrent_layers_are_left_alone_unless_named(layers, selected):
+    acceleration = accelerate(in_time(), layers=layers)
+    assert [(row.layer, row.argument) for row in acceleration.accelerated] == selected
+    if layers is None:
+        assert len(acceleration.left_alone) == 6
+        assert {row.left_alone for row in acceleration.left_alone} == {
+            "recurrent: compounds over time steps"
+        }
+
+
+def test_what_is_known_to_harm():
+    model = in_time()
+    with pytest.warns(UserWarning, match=r"states.*\(lstm\).*Try unit_gain=True"):
+        accelerate(model, layers="lstm", unit_gain=False).remove()
+    deep = sequential(*[LAYERS.Dense(4, "relu") for _ in range(6)], LAYERS.Dense(2))
+    with pytest.warns(UserWarning, match=r"in 6 activations.*Try unit_gain=True"):
+        acceleration = accelerate(deep, unit_gain=False)
+    assert "Full strength without unit gain" in str(acceleration)
+
+
+def test_models_with_gaaf_in_them():
+    inputs = keras.Input((4,))
+    x = LAYERS.Dense(4, activation=gaaf_relu)(inputs)
+    x = gaaf("elu")(LAYERS.Dense(4, activation="tanh", name="plain")(x))
+    x = GAAFTanh(strength=2)(LAYERS.Dense(4, activation=gaaf("relu"))(x))
+    model = keras.Model(inputs, LAYERS.Dense(2)(x))
+    expected = ["relu", "elu", "relu", "tanh"]
+    assert [row.activation for row in summary(model).accelerated] == expected
+    assert summary(model).accelerated[-1].gradient == "2 * Gaussian(width=2.0)"
+    with accelerate(model) as acceleration:
+        assert [row.layer for row in acceleration.accelerated] == ["plain"]
+        reasons = {row.left_alone for row in acceleration.left_alone}
+        assert reasons == {"accelerated already"}
+        assert len(summary(model).accelerated) == 5
+        with pytest.raises(ValueError, match="accelerated already, in: plain"):
+            accelerate(model)
+
+
+def test_table():
     model = wide_functional()
-    with pytest.raises(ValueError, match="'softmax' of layer 'classes' has no default"):
-        accelerate(model, layers="classes", verbose=False)
-    accelerated = accelerate(
-        model, {"softmax": Gaussian(2.0)}, layers="classes", verbose=False
-    )
-    assert len(accelerated_layers(accelerated)) == 1
-
-
-def test_in_two_steps():
-    model = nested_for_selection()
-    half = accelerate(model, layers="inner", strength=2, verbose=False)
-    whole, report = accelerate(half, strength=3, verbose=False, return_report=True)
-    assert [layer.strength for layer in accelerated_layers(whole)] == [2, 2, 3, 3]
-    assert {row.left_alone for row in report.left_alone} == {
-        "accelerated already",
-        "output",
-    }
-    assert architecture(restore(whole)) == architecture(model)
-
-
-def test_report(capsys):
-    model = wide_functional()
-    _, report = accelerate(model, return_report=True)
-    printed = capsys.readouterr().out
+    acceleration = accelerate(model)
+    printed = str(acceleration)
+    assert printed == repr(acceleration)
     assert "wide: 3 of 5 activations accelerated" in printed
-    assert "inner/inner_leaky" not in printed
-    assert "LeakyReLU" in printed
-    assert [(row.layer, row.kind, row.argument) for row in report.accelerated] == [
+    assert "Gaussian(width=2.0), unit gain" in printed
+    html = acceleration._repr_mimebundle_([], [])["text/html"]
+    assert "inner_leaky" in html
+    rows = acceleration.accelerated
+    assert [(row.layer, row.kind, row.argument) for row in rows] == [
         ("shared", "Dense", "activation"),
         ("inner/inner_dense", "Dense", "activation"),
         ("inner/inner_leaky", "LeakyReLU", None),
     ]
-    assert {row.layer: row.left_alone for row in report.left_alone} == {
+    assert {row.layer: row.left_alone for row in acceleration.left_alone} == {
         "probability": "output",
         "classes": "not elementwise",
     }
-    assert "Gaussian(width=2.0)" in str(report)
-    accelerate(model, verbose=False)
-    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
@@ -163,7 +203,7 @@ def test_report(capsys):
 )
 def test_mistakes(arguments, error, message):
     with pytest.raises(error, match=message):
-        accelerate(wide_functional(), verbose=False, **arguments)
+        accelerate(wide_functional(), **arguments)
 
 
 def test_nothing_to_accelerate():
@@ -171,11 +211,12 @@ def test_nothing_to_accelerate():
     with pytest.raises(
         ValueError, match=r"nothing to accelerate.*1 softmax \(not elem"
     ):
-        accelerate(model, verbose=False)
-    assert architecture(restore(model)) == architecture(model)
+        accelerate(model)
     model = sequential(LAYERS.Dense(3, activation="elu"), LAYERS.Dense(2))
     with pytest.raises(ValueError, match=r"nothing to acc.*1 elu \(nothing recomm"):
-        accelerate(model, shapes="recommended", verbose=False)
+        accelerate(model, shapes="recommended")
+    with pytest.raises(TypeError, match=r"must be a Keras model. Received: model='m"):
+        accelerate("model.keras")
 
 
 def ending_in(function):
@@ -201,7 +242,7 @@ def ending_in(function):
 )
 def test_what_is_rearranged_is_still_the_output(function):
     model = ending_in(function)
-    _, report = accelerate(model, verbose=False, return_report=True)
+    report = accelerate(model)
     assert [row.layer for row in report.accelerated] == ["hidden"]
     assert report.left_alone[0].left_alone == "output"
 
@@ -213,7 +254,7 @@ def test_only_the_outputs_that_are_used():
     nested = keras.Model(inputs, [features, logits], name="nested")
     outer = keras.Input((4,))
     model = keras.Model(outer, nested(outer)[1])
-    _, report = accelerate(model, verbose=False, return_report=True)
+    report = accelerate(model)
     assert [row.layer for row in report.accelerated] == ["nested/features"]
     assert [row.layer for row in report.left_alone] == ["nested/end"]
 
@@ -221,10 +262,10 @@ def test_only_the_outputs_that_are_used():
 def test_layers_themselves_can_be_given():
     model = nested_for_selection()
     chosen = [model.get_layer("dense_b"), model.get_layer("inner")]
-    _, report = accelerate(model, layers=chosen, verbose=False, return_report=True)
+    report = accelerate(model, layers=chosen)
     assert [row.layer for row in report.accelerated] == [
         *("inner/dense_a", "inner/act_a"),
         "dense_b",
     ]
-    one = accelerate(model, layers=chosen[0], verbose=False)
-    assert len(accelerated_layers(one)) == 1
+    report.remove()
+    assert len(accelerate(model, layers=chosen[0]).accelerated) == 1

@@ -1,0 +1,212 @@
+"""Acceleration of a model that exists already: in place, and taken back."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+
+from gaaf_keras._checks import non_negative_number
+from gaaf_keras.acceleration.advice import (
+    known_harm,
+    require_plain,
+    require_use,
+    unknown_outputs,
+)
+from gaaf_keras.acceleration.in_place import Acceleration, InPlace, in_place_layers
+from gaaf_keras.acceleration.outputs import last_operations
+from gaaf_keras.acceleration.rule import (
+    Rule,
+    ShapeLike,
+    is_linear,
+    is_recommended,
+    row_of,
+)
+from gaaf_keras.acceleration.selection import Selector, as_selectors
+from gaaf_keras.acceleration.sites import sites_of
+from gaaf_keras.acceleration.table import ActivationTable, Row
+
+__all__ = ["Acceleration", "ActivationTable", "Row", "accelerate", "restore", "summary"]
+
+
+def accelerate(
+    model: keras.Model,
+    shapes: ShapeLike | Mapping[Any, ShapeLike] | None = None,
+    strength: float = 1.0,
+    layers: Selector | Iterable[Selector] | None = None,
+    *,
+    unit_gain: bool | None = None,
+) -> Acceleration:
+    """Accelerates the gradients of a model's activations, in place.
+
+    - Forward: that of the model, bit for bit.
+    - Backward: every activation phi has the derivative
+      `gain * (phi'(x) + strength * s(x))`, unless the model is called with
+      `training=False`, as in `predict`, `evaluate` and validation.
+
+    The model stays what it is: layers, weights, optimizer, compilation and random
+    states. Only what its activations do is exchanged, until the `with` block ends or
+    `remove()` is called on what is returned. Configurations and files written in the
+    meantime are those of the plain model. A training step that `fit` compiled before is
+    compiled again; a `tf.function` or `jax.jit` of your own that was traced before is
+    not, nor is the step of a larger model that contains this one.
+
+    What is accelerated: activation layers, operations such as `keras.ops.relu(x)` in a
+    functional graph, and functions that layers keep as `activation`, `act` or under
+    similar names, in lists and dictionaries too, in whatever class and at whatever
+    depth. Functions that do the same as an activation of Keras count as that:
+    `tf.nn.relu`, `torch.tanh`, a `functools.partial` or lambda. What a layer's code
+    applies by itself, like `keras.ops.relu(x)` in its `call`, cannot be seen.
+
+    What is left alone:
+
+    - activations that are not elementwise, such as softmax;
+    - those before an output, directly or through layers that only rearrange values;
+    - recurrent layers and cells, where the derivative compounds over time steps and
+      training fails. (The gates alone, `layers="lstm/recurrent_activation"`, do no
+      harm; unit gain in a whole LSTM costs a little.)
+
+    The latter two are accelerated if you name them: give `layers` the layer or its
+    exact name; for recurrent layers a pattern like `"*/recurrent_activation"` or the
+    type will do.
+
+    Args:
+        model: Any built Keras model: Functional, Sequential or a class of your own.
+        shapes: The shape functions: None for the default of each activation
+            (`gaaf_keras.shapes.default_for`); a shape for all of them; a mapping from
+            names of activations to shapes, such as `{"relu": "b_silu"}`; or
+            `"recommended"` for `gaaf_keras.recommended` of each activation, where
+            those for which nothing is recommended are left alone.
+        strength: Factor on the shapes, 0 or greater. Defaults to 1.
+        layers: Which layers to accelerate, by default all: a name or a pattern like
+            `"block_*"`, also with the names of nested models and wrappers before it
+            (`"backbone/conv_1"`) or an argument behind it
+            (`"lstm/recurrent_activation"`); a layer; a type of layer; a predicate of a
+            layer; or a list of these. A name, layer or type also selects what is
+            inside.
+        unit_gain: Whether to scale each derivative so that it nowhere exceeds the plain
+            one's largest. False is the paper's form, which fails at ReLU's own learning
+            rate in deep networks without normalisation. Defaults to True, but to False
+            for `shapes="recommended"`, which was found without.
+
+    Returns:
+        A `gaaf_keras.acceleration.Acceleration`: a context manager with `remove()`,
+        which `print` shows as a table.
+
+    Raises:
+        TypeError: If `model` is no Keras model, or `layers` is something else.
+        ValueError: If there is nothing to accelerate, the model is accelerated
+            already, a name in `layers` or `shapes` occurs nowhere, or a shape does not
+            fit. The model is then as it was.
+
+    Examples:
+        >>> import keras, gaaf_keras
+        >>> model = keras.Sequential([
+        ...     keras.Input((784,)),
+        ...     keras.layers.Dense(512, activation="relu", name="hidden"),
+        ...     keras.layers.Dense(10, activation="softmax"),
+        ... ])
+        >>> with gaaf_keras.accelerate(model) as acceleration:
+        ...     [row.layer for row in acceleration.accelerated]  # and train it
+        ['hidden']
+
+    Reference:
+        Hahn and Choi, "Gradient Acceleration in Activation Functions"
+        (arXiv 1806.09783), section 3.
+    """
+    _require_layer(model)
+    if unit_gain is None:
+        unit_gain = not is_recommended(shapes)
+    sites = sites_of(model)
+    require_plain(model)
+    last = last_operations(model)
+    rule = Rule(
+        shapes=shapes,
+        strength=non_negative_number("strength", strength),
+        unit_gain=unit_gain,
+        selectors=as_selectors(layers),
+        outputs={id(operation) for operation in last if operation is not model},
+    )
+    in_place, rows = [], []
+    for site in sites:
+        row, accelerated = rule.applied_to(site)
+        if accelerated is not None:
+            in_place.append(InPlace(accelerated, site))
+        if row is not None:
+            rows.append(row)
+    require_use(rows, sites, rule)
+    harm = known_harm(model, [layer.site for layer in in_place], rule)
+    for sentence in harm:
+        warnings.warn(sentence, stacklevel=2)
+    notes = [*unknown_outputs(last, in_place), *harm]
+    return Acceleration(model, in_place, rows, notes)
+
+
+def restore(model: keras.Model) -> None:
+    """Puts the plain activations back into a model that is accelerated in place.
+
+    The same as `remove()` on what `gaaf_keras.accelerate` returned, for when that is
+    not at hand.
+
+    Args:
+        model: The model that was given to `gaaf_keras.accelerate`.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: If it is not accelerated in place.
+
+    Examples:
+        >>> import keras, gaaf_keras
+        >>> layers = [keras.Input((3,)), keras.layers.Dense(2, activation="tanh")]
+        >>> model = keras.Sequential([*layers, keras.layers.Dense(1)])
+        >>> _ = gaaf_keras.accelerate(model)
+        >>> gaaf_keras.restore(model)
+    """
+    _require_layer(model)
+    accelerations = {
+        id(layer.acceleration): layer.acceleration for layer in in_place_layers(model)
+    }
+    if not accelerations:
+        raise ValueError(
+            f"Model {model.name!r} is not accelerated in place: there is nothing to "
+            "restore. (If it was written with GAAF layers, "
+            "`gaaf_keras.export(model, 'plain.keras')` writes it without.)"
+        )
+    for acceleration in accelerations.values():
+        acceleration.remove()
+
+
+def summary(model: keras.Model) -> ActivationTable:
+    """Returns which activations a model has, and which are accelerated, and how.
+
+    Args:
+        model: Any Keras model, plain, accelerated or written with GAAF layers.
+
+    Returns:
+        A table, for `print` or the last line of a notebook's cell; its `rows` are
+        `gaaf_keras.acceleration.Row` objects.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+
+    Examples:
+        >>> import keras, gaaf_keras
+        >>> model = keras.Sequential([
+        ...     keras.Input((784,)),
+        ...     keras.layers.Dense(512, activation=gaaf_keras.GAAFTanh()),
+        ...     keras.layers.Dense(10, activation="softmax"),
+        ... ])
+        >>> print(gaaf_keras.summary(model).rows[0].gradient)
+        Gaussian(width=2.0)
+    """
+    _require_layer(model)
+    rows = [row_of(site) for site in sites_of(model) if not is_linear(site)]
+    return ActivationTable(model.name, rows)
+
+
+def _require_layer(model: Any) -> None:
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(
+            "Argument `model` must be a Keras model. "
+            f"Received: model={model!r} (of type {type(model).__name__})"
+        )

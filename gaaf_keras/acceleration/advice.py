@@ -1,0 +1,112 @@
+"""What is wrong with a request to accelerate, and what is good to know of it."""
+
+import collections
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from gaaf_keras.acceleration.in_place import InPlace, in_place_layers
+from gaaf_keras.acceleration.rule import Rule, is_recommended, key_name
+from gaaf_keras.acceleration.selection import selects
+from gaaf_keras.acceleration.sites import Site
+from gaaf_keras.acceleration.table import Row
+
+_DEEP = 5  # activations, from which on full strength has failed
+_NORMALISING = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+)
+
+
+def require_plain(model: keras.layers.Layer) -> None:
+    """Raises if a model is accelerated in place."""
+    layers = in_place_layers(model)
+    if layers:
+        names = ", ".join(dict.fromkeys(layer.site.path for layer in layers))
+        raise ValueError(
+            f"Model {model.name!r} is accelerated already, in: {names}. First call "
+            "`remove()` on what `accelerate` returned, or `gaaf_keras.restore(model)`. "
+            "To accelerate several parts, select them in one call with `layers`."
+        )
+
+
+def require_use(rows: list[Row], sites: list[Site], rule: Rule) -> None:
+    """Raises if a selector or a shape was for nothing."""
+    for selector in rule.selectors:
+        if not any(selects(selector, site) for site in sites):
+            names = ", ".join(dict.fromkeys(row.layer for row in rows)) or "none"
+            raise ValueError(
+                "Argument `layers` selects nothing that has an activation. "
+                f"Received: {selector!r}. Layers with activations: {names}"
+            )
+    used = {row.activation for row in rows if row.left_alone is None}
+    if not used:
+        counts = collections.Counter(
+            f"{row.activation} ({row.left_alone})" for row in rows
+        )
+        found = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        raise ValueError(
+            "There is nothing to accelerate in the model. Its activations: "
+            f"{found or 'none, or all linear'}. Outputs and recurrent layers are "
+            "accelerated if `layers` names them; activations that a layer's code "
+            "applies by itself, or that it makes when it is built, cannot be seen."
+        )
+    for key in rule.shapes if isinstance(rule.shapes, Mapping) else ():
+        functions = {getattr(site.applied, "__name__", None) for site in sites}
+        if key_name(key) not in used and key_name(key) not in functions:
+            raise ValueError(
+                "Argument `shapes` has a shape for an activation that is not "
+                f"accelerated in this model. Received: {key!r}. There are: "
+                f"{', '.join(sorted(used))}"
+            )
+
+
+def unknown_outputs(last: list[Any], layers: list[InPlace]) -> list[str]:
+    """Returns a note on outputs of which it is not known where they come from."""
+    unknown = [
+        operation.name
+        for operation in last
+        if isinstance(operation, keras.Model) and layers
+    ]
+    if not unknown:
+        return []
+    return [
+        f"The outputs of {', '.join(dict.fromkeys(unknown))} are computed by code of "
+        "its own, so that an activation before an output may be among the accelerated "
+        "ones. Leave it out with `layers`."
+    ]
+
+
+def known_harm(model: keras.layers.Layer, sites: list[Site], rule: Rule) -> list[str]:
+    """Returns a line for what is known to fail, with what to try."""
+    lines = []
+    normalised = any(
+        isinstance(layer, _NORMALISING) for layer in model._flatten_layers()
+    )
+    full = not rule.unit_gain and rule.strength >= 1
+    if (
+        full
+        and not normalised
+        and len(sites) >= _DEEP
+        and not is_recommended(rule.shapes)
+    ):
+        lines.append(
+            f"Full strength without unit gain in {len(sites)} activations without "
+            "normalisation: such networks failed to train at the learning rate of the "
+            "plain one. Try unit_gain=True, or a lower learning rate."
+        )
+    states = [
+        site.path
+        for site in sites
+        if site.is_recurrent and "recurrent_activation" not in str(site.argument)
+    ]
+    if states and not rule.unit_gain:
+        lines.append(
+            f"Accelerated states of recurrent layers ({', '.join(states)}): the "
+            "derivative compounds over time steps, and training failed at any "
+            "strength. Try unit_gain=True, or layers='*/recurrent_activation' for the "
+            "gates alone."
+        )
+    return lines

@@ -1,0 +1,94 @@
+"""Which Keras activation a function is, told from its values.
+
+`tf.nn.relu`, `torch.relu`, a `functools.partial` or a lambda are none of Keras's
+objects, but may be the same function.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from gaaf_keras.derivatives import derivative_of
+from gaaf_keras.kinds import NOT_ELEMENTWISE, name_of
+from gaaf_keras.shapes import activations_with_default, default_for
+
+_POINTS = np.concatenate(
+    [np.linspace(-8.13, 7.77, 240), np.geomspace(9, 2e4, 9), -np.geomspace(9, 2e4, 9)]
+).astype("float32")
+
+
+def recognised(function: Any) -> Any:
+    """Returns the Keras activation that a function is, or the function itself.
+
+    Args:
+        function: What a layer applies to a tensor.
+
+    Returns:
+        A Keras activation with the same values; `function` if there is none, but it
+        works on each value by itself; None if it does not, or cannot be tried.
+    """
+    if isinstance(function, keras.Operation) or name_of(function) in NOT_ELEMENTWISE:
+        return function
+    if derivative_of(function) is not None or _has_default(function):
+        return function
+    values = _values(function)
+    if values is None:
+        return None
+    for activation in activations_with_default():
+        if _same(_known_values(activation), values):
+            return activation
+    return _with_parameters(values) or function
+
+
+def _has_default(function: Any) -> bool:
+    try:
+        default_for(function)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_parameters(values: np.ndarray) -> keras.layers.Layer | None:
+    """Returns the rectifier with parameters that has some values, None for others."""
+    largest = float(values.max())
+    slope = round(float(np.interp(-1.0, _POINTS[:240], -values[:240])), 6)
+    if _same(np.clip(_POINTS, 0, largest), values):
+        return keras.layers.ReLU(max_value=largest, name="relu")
+    if 0 < slope < 1 and _same(np.maximum(_POINTS, slope * _POINTS), values):
+        return keras.layers.LeakyReLU(negative_slope=slope, name="leaky_relu")
+    return None
+
+
+@functools.cache
+def _known_values(activation: Callable[[Any], Any]) -> np.ndarray:
+    values = _values(activation)
+    assert values is not None
+    return values
+
+
+def _values(function: Callable[[Any], Any]) -> np.ndarray | None:
+    """Returns the values of an elementwise function, None if it is none."""
+    try:
+        values, reversed_values, some = (
+            ops.convert_to_numpy(function(ops.convert_to_tensor(points)))
+            for points in (_POINTS, _POINTS[::-1].copy(), _POINTS[:7])
+        )
+    except Exception:
+        return None
+    is_elementwise = (
+        values.shape == _POINTS.shape
+        and np.issubdtype(values.dtype, np.floating)
+        and _same(values[::-1], reversed_values)
+        and _same(values[:7], some)
+    )
+    return values if is_elementwise else None
+
+
+def _same(expected: np.ndarray, values: np.ndarray) -> bool:
+    return expected.shape == values.shape and np.allclose(
+        expected, values, rtol=1e-5, atol=5e-6
+    )

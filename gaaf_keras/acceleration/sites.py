@@ -1,0 +1,167 @@
+"""Where a model applies activations."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from gaaf_keras.accelerated import AcceleratedActivation
+from gaaf_keras.accelerated_layer import AcceleratedLayer, accelerated_by
+from gaaf_keras.acceleration.recognition import recognised
+from gaaf_keras.exchange import TuplePlace
+from gaaf_keras.kinds import is_activation_operation, known_names, name_of
+
+# Under these names layers keep activations; under others only what is called like one.
+_LIKE_AN_ACTIVATION = re.compile(
+    r"(^|_)(acts?|activations?|non_?linearit(y|ies))(_|\d|$)"
+)
+_ACCELERATED = (AcceleratedLayer, AcceleratedActivation)
+_LONG = 1000  # lists of that length are data
+RECURRENT = (
+    keras.layers.RNN,
+    keras.layers.GRUCell,
+    keras.layers.LSTMCell,
+    keras.layers.SimpleRNNCell,
+    keras.layers.StackedRNNCells,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A place in a model where an activation is applied.
+
+    Attributes:
+        holders: The layers it is in, from the outermost model to the innermost: the
+            activation layer or operation itself, or the layer that keeps the
+            activation in an attribute.
+        argument: The attribute, None for an activation layer or operation.
+        container: What holds the activation, or the method that applies it.
+        key: Where in the container.
+        applied: What is called there.
+    """
+
+    holders: tuple[Any, ...]
+    argument: str | None
+    container: Any
+    key: Any
+    applied: Any
+
+    @property
+    def path(self) -> str:
+        """The names of the holders below the outermost model, joined by slashes."""
+        return "/".join(holder.name for holder in self.holders[1:] or self.holders)
+
+    @property
+    def accelerated(self) -> Any:
+        """What accelerates the activation, None if it is plain."""
+        if self.argument is None and isinstance(self.holders[-1], _ACCELERATED):
+            return self.holders[-1]
+        return accelerated_by(self.applied)
+
+    @functools.cached_property
+    def activation(self) -> Any:
+        """The activation as one of Keras's, if it is; None for what is not elementwise.
+
+        That of a layer or operation is the layer, whose parameters matter.
+        """
+        accelerated, holder = self.accelerated, self.holders[-1]
+        if accelerated is not None:
+            return accelerated.activation
+        if isinstance(self.applied, str):
+            return self.applied
+        is_method = self.argument is None and self.key == "call"
+        return holder if is_method else recognised(self.applied)
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether it is applied again at every time step."""
+        return any(isinstance(holder, RECURRENT) for holder in self.holders)
+
+
+def sites_of(model: keras.layers.Layer) -> list[Site]:
+    """Returns all places where a model, or a layer, applies an activation.
+
+    Each once, at the first way to it. Not those in the code of a `call` method.
+    """
+    seen: set[int] = set()
+
+    def inside(layer: Any, holders: tuple[Any, ...]) -> Iterator[Site]:
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        if isinstance(layer, _ACCELERATED) or (
+            is_activation_operation(layer)
+            and type(layer) is not keras.layers.Activation
+        ):
+            yield Site(holders, None, vars(layer), "call", layer.call)
+            return
+        yield from _in_attributes(layer, holders)
+        for part in _parts(layer):
+            # A recurrent layer stands for its cell, whose name is the same in all.
+            is_cell = isinstance(layer, keras.layers.RNN) and part is layer.cell
+            yield from inside(part, holders if is_cell else (*holders, part))
+
+    return list(inside(model, (model,)))
+
+
+def _parts(layer: Any) -> list[Any]:
+    if not isinstance(layer, keras.layers.Layer):
+        return []
+    return [
+        *getattr(layer, "operations", ()),
+        *layer._flatten_layers(include_self=False, recursive=False),
+    ]
+
+
+def _in_attributes(layer: Any, holders: tuple[Any, ...]) -> Iterator[Site]:
+    attributes = vars(layer)
+    found = [
+        Site(holders, argument, container, key, value)
+        for name in list(attributes)
+        if name not in _names_in_keras() and not name.startswith("__")
+        for argument, container, key, value in _values(attributes, name, name)
+        if _applies(argument, value)
+    ]
+    if type(layer) is keras.layers.Activation:
+        found = [dataclasses.replace(site, argument=None) for site in found]
+    functions = {name_of(site.activation) for site in found if callable(site.applied)}
+    for site in found:
+        # A name beside the function of that name is for the configuration.
+        if callable(site.applied) or name_of(site.applied) not in functions:
+            yield site
+
+
+def _values(container: Any, key: Any, name: str) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Yields what is in an attribute, or in the list or dictionary there."""
+    value = container[key]
+    if not isinstance(value, (dict, list, tuple)):
+        yield name, container, key, value
+    elif len(value) < _LONG:
+        own = TuplePlace(container, key) if isinstance(value, tuple) else value
+        for inner in list(value) if isinstance(value, dict) else range(len(value)):
+            yield f"{name}/{inner}", own, inner, value[inner]
+
+
+@functools.cache
+def _names_in_keras() -> set[str]:
+    """Returns the names of attributes that Keras gives to every layer and model."""
+    inputs = keras.Input((1,), name="inputs")
+    layer = keras.layers.Identity(name="layer")
+    model = keras.Model(inputs, layer(inputs), name="model")
+    return {*vars(model), *vars(layer)}
+
+
+def _applies(argument: str, value: Any) -> bool:
+    """Whether an attribute is an activation that the layer applies."""
+    if accelerated_by(value) is not None:
+        return True
+    like_one = _LIKE_AN_ACTIVATION.search(argument.partition("/")[0]) is not None
+    if isinstance(value, str):
+        return like_one and value.lower() in known_names()
+    if not callable(value) or isinstance(value, (keras.Operation, type)):
+        return False
+    name = getattr(value, "__name__", "").replace("_", "").lower()
+    return like_one or name in {known.replace("_", "") for known in known_names()}

@@ -1,0 +1,116 @@
+"""What is said of the activations of a model."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import rich.console
+import rich.jupyter
+import rich.table
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """An activation of a model.
+
+    Attributes:
+        layer: Names of the layers that hold it, the outermost model left out.
+        kind: The class of the innermost of them.
+        argument: The attribute of the layer; None for activation layers, operations.
+        activation: Name of the plain activation.
+        shape: The shape function, None if the gradient is plain.
+        strength: Factor on the shape, None if the gradient is plain.
+        unit_gain: Whether the derivative is scaled to the plain one's largest.
+        left_alone: Why it was not accelerated, None if it was.
+    """
+
+    layer: str
+    kind: str
+    argument: str | None
+    activation: str
+    shape: Any = None
+    strength: float | None = None
+    unit_gain: bool = False
+    left_alone: str | None = None
+
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether it was accelerated; in a summary, whether it is."""
+        return self.shape is not None and self.left_alone is None
+
+    @property
+    def place(self) -> str:
+        """Class of the layer, and the attribute if it is not `activation`."""
+        if self.argument in (None, "activation"):
+            return self.kind
+        return f"{self.kind} {self.argument}"
+
+    @property
+    def gradient(self) -> str:
+        """The shape that is added to the derivative, or why there is none."""
+        if not self.is_accelerated:
+            return self.left_alone or "plain"
+        strength = "" if self.strength == 1 else f"{self.strength:g} * "
+        shape = str(self.shape)
+        if strength and " " in shape:
+            shape = f"({shape})"
+        return f"{strength}{shape}" + (", unit gain" if self.unit_gain else "")
+
+
+class ActivationTable(rich.jupyter.JupyterMixin):
+    """The activations of a model, a line for each kind; linear ones are left out.
+
+    `print` and notebooks show it as a table.
+
+    Attributes:
+        model: The model's name.
+        rows: The activations, in the order in which Keras lists their layers.
+        notes: Sentences below the table.
+    """
+
+    def __init__(
+        self, model: str, rows: Sequence[Row], notes: Sequence[str] = ()
+    ) -> None:
+        self.model = model
+        self.rows = tuple(rows)
+        self.notes = tuple(notes)
+
+    @property
+    def accelerated(self) -> tuple[Row, ...]:
+        """The activations that were accelerated; of a summary, that are."""
+        return tuple(row for row in self.rows if row.is_accelerated)
+
+    @property
+    def left_alone(self) -> tuple[Row, ...]:
+        """The others."""
+        return tuple(row for row in self.rows if not row.is_accelerated)
+
+    def __rich__(self) -> rich.table.Table:
+        table = rich.table.Table(
+            title=f"{self.model}: {len(self.accelerated)} of {len(self.rows)} "
+            "activations accelerated",
+            title_justify="left",
+            caption="\n".join(self.notes) or None,
+            caption_justify="left",
+        )
+        table.add_column("activation")
+        table.add_column("in")
+        table.add_column("count", justify="right")
+        table.add_column("layers", no_wrap=True, overflow="ellipsis", max_width=26)
+        table.add_column("gradient")
+        groups: dict[tuple[str, str, str], list[str]] = {}
+        for row in self.rows:
+            key = (row.activation, row.place, row.gradient)
+            groups.setdefault(key, []).append(row.layer)
+        for (activation, place, gradient), layers in groups.items():
+            names = layers[0] if len(layers) == 1 else f"{layers[0]} … {layers[-1]}"
+            table.add_row(activation, place, str(len(layers)), names, gradient)
+        return table
+
+    def __str__(self) -> str:
+        console = rich.console.Console(width=100)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get().rstrip()
+
+    __repr__ = __str__

@@ -1,0 +1,93 @@
+"""Gradients of functions of tensors, on whichever backend Keras uses."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensors = Sequence[Any]
+
+
+def gradient(function: Callable[[Tensors], Any]) -> Callable[[Tensors], list[Any]]:
+    """Returns the function that computes the gradients of a scalar one.
+
+    Args:
+        function: Maps a list of tensors to a scalar.
+
+    Returns:
+        A function of the same list that returns a gradient for each of its tensors, 0
+        for one that does not matter. It can be differentiated again.
+    """
+    both = gradient_and_more(lambda tensors: (function(tensors), []))
+    return lambda tensors: both(tensors)[0]
+
+
+def derivative_by_differentiation(
+    function: Callable[[Any], Any],
+) -> Callable[[Any], Any]:
+    """Returns the derivative of an elementwise function, as the backend computes it."""
+
+    def total(tensors: Sequence[Any]) -> Any:
+        return ops.sum(function(tensors[0]))
+
+    return lambda x: gradient(total)([x])[0]
+
+
+def gradient_and_more(
+    function: Callable[[Tensors], tuple[Any, list[Any]]],
+) -> Callable[[Tensors], tuple[list[Any], list[Any]]]:
+    """Returns what computes gradients and what else was found on the way.
+
+    Args:
+        function: Maps a list of tensors to a scalar and a list of other tensors.
+
+    Returns:
+        A function of the same list that returns the scalar's gradients and the others.
+    """
+    return _GRADIENTS[keras.backend.backend()](function)
+
+
+def _tensorflow_gradient(function: Callable[[Tensors], Any]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    def gradients(tensors: Tensors) -> Any:
+        tensors = [tf.identity(tensor) for tensor in tensors]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value, more = function(tensors)
+        zero = tf.UnconnectedGradients.ZERO
+        return tape.gradient(value, tensors, unconnected_gradients=zero), more
+
+    return gradients
+
+
+def _jax_gradient(function: Callable[[Tensors], Any]) -> Callable[..., Any]:
+    import jax
+
+    return jax.grad(function, has_aux=True)
+
+
+def _torch_gradient(function: Callable[[Tensors], Any]) -> Callable[..., Any]:
+    import torch
+
+    def gradients(tensors: Tensors) -> Any:
+        tensors = [
+            tensor if tensor.requires_grad else tensor.detach().clone().requires_grad_()
+            for tensor in tensors
+        ]
+        with torch.enable_grad():
+            value, more = function(tensors)
+            found = torch.autograd.grad(
+                value, tensors, create_graph=True, materialize_grads=True
+            )
+        return list(found), more
+
+    return gradients
+
+
+_GRADIENTS = {
+    "tensorflow": _tensorflow_gradient,
+    "jax": _jax_gradient,
+    "torch": _torch_gradient,
+}

@@ -1,0 +1,79 @@
+"""Exchange what layers keep in their attributes, and put it back."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+_MISSING = object()
+
+
+class Exchanges:
+    """Values put in the place of others, past Keras's tracking of attributes.
+
+    A place is a key of a dictionary, such as `vars(layer)`, or an index of a list.
+    """
+
+    def __init__(self) -> None:
+        self._done: list[tuple[Any, Any, Any, Any]] = []
+
+    def put(self, container: Any, key: Any, value: Any) -> None:
+        """Puts a value in a place, which may be empty."""
+        before = _get(container, key)
+        # Noted first: an interrupt between the two must find it.
+        self._done.append((container, key, before, value))
+        _set(container, key, value)
+
+    def undo(self) -> None:
+        """Puts back what was there, except where somebody has put something else."""
+        while self._done:
+            container, key, before, value = self._done[-1]
+            if _get(container, key) is value:
+                _set(container, key, before)
+            self._done.pop()
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Has everything as it was before for a while."""
+        again = [
+            (container, key, value)
+            for container, key, _, value in self._done
+            if _get(container, key) is value
+        ]
+        self.undo()
+        try:
+            yield
+        finally:
+            for place in again:
+                self.put(*place)
+
+
+class TuplePlace:
+    """A tuple in a dictionary or list, as a container of which items can be put."""
+
+    def __init__(self, container: Any, key: Any) -> None:
+        self._container, self._key = container, key
+
+    def __getitem__(self, index: int) -> Any:
+        return _get(self._container, self._key)[index]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        items = list(_get(self._container, self._key))
+        items[index] = value
+        _set(self._container, self._key, tuple(items))
+
+
+def _get(container: Any, key: Any) -> Any:
+    if isinstance(container, dict):
+        return container.get(key, _MISSING)
+    return container[key]
+
+
+def _set(container: Any, key: Any, value: Any) -> None:
+    if isinstance(container, TuplePlace):
+        container[key] = value
+    elif isinstance(container, list):
+        list.__setitem__(container, key, value)
+    elif value is _MISSING:
+        dict.__delitem__(container, key)
+    else:
+        dict.__setitem__(container, key, value)

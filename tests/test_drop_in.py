@@ -1,0 +1,146 @@
+"""benchmarks/drop_in.py: networks accelerated at the rate of the plain ones."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def drop_in(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module("drop_in")
+    del sys.modules["drop_in"]
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """A folder with the digits of scikit-learn under the name of MNIST."""
+    found = load_digits()
+    images, labels = found.images.astype("uint8"), found.target
+    np.savez(
+        tmp_path / "mnist.npz",
+        x_train=images[:1200],
+        y_train=labels[:1200],
+        x_test=images[1200:],
+        y_test=labels[1200:],
+    )
+    return tmp_path
+
+
+def test_pairs_are_trained_once_at_the_rate_of_the_plain_network(
+    drop_in, digits, capsys, monkeypatch
+):
+    output = digits / "drop_in.json"
+    command = [
+        *("--networks=mlp", f"--data_dir={digits}", "--epochs=2", "--seeds=2"),
+        f"--output={output}",
+    ]
+    drop_in.main(command)
+    printed = capsys.readouterr().out
+    records = json.loads(output.read_text())
+    assert [(record["variant"], record["seed"]) for record in records] == [
+        (f"mlp, {variant}", seed)
+        for variant in ("plain", "as it comes", "the paper's form")
+        for seed in (0, 1)
+    ]
+    rates = json.loads((digits / "drop_in_rates.json").read_text())
+    scores = {
+        record["settings"]["learning_rate"]: record["result"]["validation_accuracy"]
+        for record in rates
+    }
+    (rate,) = {record["settings"]["learning_rate"] for record in records}
+    assert scores[rate] == max(scores.values())
+    assert {rate / 2, rate * 2} <= set(scores)
+    assert {record["settings"]["accelerate"] is None for record in rates} == {True}
+    assert [r["result"]["accelerated_activations"] for r in records] == 2 * [0] + 4 * [
+        3
+    ]
+    accuracies = [record["result"]["test_accuracy"] for record in records]
+    assert min(accuracies[:4]) > 0.3
+    assert accuracies[:2] != accuracies[2:4]
+    (row,) = (line for line in printed.splitlines() if "| as it comes |" in line)
+    assert row.startswith("| MLP | mnist, 1,080 | as it comes | 3 |")
+    assert row.endswith("| 0 / 0 of 2 |")
+
+    def no_trainer(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(drop_in, "Trainer", no_trainer)
+    drop_in.main(command)
+    assert capsys.readouterr().out == printed[printed.index("| network") :]
+    drop_in.main(["--table", str(output)])
+    assert capsys.readouterr().out == printed[printed.index("| network") :]
+    with pytest.raises(SystemExit, match="other settings"):
+        drop_in.main([*command, "--epochs=3"])
+
+
+def test_the_same_seed_trains_the_same_again(drop_in, digits):
+    network = drop_in.dataclasses.replace(drop_in.NETWORKS["mlp"], epochs=1)
+    data = drop_in.load("mnist", str(digits), None)
+    trainer = drop_in.Trainer(network, data, {})
+    first, _, again = (trainer.train(0.1, seed, "validation") for seed in (3, 4, 3))
+    assert again["losses"] == pytest.approx(first["losses"], rel=1e-5)
+
+
+def test_failed_trainings_are_counted_and_not_compared(drop_in):
+    def record(variant, seed, accuracy, failed=False):
+        settings = {"dataset": "mnist", "train_examples": 9, "learning_rate": 0.1}
+        result = {"test_accuracy": accuracy, "failed": failed}
+        result |= {"accelerated_activations": 3, "examples": 9}
+        return {
+            "variant": f"mlp, {variant}",
+            "seed": seed,
+            "settings": settings,
+            "result": result,
+        }
+
+    records = [record("plain", seed, 0.5 + seed / 100) for seed in range(3)]
+    records += [record("as it comes", seed, 0.51 + seed / 100) for seed in range(2)]
+    records.append(record("as it comes", 2, 0.1, failed=True))
+    (row,) = drop_in.table(records).rows
+    assert row[5:] == [
+        *("50.50 (0.71)", "51.50 (0.71)", "+1.00 [+1.00, +1.00]", "nothing"),
+        "0 / 1 of 3",
+    ]
+
+
+@pytest.mark.parametrize(("first", "tried"), [(1.0, 4), (0.25, 3), (0.125, 4)])
+def test_the_rate_is_searched_until_its_neighbours_are_not_better(
+    drop_in, first, tried
+):
+    scored = []
+
+    def score(rate):
+        scored.append(rate)
+        return -abs(np.log2(rate) + 2)
+
+    assert drop_in.best_rate(score, first) == 0.25
+    assert len(scored) == tried == len(set(scored))
+
+
+def test_batches_are_moved_on_the_device_as_elsewhere(drop_in):
+    pytest.importorskip("jax")
+    images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3), "uint8")
+    plan = drop_in.batches.plan_epoch(20, 20, seed=0, epoch=0)
+    batch = drop_in.EpochPlan(*(part[0] for part in plan))
+    pad = [(0, 0), *[(drop_in.SHIFT,) * 2] * 2, (0, 0)]
+    moved = drop_in.moved(np.pad(images, pad), batch)
+    expected = drop_in.batches.flip_and_shift(images[batch.indices], *batch[1:])
+    np.testing.assert_array_equal(moved, expected)
+
+
+def test_the_guide_shows_what_is_recorded(drop_in):
+    root = BENCHMARKS.parent
+    page = (root / "docs" / "guides" / "existing-models.md").read_text("utf-8")
+    _, shown, _ = page.split("<!-- drop_in -->\n")
+    records = drop_in.read(root / "results" / "drop_in.json")
+    assert shown.strip() == drop_in.markdown(drop_in.table(records)).strip()
+    seeds = {record["seed"] for record in records}
+    assert seeds == set(range(10))

@@ -44,11 +44,14 @@ class AcceleratedActivation(keras.Operation):
         unit_gain: bool = False,
         name: str | None = None,
         applied: Callable[[Any], Any] | None = None,
+        differentiate: bool = False,
     ) -> None:
         super().__init__(name=name)
         self.activation = keras.activations.get(activation)
-        # What computes phi, if not that: the same function, as a layer has it.
+        # What computes phi, if not that: a function with its values, as a layer has
+        # it, of which the backend gives the derivative if `differentiate`.
         self._applied = self.activation if applied is None else applied
+        self._differentiate = differentiate
         shape = _shape_for(activation, shape)
         if isinstance(shape, shapes.Shape):
             shape = shape.bound_to(self.activation)
@@ -63,7 +66,7 @@ class AcceleratedActivation(keras.Operation):
                 f"Received: unit_gain={unit_gain!r}"
             )
         self.unit_gain = unit_gain
-        self._derivative = derivative_of(self.activation)
+        self._derivative = None if differentiate else derivative_of(self.activation)
         self._gain = self._make_gain() if unit_gain else None
 
     def call(self, x: Any) -> Any:
@@ -75,17 +78,18 @@ class AcceleratedActivation(keras.Operation):
         is_layer = isinstance(self._applied, keras.layers.Layer)
         return ops.cast(value, x.dtype) if is_layer else value
 
-    def with_shape(self, shape: Any) -> "AcceleratedActivation":
-        """Returns the same with another shape."""
-        return AcceleratedActivation(
-            self.activation,
-            shape,
-            self.strength,
-            frequency=self.frequency,
-            unit_gain=self.unit_gain,
-            name=self.name,
-            applied=self._applied,
-        )
+    def replaced(self, **arguments: Any) -> "AcceleratedActivation":
+        """Returns the same with other arguments, such as `shape`."""
+        own = {
+            "shape": self.shape,
+            "strength": self.strength,
+            "frequency": self.frequency,
+            "unit_gain": self.unit_gain,
+            "name": self.name,
+            "applied": self._applied,
+            "differentiate": self._differentiate,
+        }
+        return AcceleratedActivation(self.activation, **{**own, **arguments})
 
     def accelerate(self, x: Any, strength: Any) -> Any:
         """Returns phi(x) with its gradient accelerated by a strength of its own.
@@ -144,7 +148,7 @@ class AcceleratedActivation(keras.Operation):
             )
 
         def added_of(x: Any, upstream: Any) -> Any:
-            added = upstream * self._strong_shape_of(x, strength)
+            added = ops.cast(upstream, x.dtype) * self._strong_shape_of(x, strength)
             return added if gain is None else gain * added
 
         return with_added_gradient(value, self._in_one_pass(added_of), x)
@@ -207,7 +211,7 @@ class AcceleratedActivation(keras.Operation):
                 "formula has no room for a factor on phi'. "
                 f"Received: frequency={self.frequency!r}, unit_gain=True"
             )
-        derivative = self._derivative
+        derivative = derivative_of(self.activation)
         if derivative is None and name_of(self.activation) == "prelu":
             derivative = derivative_of("relu")  # whatever its slopes become
         if derivative is None and is_function_of_keras(self.activation):

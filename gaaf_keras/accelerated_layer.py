@@ -46,7 +46,7 @@ class AcceleratedLayer(keras.layers.Layer):
 
     @shape.setter
     def shape(self, value: Any) -> None:
-        self._accelerated = self._accelerated.with_shape(value)
+        self._accelerated = self._accelerated.replaced(shape=value)
 
     @property
     def frequency(self) -> float | None:
@@ -97,9 +97,12 @@ class AcceleratedLayer(keras.layers.Layer):
         require_floating_point(inputs)
         if not (training is None or training):
             return self._accelerated.plain(inputs)
+        return self._apply(self._accelerated, inputs)
+
+    def _apply(self, accelerated: AcceleratedActivation, inputs: Any) -> Any:
         if self._strength_variable is None or current_form() != "custom gradient":
-            return self._accelerated(inputs)
-        return self._accelerated.accelerate(inputs, self._strength_variable)
+            return accelerated(inputs)
+        return accelerated.accelerate(inputs, self._strength_variable)
 
     def rematerialized_call(
         self, layer_call: Callable[..., Any], *args: Any, **kwargs: Any

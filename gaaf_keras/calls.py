@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
 
 from gaaf_keras.exchange import Exchanges
+from gaaf_keras.kinds import graph_operations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +17,12 @@ class Call:
     """A call of a layer or operation, with the very tensors, flattened.
 
     Attributes:
-        operation: What was called.
+        operation: What was called: a layer, an operation or the place of a function.
         inputs: The tensors among its arguments.
         outputs: The tensors that it returned.
     """
 
-    operation: keras.Operation
+    operation: Any
     inputs: list[Any]
     outputs: list[Any]
 
@@ -30,20 +31,26 @@ def operations_in(model: keras.layers.Layer) -> list[keras.Operation]:
     """Returns a model and all layers and operations inside of it, each once."""
     found: dict[int, keras.Operation] = {}
     for layer in model._flatten_layers():
-        for operation in (layer, *getattr(layer, "operations", ())):
+        for operation in (layer, *graph_operations(layer)):
             found[id(operation)] = operation
     return list(found.values())
 
 
 @contextlib.contextmanager
-def recorded_calls(model: keras.layers.Layer) -> Iterator[list[Call]]:
-    """Records the calls in a model; those inside of a call come before it."""
+def recorded_calls(
+    model: keras.layers.Layer, functions: Iterable[Any] = ()
+) -> Iterator[list[Call]]:
+    """Records the calls in a model; those inside of a call come before it.
+
+    Args:
+        model: A model or layer.
+        functions: Places with functions to record, too, which have a `container`, a
+            `key`, and under these what is `applied`.
+    """
     calls: list[Call] = []
     exchanges = Exchanges()
 
-    def recording(operation: keras.Operation) -> Callable[..., Any]:
-        call = operation.call
-
+    def recording(operation: Any, call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def recorded(*args: Any, **kwargs: Any) -> Any:
             outputs = call(*args, **kwargs)
@@ -54,7 +61,11 @@ def recorded_calls(model: keras.layers.Layer) -> Iterator[list[Call]]:
 
     try:
         for operation in operations_in(model):
-            exchanges.put(vars(operation), "call", recording(operation))
+            exchanges.put(vars(operation), "call", recording(operation, operation.call))
+        for place in functions:
+            if place.key != "call" and callable(place.applied):
+                recorded = recording(place, place.applied)
+                exchanges.put(place.container, place.key, recorded)
         yield calls
     finally:
         exchanges.undo()

@@ -106,6 +106,8 @@ def _calls(model: keras.Model, x: Any) -> list[Call]:
     """Returns what the model's layers are called on at inference."""
     x = keras.tree.map_structure(ops.convert_to_tensor, x)
     try:
+        if not model.built:  # Keras would call it twice
+            model(x, training=False)
         with recorded_calls(model) as calls:
             model(x, training=False)
     except Exception as error:

@@ -27,7 +27,8 @@ class Exchanges:
         """Puts back what was there, except where somebody has put something else."""
         while self._done:
             container, key, before, value = self._done[-1]
-            if _get(container, key) is value:
+            key = _key_of(container, key, value)
+            if key is not None:
                 _set(container, key, before)
             self._done.pop()
 
@@ -37,7 +38,7 @@ class Exchanges:
         again = [
             (container, key, value)
             for container, key, _, value in self._done
-            if _get(container, key) is value
+            if _key_of(container, key, value) is not None
         ]
         self.undo()
         try:
@@ -59,7 +60,20 @@ class TuplePlace:
     def __setitem__(self, index: int, value: Any) -> None:
         items = list(_get(self._container, self._key))
         items[index] = value
-        _set(self._container, self._key, tuple(items))
+        kind = type(_get(self._container, self._key))
+        make = getattr(kind, "_make", kind)  # of named tuples
+        _set(self._container, self._key, make(items))
+
+
+def _key_of(container: Any, key: Any, value: Any) -> Any:
+    """Returns where a value is now, None if it is gone."""
+    if isinstance(container, list):  # which may have become another
+        places = (index for index, item in enumerate(container) if item is value)
+        return next(places, None)
+    try:
+        return key if _get(container, key) is value else None
+    except (IndexError, TypeError):  # of a tuple that is another
+        return None
 
 
 def _get(container: Any, key: Any) -> Any:

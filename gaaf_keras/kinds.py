@@ -121,6 +121,23 @@ def looked_up(table: Mapping[Any, Entry], activation: Any) -> Entry | None:
     return next((entry for key, entry in table.items() if key is function), None)
 
 
+def graph_operations(layer: Any) -> list[Any]:
+    """Returns the layers and operations of a functional model; of others none."""
+    # By the class: a layer of the user's may have an attribute of that name.
+    is_graph = isinstance(getattr(type(layer), "operations", None), property)
+    return list(layer.operations) if is_graph else []
+
+
+def is_functional(model: Any) -> bool:
+    """Whether a model is made of layers connected by the functional API."""
+    return isinstance(model, keras.Model) and bool(graph_operations(model))
+
+
+def is_graph(model: Any) -> bool:
+    """Whether a model's layers and their connections are known."""
+    return isinstance(model, keras.Sequential) or is_functional(model)
+
+
 def is_activation_operation(operation: Any) -> bool:
     """Whether a node of a functional model applies an elementwise activation."""
     if isinstance(operation, keras.layers.Layer):

@@ -14,7 +14,7 @@ from gaaf_keras.acceleration.advice import (
     unknown_outputs,
 )
 from gaaf_keras.acceleration.in_place import Acceleration, InPlace, in_place_layers
-from gaaf_keras.acceleration.outputs import last_operations
+from gaaf_keras.acceleration.outputs import computes_by_itself, last_operations
 from gaaf_keras.acceleration.rule import (
     Rule,
     ShapeLike,
@@ -30,7 +30,7 @@ __all__ = ["Acceleration", "ActivationTable", "Row", "accelerate", "restore", "s
 
 
 def accelerate(
-    model: keras.Model,
+    model: keras.Model | keras.layers.Layer,
     shapes: ShapeLike | Mapping[Any, ShapeLike] | None = None,
     strength: float = 1.0,
     layers: Selector | Iterable[Selector] | None = None,
@@ -119,13 +119,13 @@ def accelerate(
         unit_gain = not is_recommended(shapes)
     sites = sites_of(model)
     require_plain(model)
-    last = last_operations(model)
+    last = last_operations(model, sites)
     rule = Rule(
         shapes=shapes,
         strength=non_negative_number("strength", strength),
         unit_gain=unit_gain,
         selectors=as_selectors(layers),
-        outputs={id(operation) for operation in last if operation is not model},
+        outputs={id(each) for each in last if not computes_by_itself(each)},
     )
     in_place, rows = [], []
     for site in sites:
@@ -138,7 +138,7 @@ def accelerate(
     harm = known_harm(model, [layer.site for layer in in_place], rule)
     for sentence in harm:
         warnings.warn(sentence, stacklevel=2)
-    notes = [*unknown_outputs(last, in_place), *harm]
+    notes = [*unknown_outputs(model, last), *harm]
     return Acceleration(model, in_place, rows, notes)
 
 
@@ -207,6 +207,6 @@ def summary(model: keras.Model) -> ActivationTable:
 def _require_layer(model: Any) -> None:
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(
-            "Argument `model` must be a Keras model. "
+            "Argument `model` must be a Keras model or layer. "
             f"Received: model={model!r} (of type {type(model).__name__})"
         )

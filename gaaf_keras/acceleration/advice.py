@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.acceleration.in_place import InPlace, in_place_layers
+from gaaf_keras.acceleration.in_place import in_place_layers
+from gaaf_keras.acceleration.outputs import computes_by_itself
 from gaaf_keras.acceleration.rule import Rule, is_recommended, key_name
 from gaaf_keras.acceleration.selection import selects
 from gaaf_keras.acceleration.sites import Site
@@ -49,9 +50,9 @@ def require_use(rows: list[Row], sites: list[Site], rule: Rule) -> None:
         found = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         raise ValueError(
             "There is nothing to accelerate in the model. Its activations: "
-            f"{found or 'none, or all linear'}. Outputs and recurrent layers are "
-            "accelerated if `layers` names them; activations that a layer's code "
-            "applies by itself, or that it makes when it is built, cannot be seen."
+            f"{found or 'none, or all linear'}. To accelerate an output or a recurrent "
+            "layer, name it in `layers`. Activations in the code of a layer's `call`, "
+            "or that it makes when it is built, cannot be seen."
         )
     for key in rule.shapes if isinstance(rule.shapes, Mapping) else ():
         functions = {getattr(site.applied, "__name__", None) for site in sites}
@@ -63,20 +64,22 @@ def require_use(rows: list[Row], sites: list[Site], rule: Rule) -> None:
             )
 
 
-def unknown_outputs(last: list[Any], layers: list[InPlace]) -> list[str]:
-    """Returns a note on outputs of which it is not known where they come from."""
-    unknown = [
-        operation.name
-        for operation in last
-        if isinstance(operation, keras.Model) and layers
-    ]
-    if not unknown:
-        return []
-    return [
-        f"The outputs of {', '.join(dict.fromkeys(unknown))} are computed by code of "
-        "its own, so that an activation before an output may be among the accelerated "
-        "ones. Leave it out with `layers`."
-    ]
+def unknown_outputs(model: keras.layers.Layer, last: list[Any]) -> list[str]:
+    """Returns notes on what cannot be known of the activations of a model."""
+    notes = []
+    if not model.built:
+        notes.append(
+            "The model is not built: activations that layers make in `build` are not "
+            "accelerated. Call the model once, and then `accelerate`."
+        )
+    unknown = [each.name for each in last if computes_by_itself(each)]
+    if unknown:
+        notes.append(
+            f"The outputs of {', '.join(dict.fromkeys(unknown))} are computed by code "
+            "of its own. If an activation before an output is among the accelerated "
+            "ones, leave it out with `layers`."
+        )
+    return notes
 
 
 def known_harm(model: keras.layers.Layer, sites: list[Site], rule: Rule) -> list[str]:
@@ -104,7 +107,7 @@ def known_harm(model: keras.layers.Layer, sites: list[Site], rule: Rule) -> list
     ]
     if states and not rule.unit_gain:
         lines.append(
-            f"Accelerated states of recurrent layers ({', '.join(states)}): the "
+            f"Accelerated `activation` of recurrent layers ({', '.join(states)}): the "
             "derivative compounds over time steps, and training failed at any "
             "strength. Try unit_gain=True, or layers='*/recurrent_activation' for the "
             "gates alone."

@@ -1,5 +1,6 @@
 """What takes the place of activations while a model is accelerated."""
 
+import dataclasses
 import functools
 import types
 from collections.abc import Callable
@@ -40,21 +41,46 @@ class InPlace(AcceleratedLayer):
     def function(self) -> Callable[..., Any]:
         """Returns what is called in place of the activation."""
         plain = self.site.applied
+        if not hasattr(plain, "__name__"):  # an object, perhaps with attributes
+            return _InPlaceOfObject(self, plain)
 
-        def accelerated(x: Any, *args: Any, **kwargs: Any) -> Any:
-            is_ours = (
-                not (args or kwargs)
-                and keras.ops.is_tensor(x)
-                and keras.backend.is_float_dtype(x.dtype)
-                and current_form() != "plain"
-            )
-            if not is_ours:
-                return plain(x, *args, **kwargs)
-            return self.call(x, training=self._in_training())
+        @functools.wraps(plain)
+        def accelerated(*args: Any, **kwargs: Any) -> Any:
+            return self.apply(plain, args, kwargs)
 
-        functools.update_wrapper(accelerated, plain)
         accelerated.__dict__[IN_PLACE] = self
         return accelerated
+
+    def now(self, row: Row) -> Row:
+        """Returns a row of a table with the shape and strength of now."""
+        return dataclasses.replace(row, shape=self.shape, strength=self.strength)
+
+    def apply(
+        self, plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Returns the value of a function, accelerated if that is what is called for.
+
+        Args:
+            plain: The function.
+            args: Its arguments: a floating-point tensor, and perhaps numbers and
+                strings.
+            kwargs: Its arguments by name.
+        """
+        tensors = [each for each in (*args, *kwargs.values()) if _can_be_large(each)]
+        if len(tensors) != 1 or not _is_dense_float(tensors[0]):
+            return plain(*args, **kwargs)
+        if current_form() == "plain" or self._in_training() not in (None, True):
+            return plain(*args, **kwargs)
+        (x,) = tensors
+        if len(args) == 1 and not kwargs:
+            return self._apply(self._accelerated, x)
+
+        def with_its_arguments(value: Any) -> Any:
+            by_name = {k: value if v is x else v for k, v in kwargs.items()}
+            return plain(*(value if each is x else each for each in args), **by_name)
+
+        own = {"applied": with_its_arguments, "differentiate": True}
+        return self._apply(self._accelerated.replaced(**own), x)
 
     def _in_training(self) -> bool | None:
         """Returns what Keras would give this layer as `training`, were it called."""
@@ -66,17 +92,49 @@ class InPlace(AcceleratedLayer):
     def make_strength_variable(self) -> None:
         super().make_strength_variable()
         # On JAX a step knows the variables of a model's layers alone.
-        listed = self.host._layers
-        if not isinstance(self.host, keras.Sequential) and not any(
-            layer is self for layer in listed
-        ):
-            listed.append(self)
+        layers = self._layers_of_a_layer()
+        if not any(layer is self for layer in layers):
+            layers.append(self)
 
     def forget(self) -> None:
-        """Takes the layer out of its host."""
-        if not isinstance(self.host, keras.Sequential):
-            listed = self.host._layers
-            listed[:] = [layer for layer in listed if layer is not self]
+        """Takes the layer out of the model."""
+        layers = self._layers_of_a_layer()
+        layers[:] = [layer for layer in layers if layer is not self]
+
+    def _layers_of_a_layer(self) -> list[Any]:
+        """Returns where Keras lists the parts of the host, or of a layer inside.
+
+        Not of a model, whose list is that of its `layers`.
+        """
+        layers = self.host._flatten_layers()
+        own = next((each for each in layers if not isinstance(each, keras.Model)), None)
+        return [] if own is None else own._layers
+
+
+class _InPlaceOfObject:
+    """Stands for an object that is called, and has its attributes."""
+
+    def __init__(self, layer: InPlace, plain: Any) -> None:
+        self.__dict__.update({IN_PLACE: layer, "_plain": plain})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        layer: InPlace = self.__dict__[IN_PLACE]
+        return layer.apply(self._plain, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_plain"], name)
+
+
+def _can_be_large(value: Any) -> bool:
+    return keras.ops.is_tensor(value) or isinstance(value, keras.KerasTensor)
+
+
+def _is_dense_float(value: Any) -> bool:
+    is_symbolic = isinstance(value, keras.KerasTensor)
+    is_sparse = hasattr(value, "dense_shape") or hasattr(value, "row_splits")
+    if is_symbolic or is_sparse:
+        return False
+    return keras.backend.is_float_dtype(value.dtype)
 
 
 class Acceleration(ActivationTable):
@@ -87,7 +145,6 @@ class Acceleration(ActivationTable):
 
     Attributes:
         model: The model's name.
-        rows: The activations, accelerated and left alone.
         notes: What else is to be known.
     """
 
@@ -111,6 +168,18 @@ class Acceleration(ActivationTable):
         except BaseException:
             self.remove()
             raise
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The activations as they are now, accelerated and left alone."""
+        layers = iter(self._layers)
+        return tuple(
+            row if row.left_alone else next(layers).now(row) for row in self._rows
+        )
+
+    @property
+    def title(self) -> str:
+        return super().title + ("" if self._in_place else " (removed)")
 
     def remove(self) -> None:
         """Puts the plain activations back; does nothing the second time."""
@@ -155,19 +224,20 @@ def _put_in_place(
     for host, its_layers in by_host.values():
         exchanges.put(vars(host), IN_PLACE, its_layers)
     for layer in model._flatten_layers():
-        for name in ("get_config", "export"):  # which show what a layer consists of
-            method = getattr(layer, name, None)
-            if method is not None:
+        names = ["get_config", "export"] if isinstance(layer, keras.Model) else []
+        for name in names or ["get_config"]:  # which show what a layer consists of
+            if name not in vars(layer):
                 exchanges.put(vars(layer), name, _as_it_was(layer, name, exchanges))
 
 
 def _as_it_was(layer: Any, name: str, exchanges: Exchanges) -> Callable[..., Any]:
     """Returns a method that sees nothing of what was exchanged."""
+    original = getattr(layer, name)
 
-    @functools.wraps(getattr(layer, name))
+    @functools.wraps(original)
     def method(*args: Any, **kwargs: Any) -> Any:
         with exchanges.suspended():
-            return getattr(layer, name)(*args, **kwargs)
+            return original(*args, **kwargs)
 
     return method
 

@@ -1,12 +1,14 @@
 """From which layers the outputs of a model come."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
-from gaaf_keras.calls import Call, producers, recorded_calls
-from gaaf_keras.kinds import name_of
+from gaaf_keras.acceleration.sites import Site
+from gaaf_keras.calls import Call, operations_in, producers, recorded_calls
+from gaaf_keras.kinds import is_functional, name_of
 
 _PASSING_ON = (
     *("ActivityRegularization", "Cast", "Dropout", "Identity"),
@@ -22,65 +24,65 @@ _PASSING_ON = (
 )
 
 
-def is_functional(model: Any) -> bool:
-    """Whether a model is made of layers connected by the functional API."""
-    return isinstance(model, keras.Model) and hasattr(model, "operations")
-
-
-def is_graph(model: Any) -> bool:
-    """Whether a model's layers and their connections are known."""
-    return isinstance(model, keras.Sequential) or is_functional(model)
-
-
-def last_operations(model: Any) -> list[Any]:
+def last_operations(model: keras.layers.Layer, sites: Sequence[Site] = ()) -> list[Any]:
     """Returns the layers and operations whose values are the outputs of a model.
 
-    Of nested models those inside, and in place of layers that only rearrange their
-    input those before them. Where that cannot be known, since the code of a model's own
-    `call` has the last word, the model itself is among them.
+    Of nested models and of layers made of others those inside, and in place of layers
+    that only rearrange their input those before them. What the code of a `call`
+    computes by itself has the model or layer for its origin.
+
+    Args:
+        model: A model or layer.
+        sites: Activations in it; those that return an output are among what is found.
     """
-    return list(_last_in(model))
+    return list(_last_of(model, sites))
 
 
-def _last_in(model: Any) -> Iterator[Any]:
-    if is_functional(model):
-        for tensor in keras.tree.flatten(model.output):
-            yield from _last_before(tensor)
-    elif isinstance(model, keras.Sequential):
-        for layer in reversed(model.layers):
+def _last_of(operation: Any, sites: Sequence[Site]) -> Iterator[Any]:
+    if is_functional(operation):
+        for tensor in keras.tree.flatten(operation.output):
+            yield from _last_before(tensor, sites)
+    elif isinstance(operation, keras.Sequential):
+        for layer in reversed(operation.layers):
             if not _passes_on(layer):
-                yield from _last_of(layer)
+                yield from _last_of(layer, sites)
                 return
+    elif computes_by_itself(operation):
+        yield from _last_in_code(operation, sites)
     else:
-        yield from _last_in_code(model)
+        yield operation
 
 
-def _last_of(operation: Any) -> Iterator[Any]:
-    yield from (
-        _last_in(operation) if isinstance(operation, keras.Model) else [operation]
+def computes_by_itself(operation: Any) -> bool:
+    """Whether a model or layer of the user's is made of others."""
+    return (
+        isinstance(operation, keras.layers.Layer)
+        and not type(operation).__module__.startswith("keras.")
+        and bool(operation._flatten_layers(include_self=False))
     )
 
 
-def _last_before(tensor: Any) -> Iterator[Any]:
+def _last_before(tensor: Any, sites: Sequence[Site]) -> Iterator[Any]:
     operation, node, index = tensor._keras_history
     if is_functional(operation):
-        yield from _last_before(keras.tree.flatten(operation.output)[index])
+        inside = keras.tree.flatten(operation.output)[index]
+        yield from _last_before(inside, sites)
     elif _passes_on(operation):
         for below in operation._inbound_nodes[node].input_tensors:
-            yield from _last_before(below)
+            yield from _last_before(below, sites)
     else:
-        yield from _last_of(operation)
+        yield from _last_of(operation, sites)
 
 
-def _last_in_code(model: Any) -> Iterator[Any]:
-    """Looks at one symbolic call of a model of a class of its own."""
+def _last_in_code(layer: Any, sites: Sequence[Site]) -> Iterator[Any]:
+    """Looks at one symbolic call of a model or layer of a class of its own."""
     for dtype in ("float32", "int32"):  # Keras keeps the shapes of inputs alone
-        calls = _symbolic_calls(model, dtype)
+        calls = _symbolic_calls(layer, dtype, sites)
         if calls:
             for tensor in calls[-1].outputs:
                 yield from _last_behind(calls, tensor)
             return
-    yield model
+    yield layer
 
 
 def _last_behind(calls: list[Call], tensor: Any) -> Iterator[Any]:
@@ -94,7 +96,7 @@ def _last_behind(calls: list[Call], tensor: Any) -> Iterator[Any]:
         yield from _last_behind(calls, below)
 
 
-def _symbolic_calls(model: Any, dtype: str) -> list[Call]:
+def _symbolic_calls(model: Any, dtype: str, sites: Sequence[Site]) -> list[Call]:
     """Returns the calls in a symbolic call of a model, none if that fails."""
     config = model.get_build_config() if model.built else None
     if not config:
@@ -123,11 +125,29 @@ def _symbolic_calls(model: Any, dtype: str) -> list[Call]:
         name.removesuffix("_shape"): tensors(shape) for name, shape in shapes.items()
     }
     try:
-        with recorded_calls(model) as calls:
+        with _unchanged(model), recorded_calls(model, sites) as calls:
             Look(name="look").compute_output_spec(arguments)
     except Exception:
         return []
     return calls
+
+
+@contextlib.contextmanager
+def _unchanged(model: Any) -> Iterator[None]:
+    """Has what the code of layers keeps in attributes as it was before."""
+    before = [
+        (attributes, dict(attributes), list(attributes.get("_losses", ())))
+        for attributes in (each.__dict__ for each in operations_in(model))
+    ]
+    try:
+        yield
+    finally:
+        for attributes, kept, losses in before:
+            for name in set(attributes) - set(kept):
+                dict.__delitem__(attributes, name)
+            dict.update(attributes, kept)
+            if "_losses" in kept:
+                kept["_losses"][:] = losses
 
 
 def _passes_on(operation: Any) -> bool:

@@ -73,10 +73,11 @@ def _known_values(activation: Callable[[Any], Any]) -> np.ndarray:
 def _values(function: Callable[[Any], Any]) -> np.ndarray | None:
     """Returns the values of an elementwise function, None if it is none."""
     try:
-        values, reversed_values, some = (
-            ops.convert_to_numpy(function(ops.convert_to_tensor(points)))
-            for points in (_POINTS, _POINTS[::-1].copy(), _POINTS[:7])
-        )
+        with keras.StatelessScope():  # in which random states stay as they are
+            values, reversed_values, some = (
+                ops.convert_to_numpy(function(ops.convert_to_tensor(points)))
+                for points in (_POINTS, _POINTS[::-1].copy(), _POINTS[:7])
+            )
     except Exception:
         return None
     is_elementwise = (

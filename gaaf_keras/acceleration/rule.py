@@ -14,6 +14,7 @@ from gaaf_keras.acceleration.selection import (
 )
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
+from gaaf_keras.derivatives import derivative_of
 from gaaf_keras.kinds import NOT_ELEMENTWISE, name_of
 from gaaf_keras.shapes import Shape
 
@@ -76,6 +77,8 @@ class Rule:
             unit_gain=self.unit_gain,
             name=site.holders[-1].name,
             applied=site.applied,
+            # Only its values are known to be those of the activation.
+            differentiate=site.key != "call" and derivative_of(site.applied) is None,
         )
         row = dataclasses.replace(
             row,
@@ -86,7 +89,7 @@ class Rule:
         return row, accelerated
 
     def _reason_to_leave(self, site: Site, shape: ShapeLike | None) -> str | None:
-        ends_there = any(id(holder) in self.outputs for holder in site.holders)
+        ends_there = any(id(each) in self.outputs for each in (site, *site.holders))
         is_elementwise = (
             site.activation is not None
             and name_of(site.activation) not in NOT_ELEMENTWISE

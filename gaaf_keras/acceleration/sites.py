@@ -12,14 +12,25 @@ from gaaf_keras.accelerated import AcceleratedActivation
 from gaaf_keras.accelerated_layer import AcceleratedLayer, accelerated_by
 from gaaf_keras.acceleration.recognition import recognised
 from gaaf_keras.exchange import TuplePlace
-from gaaf_keras.kinds import is_activation_operation, known_names, name_of
+from gaaf_keras.kinds import (
+    graph_operations,
+    is_activation_operation,
+    known_names,
+    name_of,
+)
+from gaaf_keras.layers import GAAF
 
 # Under these names layers keep activations; under others only what is called like one.
 _LIKE_AN_ACTIVATION = re.compile(
-    r"(^|_)(acts?|activations?|non_?linearit(y|ies))(_|\d|$)"
+    r"(^|_)(actv?s?|activations?|non_?linear(ity|ities)?)(_|\d|$)"
+    r"(?!.*(constraint|dropout|initializer|quantizer|regularizer|scale)$)"
 )
 _ACCELERATED = (AcceleratedLayer, AcceleratedActivation)
 _LONG = 1000  # lists of that length are data
+_NO_FUNCTIONS = (
+    *(keras.Operation, keras.Initializer, keras.Loss, keras.Metric, keras.Regularizer),
+    *(keras.constraints.Constraint, type),
+)
 RECURRENT = (
     keras.layers.RNN,
     keras.layers.GRUCell,
@@ -111,8 +122,12 @@ def _parts(layer: Any) -> list[Any]:
     if not isinstance(layer, keras.layers.Layer):
         return []
     return [
-        *getattr(layer, "operations", ()),
-        *layer._flatten_layers(include_self=False, recursive=False),
+        *graph_operations(layer),
+        *(
+            part
+            for part in layer._flatten_layers(include_self=False, recursive=False)
+            if isinstance(part, GAAF) or not isinstance(part, AcceleratedLayer)
+        ),
     ]
 
 
@@ -134,15 +149,17 @@ def _in_attributes(layer: Any, holders: tuple[Any, ...]) -> Iterator[Site]:
             yield site
 
 
-def _values(container: Any, key: Any, name: str) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yields what is in an attribute, or in the list or dictionary there."""
+def _values(
+    container: Any, key: Any, name: str, depth: int = 2
+) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Yields what is in an attribute, or in lists and dictionaries there."""
     value = container[key]
     if not isinstance(value, (dict, list, tuple)):
         yield name, container, key, value
-    elif len(value) < _LONG:
+    elif depth and len(value) < _LONG:
         own = TuplePlace(container, key) if isinstance(value, tuple) else value
         for inner in list(value) if isinstance(value, dict) else range(len(value)):
-            yield f"{name}/{inner}", own, inner, value[inner]
+            yield from _values(own, inner, f"{name}/{inner}", depth - 1)
 
 
 @functools.cache
@@ -150,18 +167,21 @@ def _names_in_keras() -> set[str]:
     """Returns the names of attributes that Keras gives to every layer and model."""
     inputs = keras.Input((1,), name="inputs")
     layer = keras.layers.Identity(name="layer")
-    model = keras.Model(inputs, layer(inputs), name="model")
-    return {*vars(model), *vars(layer)}
+    return {*vars(keras.Model(inputs, layer(inputs), name="model")), *vars(layer)}
 
 
 def _applies(argument: str, value: Any) -> bool:
     """Whether an attribute is an activation that the layer applies."""
     if accelerated_by(value) is not None:
         return True
-    like_one = _LIKE_AN_ACTIVATION.search(argument.partition("/")[0]) is not None
+    attribute = argument.partition("/")[0]
+    like_one = (
+        _LIKE_AN_ACTIVATION.search(attribute) is not None
+        or attribute.lower() in known_names()
+    )
     if isinstance(value, str):
         return like_one and value.lower() in known_names()
-    if not callable(value) or isinstance(value, (keras.Operation, type)):
+    if not callable(value) or isinstance(value, _NO_FUNCTIONS):
         return False
     name = getattr(value, "__name__", "").replace("_", "").lower()
     return like_one or name in {known.replace("_", "") for known in known_names()}

@@ -64,7 +64,6 @@ class ActivationTable(rich.jupyter.JupyterMixin):
 
     Attributes:
         model: The model's name.
-        rows: The activations, in the order in which Keras lists their layers.
         notes: Sentences below the table.
     """
 
@@ -72,8 +71,19 @@ class ActivationTable(rich.jupyter.JupyterMixin):
         self, model: str, rows: Sequence[Row], notes: Sequence[str] = ()
     ) -> None:
         self.model = model
-        self.rows = tuple(rows)
         self.notes = tuple(notes)
+        self._rows = tuple(rows)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The activations, in the order in which Keras lists their layers."""
+        return self._rows
+
+    @property
+    def title(self) -> str:
+        """How many of the activations are accelerated."""
+        count = len(self.accelerated)
+        return f"{self.model}: {count} of {len(self.rows)} activations accelerated"
 
     @property
     def accelerated(self) -> tuple[Row, ...]:
@@ -82,13 +92,12 @@ class ActivationTable(rich.jupyter.JupyterMixin):
 
     @property
     def left_alone(self) -> tuple[Row, ...]:
-        """The others."""
+        """The activations that were not accelerated; of a summary, that are not."""
         return tuple(row for row in self.rows if not row.is_accelerated)
 
     def __rich__(self) -> rich.table.Table:
         table = rich.table.Table(
-            title=f"{self.model}: {len(self.accelerated)} of {len(self.rows)} "
-            "activations accelerated",
+            title=self.title,
             title_justify="left",
             caption="\n".join(self.notes) or None,
             caption_justify="left",

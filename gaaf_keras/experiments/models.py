@@ -12,10 +12,15 @@ import keras
 import numpy as np
 
 from gaaf_keras.acceleration import Acceleration, accelerate
-from gaaf_keras.acceleration.outputs import is_functional, is_graph, last_operations
+from gaaf_keras.acceleration.outputs import last_operations
 from gaaf_keras.experiments.config import TrainingConfig, UsageError
 from gaaf_keras.experiments.datasets import ImageData
-from gaaf_keras.kinds import is_activation_operation, name_of
+from gaaf_keras.kinds import (
+    is_activation_operation,
+    is_functional,
+    is_graph,
+    name_of,
+)
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
 from gaaf_keras.sawtooth import gradient_acceleration
 

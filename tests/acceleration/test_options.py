@@ -142,7 +142,9 @@ def test_recurrent_layers_are_left_alone_unless_named(layers, selected):
 
 def test_what_is_known_to_harm():
     model = in_time()
-    with pytest.warns(UserWarning, match=r"states.*\(lstm\).*Try unit_gain=True"):
+    with pytest.warns(
+        UserWarning, match=r"`activation` of rec.*\(lstm\).*Try unit_gain=True"
+    ):
         accelerate(model, layers="lstm", unit_gain=False).remove()
     deep = sequential(*[LAYERS.Dense(4, "relu") for _ in range(6)], LAYERS.Dense(2))
     with pytest.warns(UserWarning, match=r"in 6 activations.*Try unit_gain=True"):
@@ -215,7 +217,7 @@ def test_nothing_to_accelerate():
     model = sequential(LAYERS.Dense(3, activation="elu"), LAYERS.Dense(2))
     with pytest.raises(ValueError, match=r"nothing to acc.*1 elu \(nothing recomm"):
         accelerate(model, shapes="recommended")
-    with pytest.raises(TypeError, match=r"must be a Keras model. Received: model='m"):
+    with pytest.raises(TypeError, match=r"a Keras model or layer. Received: model='m"):
         accelerate("model.keras")
 
 

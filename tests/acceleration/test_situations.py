@@ -69,9 +69,9 @@ def derivative_in_training(model, x):
 def ends_in(function):
     """A model that is a function and, for accelerate, a layer behind it."""
     model = sequential(
-        LAYERS.Activation(function, name="act"), LAYERS.Rescaling(1.0), shape=(7,)
+        LAYERS.Activation(function, name="act"), LAYERS.Rescaling(1.0), shape=(8,)
     )
-    x = np.linspace(-4, 4, 7, dtype="float32")[None]
+    x = np.linspace(-4, 4, 8, dtype="float32")[None]  # without the kink
     return model, x
 
 
@@ -83,7 +83,8 @@ def test_functions_beside_each_other():
             model, x = ends_in(function)
             with accelerate(model, **arguments):
                 gradients.append(derivative_in_training(model, x))
-        assert_same(gradients[:1] * 2, gradients[1:])
+        for gradient in gradients[1:]:
+            np.testing.assert_allclose(gradient, gradients[0], rtol=1e-6)
     expected = (x > 0) + shifted_sigmoid(x.astype("float64"))
     np.testing.assert_allclose(gradients[0], expected, rtol=1e-5)
 

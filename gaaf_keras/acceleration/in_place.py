@@ -1,5 +1,6 @@
 """What takes the place of activations while a model is accelerated."""
 
+import contextvars
 import dataclasses
 import functools
 import types
@@ -15,6 +16,8 @@ from gaaf_keras.acceleration.table import ActivationTable, Row
 from gaaf_keras.exchange import Exchanges
 from gaaf_keras.forms import current_form
 from gaaf_keras.layers import accelerated_layers
+
+_TRAINING = contextvars.ContextVar[bool | None]("training", default=None)
 
 
 class InPlace(AcceleratedLayer):
@@ -35,7 +38,10 @@ class InPlace(AcceleratedLayer):
         # an operation in its graph.
         is_layer = isinstance(holder, keras.layers.Layer)
         self.__dict__.update(
-            host=holder if is_layer else site.holders[-2], site=site, acceleration=None
+            host=holder if is_layer else site.holders[-2],
+            site=site,
+            acceleration=None,
+            last=None,
         )
 
     def function(self) -> Callable[..., Any]:
@@ -86,7 +92,14 @@ class InPlace(AcceleratedLayer):
         """Returns what Keras would give this layer as `training`, were it called."""
         context = self._get_call_context()
         training = context.get_value("training")
+        outside_of_layers = context.entry_layer is self
         self._maybe_reset_call_context()
+        if training is None:
+            training = _TRAINING.get()
+        rematerialised = getattr(self.site.holders[-1], "_remat_mode", None)
+        if outside_of_layers and rematerialised is not None and training is None:
+            return self.__dict__["last"]  # computed again, for the backward pass
+        self.__dict__["last"] = training
         return training
 
     def make_strength_variable(self) -> None:
@@ -223,11 +236,29 @@ def _put_in_place(
         exchanges.put(layer.site.container, layer.site.key, layer.function())
     for host, its_layers in by_host.values():
         exchanges.put(vars(host), IN_PLACE, its_layers)
+    exchanges.put(vars(model), "call", _with_training_noted(model.call))
     for layer in model._flatten_layers():
         names = ["get_config", "export"] if isinstance(layer, keras.Model) else []
         for name in names or ["get_config"]:  # which show what a layer consists of
             if name not in vars(layer):
                 exchanges.put(vars(layer), name, _as_it_was(layer, name, exchanges))
+
+
+def _with_training_noted(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a `call` that tells activations about `training` where Keras does not.
+
+    That is in `stateless_call`, which calls this method without Keras's call context.
+    """
+
+    @functools.wraps(call)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        token = _TRAINING.set(kwargs.get("training"))
+        try:
+            return call(*args, **kwargs)
+        finally:
+            _TRAINING.reset(token)
+
+    return noted
 
 
 def _as_it_was(layer: Any, name: str, exchanges: Exchanges) -> Callable[..., Any]:

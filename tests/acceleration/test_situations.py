@@ -315,6 +315,27 @@ def test_rematerialisation(kind, mode):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["full", "activations"])
+@pytest.mark.parametrize("kind", ["layer", "argument"])
+def test_rematerialised_at_inference(kind, mode):
+    """What is computed again for the backward pass is plain then."""
+    with keras.RematScope(mode=mode):
+        layers = [LAYERS.Dense(5), REMAT[kind](), LAYERS.Dense(2)]
+    model = sequential(*layers)
+    x = tf.constant(np.random.default_rng(0).normal(size=(8, 4)), "float32")
+
+    def gradient(training):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(model(x, training=training) ** 2)
+        return tape.gradient(value, x).numpy()
+
+    plain = gradient(False), gradient(True)
+    with accelerate(model, unit_gain=False):
+        np.testing.assert_array_equal(gradient(False), plain[0])
+        assert np.any(gradient(True) != plain[1])
+
+
 def trained(model, **compilation):
     model.compile(keras.optimizers.Adam(0.01), "mse", **compilation)
     x = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")

@@ -384,3 +384,28 @@ if keras.backend.backend() == "jax":  # Keras distributes on no other
             assert layouts[0] == layouts[1]
         finally:
             keras.distribution.set_distribution(None)
+
+    def test_stateless_call():
+        """Keras calls the method alone, without a word to the layers inside."""
+        import jax
+
+        inputs = keras.Input((4,))
+        x = keras.ops.relu(LAYERS.Dense(5)(inputs))
+        model = keras.Model(inputs, LAYERS.Dense(2)(x))
+        values = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+
+        def gradients(model, training):
+            def total(variables):
+                rest = model.non_trainable_variables
+                found, _ = model.stateless_call(
+                    variables, rest, values, training=training
+                )
+                return (found**2).sum()
+
+            return jax.grad(total)([v.value for v in model.trainable_variables])
+
+        plain = gradients(model, False), gradients(model, True)
+        with accelerate(model, unit_gain=False):
+            assert_same(gradients(model, False), plain[0])
+            changed = gradients(model, True)
+        assert any(np.any(a != b) for a, b in zip(changed, plain[1], strict=True))

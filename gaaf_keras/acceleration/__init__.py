@@ -134,8 +134,9 @@ def accelerate(
             in_place.append(InPlace(accelerated, site))
         if row is not None:
             rows.append(row)
-    require_use(rows, sites, rule)
-    harm = known_harm(model, [layer.site for layer in in_place], rule)
+    chosen = [layer.site for layer in in_place]
+    require_use(rows, sites, chosen, rule)
+    harm = known_harm(model, chosen, rule)
     for sentence in harm:
         warnings.warn(sentence, stacklevel=2)
     notes = [*unknown_outputs(model, last), *harm]

@@ -12,6 +12,7 @@ from gaaf_keras.acceleration.rule import Rule, is_recommended, key_name
 from gaaf_keras.acceleration.selection import selects
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
+from gaaf_keras.kinds import name_of
 
 _DEEP = 5  # activations, from which on full strength has failed
 _NORMALISING = (
@@ -33,8 +34,17 @@ def require_plain(model: keras.layers.Layer) -> None:
         )
 
 
-def require_use(rows: list[Row], sites: list[Site], rule: Rule) -> None:
-    """Raises if a selector or a shape was for nothing."""
+def require_use(
+    rows: list[Row], sites: list[Site], chosen: list[Site], rule: Rule
+) -> None:
+    """Raises if a selector or a shape was for nothing.
+
+    Args:
+        rows: What is said of the activations.
+        sites: Where they are.
+        chosen: Those that are to be accelerated.
+        rule: How.
+    """
     for selector in rule.selectors:
         if not any(selects(selector, site) for site in sites):
             names = ", ".join(dict.fromkeys(row.layer for row in rows)) or "none"
@@ -42,8 +52,7 @@ def require_use(rows: list[Row], sites: list[Site], rule: Rule) -> None:
                 "Argument `layers` selects nothing that has an activation. "
                 f"Received: {selector!r}. Layers with activations: {names}"
             )
-    used = {row.activation for row in rows if row.left_alone is None}
-    if not used:
+    if not chosen:
         counts = collections.Counter(
             f"{row.activation} ({row.left_alone})" for row in rows
         )
@@ -54,9 +63,10 @@ def require_use(rows: list[Row], sites: list[Site], rule: Rule) -> None:
             "layer, name it in `layers`. Activations in the code of a layer's `call`, "
             "or that it makes when it is built, cannot be seen."
         )
+    used = {name_of(site.activation) for site in chosen}
+    functions = {getattr(site.applied, "__name__", None) for site in chosen}
     for key in rule.shapes if isinstance(rule.shapes, Mapping) else ():
-        functions = {getattr(site.applied, "__name__", None) for site in sites}
-        if key_name(key) not in used and key_name(key) not in functions:
+        if key_name(key) not in used | functions:
             raise ValueError(
                 "Argument `shapes` has a shape for an activation that is not "
                 f"accelerated in this model. Received: {key!r}. There are: "

@@ -208,6 +208,11 @@ def test_mistakes(arguments, error, message):
         accelerate(wide_functional(), **arguments)
 
 
+def test_a_shape_for_what_is_left_alone():
+    with pytest.raises(ValueError, match=r"not accelerated.*'tanh'. There are: relu"):
+        accelerate(in_time(), shapes={"tanh": "gaussian"})
+
+
 def test_nothing_to_accelerate():
     model = sequential(LAYERS.Dense(3), LAYERS.Dense(2, activation="softmax"))
     with pytest.raises(

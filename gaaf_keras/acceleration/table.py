@@ -52,7 +52,7 @@ class Row:
             return self.left_alone or "plain"
         strength = "" if self.strength == 1 else f"{self.strength:g} * "
         shape = str(self.shape)
-        if strength and " " in shape:
+        if strength and any(sign in shape for sign in (" + ", " - ", " * ")):
             shape = f"({shape})"
         return f"{strength}{shape}" + (", unit gain" if self.unit_gain else "")
 

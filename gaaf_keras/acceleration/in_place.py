@@ -72,7 +72,7 @@ class InPlace(AcceleratedLayer):
                 strings.
             kwargs: Its arguments by name.
         """
-        tensors = [each for each in (*args, *kwargs.values()) if _can_be_large(each)]
+        tensors = [each for each in (*args, *kwargs.values()) if _is_tensor(each)]
         if len(tensors) != 1 or not _is_dense_float(tensors[0]):
             return plain(*args, **kwargs)
         if current_form() == "plain" or self._in_training() not in (None, True):
@@ -138,7 +138,7 @@ class _InPlaceOfObject:
         return getattr(self.__dict__["_plain"], name)
 
 
-def _can_be_large(value: Any) -> bool:
+def _is_tensor(value: Any) -> bool:
     return keras.ops.is_tensor(value) or isinstance(value, keras.KerasTensor)
 
 

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 
+from gaaf_keras import accelerate
 from gaaf_keras.calls import operations_in
 
 LAYERS = keras.layers
@@ -234,3 +235,14 @@ def attributes(model):
         for key, item in vars(operation).items()
         if key not in _OF_KERAS
     }
+
+
+def assert_known_as(known, function):
+    """Accelerates a function as an activation by name, and puts it back."""
+    model = sequential(LAYERS.Dense(3, function, name="act"), LAYERS.Dense(2))
+    value, before = outputs(model), attributes(model)
+    with accelerate(model) as acceleration:
+        (row,) = acceleration.accelerated
+        assert row.activation == known
+        assert_same(outputs(model, training=True), value)
+    assert attributes(model) == before

@@ -63,9 +63,8 @@ def recorded_calls(
         for operation in operations_in(model):
             exchanges.put(vars(operation), "call", recording(operation, operation.call))
         for place in functions:
-            if place.key != "call" and callable(place.applied):
-                recorded = recording(place, place.applied)
-                exchanges.put(place.container, place.key, recorded)
+            recorded = recording(place, place.applied)
+            exchanges.put(place.container, place.key, recorded)
         yield calls
     finally:
         exchanges.undo()

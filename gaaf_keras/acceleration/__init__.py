@@ -117,8 +117,8 @@ def accelerate(
     _require_layer(model)
     if unit_gain is None:
         unit_gain = not is_recommended(shapes)
-    sites = sites_of(model)
     require_plain(model)
+    sites = sites_of(model)
     last = last_operations(model, sites)
     rule = Rule(
         shapes=shapes,

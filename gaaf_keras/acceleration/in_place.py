@@ -1,7 +1,6 @@
 """What takes the place of activations while a model is accelerated."""
 
 import contextvars
-import dataclasses
 import functools
 import types
 from collections.abc import Callable
@@ -56,10 +55,6 @@ class InPlace(AcceleratedLayer):
 
         accelerated.__dict__[IN_PLACE] = self
         return accelerated
-
-    def now(self, row: Row) -> Row:
-        """Returns a row of a table with the shape and strength of now."""
-        return dataclasses.replace(row, shape=self.shape, strength=self.strength)
 
     def apply(
         self, plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -187,7 +182,8 @@ class Acceleration(ActivationTable):
         """The activations as they are now, accelerated and left alone."""
         layers = iter(self._layers)
         return tuple(
-            row if row.left_alone else next(layers).now(row) for row in self._rows
+            row if row.left_alone else row.with_gradient_of(next(layers))
+            for row in self._rows
         )
 
     @property

@@ -124,8 +124,11 @@ def _symbolic_calls(model: Any, dtype: str, sites: Sequence[Site]) -> list[Call]
     arguments = {
         name.removesuffix("_shape"): tensors(shape) for name, shape in shapes.items()
     }
+    functions = [
+        site for site in sites if callable(site.applied) and not site.is_method
+    ]
     try:
-        with _unchanged(model), recorded_calls(model, sites) as calls:
+        with _unchanged(model), recorded_calls(model, functions) as calls:
             Look(name="look").compute_output_spec(arguments)
     except Exception:
         return []

@@ -41,14 +41,7 @@ def row_of(site: Site) -> Row:
         activation=known if isinstance(known, str) else name_of(known),
     )
     accelerated = site.accelerated
-    if accelerated is None:
-        return row
-    return dataclasses.replace(
-        row,
-        shape=accelerated.shape,
-        strength=accelerated.strength,
-        unit_gain=accelerated.unit_gain,
-    )
+    return row if accelerated is None else row.with_gradient_of(accelerated)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +71,9 @@ class Rule:
             name=site.holders[-1].name,
             applied=site.applied,
             # Only its values are known to be those of the activation.
-            differentiate=site.key != "call" and derivative_of(site.applied) is None,
+            differentiate=not site.is_method and derivative_of(site.applied) is None,
         )
-        row = dataclasses.replace(
-            row,
-            shape=accelerated.shape,
-            strength=self.strength,
-            unit_gain=self.unit_gain,
-        )
-        return row, accelerated
+        return row.with_gradient_of(accelerated), accelerated
 
     def _reason_to_leave(self, site: Site, shape: ShapeLike | None) -> str | None:
         ends_there = any(id(each) in self.outputs for each in (site, *site.holders))

@@ -26,6 +26,7 @@ _LIKE_AN_ACTIVATION = re.compile(
     r"(?!.*(constraint|dropout|initializer|quantizer|regularizer|scale)$)"
 )
 _ACCELERATED = (AcceleratedLayer, AcceleratedActivation)
+_SQUASHED = {name.replace("_", "") for name in known_names()}
 _LONG = 1000  # lists of that length are data
 _NO_FUNCTIONS = (
     *(keras.Operation, keras.Initializer, keras.Loss, keras.Metric, keras.Regularizer),
@@ -83,8 +84,12 @@ class Site:
             return accelerated.activation
         if isinstance(self.applied, str):
             return self.applied
-        is_method = self.argument is None and self.key == "call"
-        return holder if is_method else recognised(self.applied)
+        return holder if self.is_method else recognised(self.applied)
+
+    @property
+    def is_method(self) -> bool:
+        """Whether a layer or operation applies it, and not what one keeps."""
+        return self.argument is None and self.key == "call"
 
     @property
     def is_recurrent(self) -> bool:
@@ -184,4 +189,4 @@ def _applies(argument: str, value: Any) -> bool:
     if not callable(value) or isinstance(value, _NO_FUNCTIONS):
         return False
     name = getattr(value, "__name__", "").replace("_", "").lower()
-    return like_one or name in {known.replace("_", "") for known in known_names()}
+    return like_one or name in _SQUASHED

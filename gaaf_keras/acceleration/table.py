@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import rich.console
 import rich.jupyter
@@ -32,6 +32,15 @@ class Row:
     strength: float | None = None
     unit_gain: bool = False
     left_alone: str | None = None
+
+    def with_gradient_of(self, accelerated: Any) -> Self:
+        """Returns the row of an activation that a layer or function accelerates."""
+        return dataclasses.replace(
+            self,
+            shape=accelerated.shape,
+            strength=accelerated.strength,
+            unit_gain=accelerated.unit_gain,
+        )
 
     @property
     def is_accelerated(self) -> bool:

@@ -247,3 +247,12 @@ def test_the_table_is_that_of_now():
     assert "DropoutMatched" in str(acceleration)
     acceleration.remove()
     assert "(removed)" in str(acceleration)
+
+
+def test_a_dictionary_with_a_key_named_call():
+    model = holding(lambda self, x: self.acts["call"](x), acts={"call": tf.nn.relu})
+    value = model(X, training=True)
+    with accelerate(model) as acceleration:
+        (row,) = acceleration.accelerated
+        assert (row.activation, row.argument) == ("relu", "acts/call")
+        np.testing.assert_array_equal(model(X, training=True), value)

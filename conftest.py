@@ -4,4 +4,4 @@ import importlib.util
 
 collect_ignore = []
 if importlib.util.find_spec("torch") is None:
-    collect_ignore.append("gaaf_keras/experiments/strategies/torch.py")  # imports it
+    collect_ignore.append("experiments/devices/torch.py")  # imports it

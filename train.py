@@ -37,7 +37,7 @@ _WORKER_LOST = 75  # what sysexits.h calls a temporary failure
 _STOPPED_BY_SIGNAL = 128  # and the number of the signal, as shells have it
 SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that end a training
 
-# Names and defaults are those of gaaf_keras.experiments.TrainingConfig. They are
+# Names and defaults are those of experiments.TrainingConfig. They are
 # repeated here so that --help and mistakes are answered without loading TensorFlow.
 TRAINING_FLAGS = [
     flags.DEFINE_string(
@@ -345,7 +345,9 @@ def _interruption(error: BaseException | None) -> Interrupted | None:
 def _run(output_dir: str, runs: int) -> None:
     """Trains, and ends with a sentence if that cannot be done."""
     try:
-        from gaaf_keras.experiments import UsageError, WorkerLostError, plans, suites
+        from experiments import UsageError, WorkerLostError
+        from experiments.suites import plans
+        from experiments.suites.runs import run
     except ModuleNotFoundError as error:
         if error.name not in _BACKENDS:
             raise
@@ -355,7 +357,7 @@ def _run(output_dir: str, runs: int) -> None:
         )
     try:
         plan = plans.plan(_SUITE.value, _given_fields(), runs)
-        last = suites.run(plan, Path(output_dir), _PARALLEL_RUNS.value)
+        last = run(plan, Path(output_dir), _PARALLEL_RUNS.value)
     except UsageError as error:
         sys.exit(f"train.py: {error}")
     except WorkerLostError as error:
@@ -370,16 +372,16 @@ def _run(output_dir: str, runs: int) -> None:
 
 def _write_report(output_dir: str, config: Any) -> None:
     """Writes the report, or says how to; what was trained is complete either way."""
-    from gaaf_keras.experiments import UsageError, strategies
+    from experiments import UsageError, devices
 
-    strategy = strategies.get(config)
-    command = f"python -m gaaf_keras.report {shlex.quote(output_dir)}"
+    strategy = devices.get(config)
+    command = f"python -m experiments.report {shlex.quote(output_dir)}"
     try:
         if strategy.has_other_processes:  # which would miss this one's sign of life
             if strategy.is_chief:
                 print(f"Report: {command}")
             return
-        from gaaf_keras import report
+        from experiments import report
 
         print(f"Report: {report.write(output_dir)}")
     except ModuleNotFoundError as error:

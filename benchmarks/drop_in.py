@@ -35,12 +35,13 @@ import numpy as np
 from drop_in_networks import NETWORKS, Network
 
 import gaaf_keras
+from experiments.data import batches, datasets
+from experiments.data.batches import SHIFT, EpochPlan
+from experiments.data.datasets import ImageData
+from experiments.records import files
+from experiments.report.comparison import interval, verdict
+from experiments.report.tables import Table, markdown, spread
 from gaaf_keras.analysis import paired_difference
-from gaaf_keras.experiments import batches, datasets, files
-from gaaf_keras.experiments.batches import SHIFT, EpochPlan
-from gaaf_keras.experiments.datasets import ImageData
-from gaaf_keras.report.comparing import interval, verdict
-from gaaf_keras.report.tables import Table, markdown, spread
 
 Record = dict[str, Any]
 TrainEpoch = Callable[[EpochPlan], float]  # returns the mean loss

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from gaaf_keras.experiments import models
-from gaaf_keras.experiments.datasets import ImageData
+from experiments import networks
+from experiments.data.datasets import ImageData
 
 # The arguments of `accelerate`.
 VARIANTS = {"as it comes": {}, "the paper's form": {"unit_gain": False}}
@@ -97,11 +97,11 @@ class Network:
 _mnist = functools.partial(Network, dataset="mnist", batch_size=128, augment=False)
 NETWORKS = {
     "mlp": _mnist(
-        *("MLP", _of_the_package(models.mlp), 0.2, 16), optimizer=keras.optimizers.SGD
+        *("MLP", _of_the_package(networks.mlp), 0.2, 16), optimizer=keras.optimizers.SGD
     ),
-    "cnn": Network("CNN", _of_the_package(models.cnn), 0.04),
+    "cnn": Network("CNN", _of_the_package(networks.cnn), 0.04),
     "cnn_bn": Network(
-        "CNN, batch norm", _of_the_package(models.cnn, batch_norm=True), 0.2
+        "CNN, batch norm", _of_the_package(networks.cnn, batch_norm=True), 0.2
     ),
     "resnet": Network("ResNet-20", resnet, 0.2),
     "lstm": _mnist(

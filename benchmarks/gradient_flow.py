@@ -20,8 +20,9 @@ import keras
 import numpy as np
 from absl import app, flags, logging
 
+from experiments import networks
+from experiments.data import datasets
 from gaaf_keras.analysis import GradientFlow
-from gaaf_keras.experiments import datasets, models
 
 _DATASET = flags.DEFINE_string("dataset", "digits", "As for train.py.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "As for train.py.")
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     data = datasets.load(_DATASET.value, _DATA_DIR.value)
     images = data.train.images[: 20 * _BATCH].astype("float32")
     labels = data.train.labels[: len(images)]
-    model = models.mlp(
+    model = networks.mlp(
         images.shape[1:],
         data.classes,
         activation="gaaf_tanh",

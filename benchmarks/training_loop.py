@@ -25,8 +25,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlo
 import keras
 import tensorflow as tf
 
-from gaaf_keras.experiments import TrainingConfig, datasets, train_and_evaluate
-from gaaf_keras.experiments.batches import plan_evaluation
+from experiments import TrainingConfig, train_and_evaluate
+from experiments.data import datasets
+from experiments.data.batches import plan_evaluation
 
 _DATASET = flags.DEFINE_string("dataset", "mnist", "As for train.py.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "As for train.py.")

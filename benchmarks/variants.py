@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from experiments.networks import cnn, mlp
 from gaaf_keras import GAAF, gaaf
-from gaaf_keras.experiments import models
 
 Call = Callable[[], Any]
 Function = Callable[[Any], Any]
@@ -52,11 +52,11 @@ def functions(base: str) -> dict[str, Function]:
 
 
 def _mlp(activation: Any, dropout: float = 0.0) -> keras.Model:
-    return models.mlp(_IMAGE, _CLASSES, activation=activation, dropout=dropout)
+    return mlp(_IMAGE, _CLASSES, activation=activation, dropout=dropout)
 
 
 def _cnn(width: int, **options: Any) -> Callable[..., keras.Model]:
-    return lambda activation, dropout=0.0: models.cnn(
+    return lambda activation, dropout=0.0: cnn(
         _COLOURED, _CLASSES, width, activation=activation, dropout=dropout, **options
     )
 

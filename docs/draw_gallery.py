@@ -12,8 +12,8 @@ import keras
 import matplotlib as mpl
 import numpy as np
 
+from experiments.config import BASE_ACTIVATIONS
 from gaaf_keras import GAAF, analysis, gaaf, shapes
-from gaaf_keras.experiments.config import BASE_ACTIVATIONS
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -1,13 +1,7 @@
 """Keras activations with another gradient and the same value."""
 
-from gaaf_keras import (
-    acceleration,
-    activations,
-    callbacks,
-    derivatives,
-    layers,
-    shapes,
-)
+from gaaf_keras import acceleration, activations, callbacks, layers, shapes
+from gaaf_keras._core.sawtooth import gradient_acceleration
 from gaaf_keras._version import __version__
 from gaaf_keras.acceleration import accelerate, restore, summary
 from gaaf_keras.activations import gaaf, gaaf_relu, gaaf_tanh
@@ -15,7 +9,6 @@ from gaaf_keras.callbacks import AccelerationSchedule
 from gaaf_keras.dropout_matching import match_dropout
 from gaaf_keras.exporting import export
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
-from gaaf_keras.sawtooth import gradient_acceleration
 from gaaf_keras.shapes import Gaussian, ShiftedSigmoid, recommended
 
 __all__ = [
@@ -30,7 +23,6 @@ __all__ = [
     "acceleration",
     "activations",
     "callbacks",
-    "derivatives",
     "export",
     "gaaf",
     "gaaf_relu",

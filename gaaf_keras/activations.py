@@ -6,8 +6,24 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.accelerated import AcceleratedActivation
-from gaaf_keras.derivatives import derivative_of, known_activations
+from gaaf_keras._accelerated.activation import AcceleratedActivation
+from gaaf_keras._core.derivatives import (
+    Derivative,
+    derivative_of,
+    known_activations,
+)
+
+__all__ = [
+    "FUNCTION_FORMS",
+    "AcceleratedActivation",
+    "Derivative",
+    "derivative_of",
+    "gaaf",
+    "gaaf_relu",
+    "gaaf_tanh",
+    "get",
+    "known_activations",
+]
 
 
 def gaaf(
@@ -26,7 +42,7 @@ def gaaf(
     The function always accelerates. To have the plain gradients at inference, use
     the layer form, `gaaf_keras.GAAF`.
 
-    For the activations of `gaaf_keras.derivatives.known_activations` the whole
+    For the activations of `gaaf_keras.activations.known_activations` the whole
     backward pass is one closed expression. For any other the backend's own
     differentiation gives `phi'`, and the shape's part is added.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.accelerated_layer import AcceleratedLayer
+from gaaf_keras._accelerated.layer import AcceleratedLayer
 from gaaf_keras.layers import accelerated_layers
 
 Schedule = Callable[[int], Any]

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras._checks import finite_number
-from gaaf_keras.accelerated_layer import AcceleratedLayer
+from gaaf_keras._accelerated.layer import AcceleratedLayer
+from gaaf_keras._core.calls import Call, producers, recorded_calls
+from gaaf_keras._core.checks import finite_number
+from gaaf_keras._core.kinds import function_of
 from gaaf_keras.acceleration.in_place import InPlace
-from gaaf_keras.calls import Call, producers, recorded_calls
-from gaaf_keras.kinds import function_of
 from gaaf_keras.layers import accelerated_layers
 from gaaf_keras.shapes.dropout import MATCHED_ACTIVATIONS, DropoutMatched
 

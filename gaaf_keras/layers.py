@@ -1,13 +1,15 @@
 """Keras layers that apply an activation and accelerate its gradient in training."""
 
+import types
 from typing import Any
 
 import keras
 
-from gaaf_keras.accelerated import AcceleratedActivation
-from gaaf_keras.accelerated_layer import IN_PLACE, AcceleratedLayer
-from gaaf_keras.kinds import is_activation_operation
-from gaaf_keras.sawtooth import require_floating_point
+from gaaf_keras._accelerated.activation import AcceleratedActivation
+from gaaf_keras._accelerated.layer import IN_PLACE, AcceleratedLayer
+from gaaf_keras._core.kinds import is_activation_operation
+from gaaf_keras._core.sawtooth import require_floating_point
+from gaaf_keras.activations import FUNCTION_FORMS, gaaf
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -228,3 +230,14 @@ def accelerated_layers(model: keras.layers.Layer) -> list[AcceleratedLayer]:
             (id(each), each) for each in (*own, *vars(layer).get(IN_PLACE, ()))
         )
     return list(found.values())
+
+
+def accelerated_by(function: Any) -> AcceleratedLayer | AcceleratedActivation | None:
+    """Returns what accelerates a function that is no layer; None if it is plain."""
+    if isinstance(function, AcceleratedActivation):
+        return function
+    if isinstance(function, types.FunctionType) and function in FUNCTION_FORMS:
+        return gaaf(FUNCTION_FORMS[function])
+    if isinstance(function, keras.layers.Layer):
+        return None
+    return getattr(function, "__dict__", {}).get(IN_PLACE)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from experiments import UsageError
+from experiments.records.studies import Study, Variant
+from experiments.report import comparison
+from experiments.report.measurements import Analyses
+from experiments.report.tables import Table
 from gaaf_keras.analysis import Difference, paired_difference
 from gaaf_keras.analysis.flow import Measurements, mean_of
-from gaaf_keras.experiments import UsageError
-from gaaf_keras.report import comparing
-from gaaf_keras.report.inside import Analyses
-from gaaf_keras.report.reading import Study, Variant
-from gaaf_keras.report.tables import Table
 
 Values = Callable[[int], tuple[float, float]]  # of two variants, by seed
 
@@ -55,8 +55,8 @@ def table(study: Study, analyses: Analyses) -> Table:
         if missing:
             raise UsageError(
                 f"The networks of {variant.name} with seeds {sorted(missing)} were not "
-                "analysed. Run `python -m gaaf_keras.report FOLDER` before the records "
-                "are written."
+                "analysed. Run `python -m experiments.report FOLDER` before the "
+                "records are written."
             )
     claims = [
         *about_results(base, dropout, gaaf),
@@ -102,9 +102,9 @@ def about_results(base: Variant, dropout: Variant, gaaf: Variant) -> list[Claim]
         ("GAAF needs fewer epochs than dropout", (gaaf, dropout), _EPOCH, "lower"),
     ):
         name, unit, factor = field
-        difference = comparing.paired(*pair, name, factor)
+        difference = comparison.paired(*pair, name, factor)
         if difference is not None:
-            shown = comparing.interval(difference, 2)
+            shown = comparison.interval(difference, 2)
             found.append(Claim(f"{text} ({unit})", difference, shown, expected))
     return found
 
@@ -176,7 +176,7 @@ def about_networks(base: Variant, dropout: Variant, analyses: Analyses) -> list[
             2,
         ),
     ]
-    seeds = comparing.seeds_of(dropout, base, "best_epoch")
+    seeds = comparison.seeds_of(dropout, base, "best_epoch")
     found = []
     for text, values_of, decimals in parts:
         for index in range(len(layers)):
@@ -188,7 +188,7 @@ def about_networks(base: Variant, dropout: Variant, analyses: Analyses) -> list[
             shown = (
                 as_factor(difference)
                 if decimals is None
-                else comparing.interval(difference, decimals)
+                else comparison.interval(difference, decimals)
             )
             named = text.format(index + 1)
             found.append(Claim(named, difference, shown, "higher"))
@@ -216,7 +216,7 @@ def about_flatness(
     name: str, variant: Variant, base: Variant, analyses: Analyses
 ) -> list[Claim]:
     """Returns the claims about how flat and robust a solution is."""
-    seeds = comparing.seeds_of(variant, base, "best_epoch")
+    seeds = comparison.seeds_of(variant, base, "best_epoch")
     if not seeds:
         return []
     first = analyses[base.name][seeds[0]]
@@ -245,7 +245,7 @@ def about_flatness(
                 f"{name} makes it robust to noise (what {what} ± {largest:g} do to the "
                 "test accuracy, % points)",
                 change,
-                comparing.interval(change, 2),
+                comparison.interval(change, 2),
                 "higher",
             )
         )

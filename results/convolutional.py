@@ -15,7 +15,7 @@ from parts import (
     recorded,
 )
 
-from gaaf_keras.report import pictures
+from experiments.report import pictures
 
 RECORDS = {"with": "search_relu_cnn.json", "without": "cifar10_rates.json"}
 SLICE = "--train_examples=5000 --width=8 --epochs=12"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from experiments.records import committed
+from experiments.records.studies import Study, Variant
+from experiments.report import comparison, pictures
+from experiments.report.measurements import Analyses
+from experiments.report.tables import Table, markdown, spread
 from gaaf_keras.analysis import prediction_interval
-from gaaf_keras.report import comparing, pictures, records
-from gaaf_keras.report.inside import Analyses
-from gaaf_keras.report.reading import Study, Variant
-from gaaf_keras.report.tables import Table, markdown, spread
 
 HERE = Path(__file__).parent
 
@@ -21,7 +22,7 @@ Part = str | tuple[str, Figure]  # Markdown, or a picture with its name
 @functools.cache
 def recorded(name: str) -> tuple[Study, Analyses]:
     """Returns the study that a file of records here is about, and its analyses."""
-    return records.read(HERE / name)
+    return committed.read(HERE / name)
 
 
 def not_run(name: str, flags: str = "--runs=3") -> str:
@@ -60,9 +61,9 @@ def compared(
 ) -> Iterator[Part]:
     """Yields what came out of the variants, and how those that are chosen differ."""
     yield from tables(
-        comparing.results(study),
+        comparison.results(study),
         predictions(study),
-        comparing.differences(study, more),
+        comparison.differences(study, more),
     )
 
 
@@ -133,13 +134,13 @@ def against(variant: Variant, base: Variant) -> str:
     """Returns the difference in test accuracy between a variant and the base."""
     if variant is base:
         return ""
-    difference = comparing.paired(variant, base, "test_accuracy", 100)
+    difference = comparison.paired(variant, base, "test_accuracy", 100)
     if difference is None:
         return ""
     verdict = {"higher": "better", "lower": "worse"}.get(
         difference.direction, "no difference shown"
     )
-    return f"{comparing.interval(difference, 2)}: {verdict}"
+    return f"{comparison.interval(difference, 2)}: {verdict}"
 
 
 def against_gaaf(study: Study) -> list[tuple[Variant, Variant]]:

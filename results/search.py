@@ -18,9 +18,9 @@ from parts import (
     tables,
 )
 
-from gaaf_keras.report import comparing, inside, pictures
-from gaaf_keras.report.reading import Study, Variant
-from gaaf_keras.report.tables import Table, markdown, spread
+from experiments.records.studies import Study, Variant
+from experiments.report import comparison, measurements, pictures
+from experiments.report.tables import Table, markdown, spread
 
 SEARCHES = {
     "tanh": {
@@ -62,7 +62,7 @@ def confirmation(name: str) -> Iterator[Part]:
     study, analyses = recorded(name)
     yield made_by(study)
     yield from compared(study)
-    yield from tables(comparing.reached(study), inside.flatness(study, analyses))
+    yield from tables(comparison.reached(study), measurements.flatness(study, analyses))
     if analyses and study.base is not None:
         yield from tables(claims.of_flatness(study.base, study.chosen, analyses))
 

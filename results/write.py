@@ -3,7 +3,7 @@
     python results/write.py
 
 Nothing in the tables and verdicts is typed by hand: they follow from the records, which
-`python -m gaaf_keras.report FOLDER --records=FILE` has made of trainings.
+`python -m experiments.report FOLDER --records=FILE` has made of trainings.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ import parts
 import search
 from absl import app
 
+from experiments import UsageError
+from experiments.records.studies import Study
+from experiments.report import comparison, measurements, pictures
+from experiments.report.measurements import Analyses
+from experiments.report.tables import Table, markdown, spread
 from gaaf_keras.analysis import figures
-from gaaf_keras.experiments import UsageError
-from gaaf_keras.report import comparing, inside, pictures
-from gaaf_keras.report.inside import Analyses
-from gaaf_keras.report.reading import Study
-from gaaf_keras.report.tables import Table, markdown, spread
 
 README = parts.HERE.parent / "README.md"
 PAGE = parts.HERE.parent / "docs" / "results.md"
@@ -111,18 +111,20 @@ def paper_table(study: Study, analyses: Analyses) -> Iterator[parts.Part]:
     yield "## The paper's MNIST table\n"
     yield parts.made_by(study)
     yield from parts.compared(study)
-    yield from parts.tables(comparing.reached(study))
+    yield from parts.tables(comparison.reached(study))
     yield "### What the paper claims of it\n"
     yield markdown(claims.table(study, analyses))
     yield "### Gradients and saturation\n"
-    yield from parts.tables(inside.gradients(study), inside.saturation(study, analyses))
+    yield from parts.tables(
+        measurements.gradients(study), measurements.saturation(study, analyses)
+    )
     yield (
         "### Flatness and robustness\n\n"
         "The paper says that saturated solutions are flat and robust, and does not "
         "measure it. All have the same learning rate here: what a larger step would "
         "do for the plain network is not told apart.\n"
     )
-    yield from parts.tables(inside.flatness(study, analyses))
+    yield from parts.tables(measurements.flatness(study, analyses))
     for title, drawn in (
         ("Weights (the paper's figure 1)", pictures.weights),
         ("Correlations between node values (figure 2)", pictures.correlations),
@@ -140,12 +142,12 @@ def scale_and_shape(base: str) -> Iterator[parts.Part]:
     yield f"### At a learning rate of {FIXED_RATE:g}\n"
     fixed = at_fixed_rate(study)
     yield from parts.compared(fixed, parts.against_gaaf(fixed))
-    yield from parts.tables(inside.gradients(fixed))
+    yield from parts.tables(measurements.gradients(fixed))
     yield "### Each at its own best learning rate\n"
     own = parts.chosen(study)
     yield from parts.compared(own, parts.against_gaaf(own))
     yield "### All learning rates\n"
-    yield from parts.tables(comparing.results(study))
+    yield from parts.tables(comparison.results(study))
 
 
 def rates(base: str) -> Study:
@@ -199,7 +201,7 @@ def summary() -> Table:
         f"Mean (standard deviation) over {seeds} seeds; differences are of pairs with "
         "the same seed, with 95 % confidence intervals. Learning rates are chosen by "
         "validation accuracy, dropout has a rate of 0.2."
-        + comparing.cut_short(variants),
+        + comparison.cut_short(variants),
     )
 
 

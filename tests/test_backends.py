@@ -83,7 +83,7 @@ sys.modules["tensorflow"] = None  # as if it were not installed
 import keras, gaaf_keras, numpy
 model = keras.Sequential([keras.Input((3,)), gaaf_keras.GAAFTanh()])
 print(model.predict(numpy.ones((2, 3)), verbose=0))
-assert not [name for name in sys.modules if name.startswith("gaaf_keras.experiments")]
+assert not [name for name in sys.modules if name.startswith("experiments")]
 print("imported")
 gaaf_keras.export(model, {str(tmp_path / "m")!r})
 """

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
+import experiments
 import gaaf_keras
 
 pytestmark = pytest.mark.once
@@ -101,7 +102,10 @@ def test_sessions_print_what_they_show(path, session, monkeypatch):
 def documented_objects():
     """Returns every module, class and function with a block of code."""
     found = []
-    for info in pkgutil.walk_packages(gaaf_keras.__path__, "gaaf_keras."):
+    for info in (
+        *pkgutil.walk_packages(gaaf_keras.__path__, "gaaf_keras."),
+        *pkgutil.walk_packages(experiments.__path__, "experiments."),
+    ):
         source = importlib.util.find_spec(info.name).origin
         tree = ast.parse(Path(source).read_text())
         for node in ast.walk(tree):
@@ -152,8 +156,8 @@ def check_python(program, *words):
     """Checks that a program is there, and that the flags of our own are."""
     end = next((i for i, word in enumerate(words) if word in ("&&", ";")), len(words))
     words = [word.rstrip(";") for word in words[:end]]
-    if program == "-m" and words[0] == "gaaf_keras.report":
-        from gaaf_keras.report.__main__ import parser
+    if program == "-m" and words[0] == "experiments.report":
+        from experiments.report.__main__ import parser
 
         assert parser().parse_args(words[1:]).directory
     elif program == "-m":
@@ -166,7 +170,7 @@ def check_python(program, *words):
 
 def check_flags(flags):
     import train as script
-    from gaaf_keras.experiments import plans
+    from experiments.suites import plans
 
     with flagsaver.flagsaver():
         script.FLAGS.unparse_flags()
@@ -177,7 +181,8 @@ def check_flags(flags):
 
 
 def test_the_arrays_of_the_guide_to_backends_can_be_trained_on(session):
-    from gaaf_keras.experiments import TrainingConfig, training
+    from experiments import TrainingConfig
+    from experiments.training import run as training
 
     page = ROOT / "docs" / "guides" / "backends.md"
     ((line, code),) = blocks(page.read_text(), "python")
@@ -240,7 +245,9 @@ def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
 
 
 def test_everything_public_is_in_the_reference():
-    from gaaf_keras import acceleration, analysis, experiments, report
+    import experiments
+    from experiments import report
+    from gaaf_keras import acceleration, analysis
     from gaaf_keras.analysis import figures
 
     pages = (ROOT / "docs" / "reference").glob("*.md")
@@ -258,8 +265,8 @@ def test_everything_public_is_in_the_reference():
         for name in module.__all__
     }
     for module in (
-        *(gaaf_keras.accelerated, gaaf_keras.activations, gaaf_keras.callbacks),
-        *(gaaf_keras.derivatives, gaaf_keras.layers, figures),
+        *(gaaf_keras.activations, gaaf_keras.callbacks),
+        *(gaaf_keras.layers, figures),
     ):
         public |= {
             f"{module.__name__}.{name}": found

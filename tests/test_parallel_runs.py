@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaaf_keras.experiments import TrainingConfig, UsageError, parallel, plans, suites
-from gaaf_keras.experiments.strategies import Strategy
+from experiments import TrainingConfig, UsageError
+from experiments.devices import Strategy
+from experiments.suites import parallel, plans, runs
 from tests.processes import finished, history, start, train
 
 TABLE = (
@@ -40,7 +41,7 @@ def test_results_are_those_of_one_after_the_other(tmp_path):
     )
     assert together.returncode == 0, together.stderr
     given = {"hidden_units": (16, 8), "epochs": 4, "export": False}
-    last = suites.run(plans.plan("digits", given, runs=1), tmp_path / "alone")
+    last = runs.run(plans.plan("digits", given, runs=1), tmp_path / "alone")
     assert last.output_dir == tmp_path / "alone" / "GAAF" / "seed_0"
     assert not list(tmp_path.glob("*/*/*/saved_model"))
     for variant in VARIANTS:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import gaaf_keras
+from experiments import TrainingConfig, UsageError
+from experiments.records import committed
+from experiments.records.studies import Study, Training, Variant
+from experiments.suites import plans
 from gaaf_keras import gaaf
 from gaaf_keras.analysis import LayerGradient, curve
-from gaaf_keras.experiments import TrainingConfig, UsageError, plans
-from gaaf_keras.report import records
-from gaaf_keras.report.reading import Study, Training, Variant
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -165,7 +166,7 @@ def test_missing_analyses_are_named(write):
 def test_the_papers_gradients_stand_beside_its_own_network(write, activation, beside):
     rows = [(0.98, 10, 1e-4), (0.98, 11, 1e-4)]
     base = variant("base", rows, dataset="mnist", activation=activation)
-    table = write.inside.gradients(Study(Path(), "", "", [base], 0))
+    table = write.measurements.gradients(Study(Path(), "", "", [base], 0))
     assert ("paper: gradient" in table.columns) is beside
 
 
@@ -191,7 +192,7 @@ CONFIRMATIONS = [
 @pytest.mark.parametrize(("base", "searched_in"), CONFIRMATIONS)
 def test_what_is_confirmed_is_what_the_searches_chose(write, base, searched_in):
     studies = {
-        name: records.read(RESULTS / f"{name}.json")[0]
+        name: committed.read(RESULTS / f"{name}.json")[0]
         for each, name in CONFIRMATIONS
         if each == base
     }

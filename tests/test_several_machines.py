@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from gaaf_keras.experiments import WorkerLostError
-from gaaf_keras.experiments.strategies import rendezvous
+from experiments import WorkerLostError
+from experiments.devices import rendezvous
 from tests.processes import (
     clusters,
     finished,
@@ -112,7 +112,7 @@ def test_tasks_of_slurm(tmp_path):
 PARTLY_MENDED = """
 import sys
 from keras.src.backend.tensorflow import trainer
-from gaaf_keras.experiments import TrainingConfig, strategies, train_and_evaluate
+from experiments import TrainingConfig, strategies, train_and_evaluate
 
 config = TrainingConfig(epochs=1, hidden_units=(4,), batch_size=60)
 strategies.get(config)
@@ -126,7 +126,7 @@ if sys.argv[1] in keep:
     class Unchanged(type(sys)):
         pass
     import contextlib
-    from gaaf_keras.experiments.strategies import multi_worker
+    from experiments.devices import multi_worker
     mended = multi_worker._keras_issue_20585_worked_around
     @contextlib.contextmanager
     def partly():

@@ -38,7 +38,8 @@ def test_help_is_quick_and_complete(tmp_path):
 
 def test_flags_are_those_of_the_configuration():
     import train as script
-    from gaaf_keras.experiments import TrainingConfig, catalogue, config
+    from experiments import TrainingConfig, config
+    from experiments.suites import catalogue
 
     fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
     flags = {flag.name: flag for flag in script.TRAINING_FLAGS}
@@ -164,7 +165,7 @@ def test_suite_from_the_command_line(suite):
 
     import tensorflow as tf
 
-    from gaaf_keras.experiments import datasets
+    from experiments.data import datasets
 
     served = tf.saved_model.load(str(suite / "GAAF" / "seed_1" / "saved_model"))
     test = datasets.load("digits").test
@@ -193,7 +194,7 @@ def test_cnn_with_batch_norm_on_tfds_data(tmp_path, data_dir):
 
 
 def test_two_logical_devices_train_like_one(tmp_path):
-    from gaaf_keras.experiments import TrainingConfig, train_and_evaluate
+    from experiments import TrainingConfig, train_and_evaluate
 
     given = {"epochs": 2, "hidden_units": (16,), "batch_size": 62, "batch_norm": True}
     given |= {"export": False, "output_dir": str(tmp_path / "one")}

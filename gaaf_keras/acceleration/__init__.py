@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from gaaf_keras._checks import non_negative_number
+from gaaf_keras._core.checks import non_negative_number
 from gaaf_keras.acceleration.advice import (
     known_harm,
     require_plain,

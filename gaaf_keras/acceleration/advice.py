@@ -6,13 +6,13 @@ from typing import Any
 
 import keras
 
+from gaaf_keras._core.kinds import name_of
 from gaaf_keras.acceleration.in_place import in_place_layers
 from gaaf_keras.acceleration.outputs import computes_by_itself
 from gaaf_keras.acceleration.rule import Rule, is_recommended, key_name
 from gaaf_keras.acceleration.selection import selects
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
-from gaaf_keras.kinds import name_of
 
 _DEEP = 5  # activations, from which on full strength has failed
 _NORMALISING = (

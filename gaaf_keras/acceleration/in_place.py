@@ -8,12 +8,12 @@ from typing import Any, Self
 
 import keras
 
-from gaaf_keras.accelerated import AcceleratedActivation
-from gaaf_keras.accelerated_layer import IN_PLACE, AcceleratedLayer
+from gaaf_keras._accelerated.activation import AcceleratedActivation
+from gaaf_keras._accelerated.layer import IN_PLACE, AcceleratedLayer
+from gaaf_keras._core.exchange import Exchanges
+from gaaf_keras._core.forms import current_form
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import ActivationTable, Row
-from gaaf_keras.exchange import Exchanges
-from gaaf_keras.forms import current_form
 from gaaf_keras.layers import accelerated_layers
 
 _TRAINING = contextvars.ContextVar[bool | None]("training", default=None)

@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 
+from gaaf_keras._core.calls import Call, operations_in, producers, recorded_calls
+from gaaf_keras._core.kinds import is_functional, name_of
 from gaaf_keras.acceleration.sites import Site
-from gaaf_keras.calls import Call, operations_in, producers, recorded_calls
-from gaaf_keras.kinds import is_functional, name_of
 
 _PASSING_ON = (
     *("ActivityRegularization", "Cast", "Dropout", "Identity"),

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras.derivatives import derivative_of
-from gaaf_keras.kinds import NOT_ELEMENTWISE, name_of
+from gaaf_keras._core.derivatives import derivative_of
+from gaaf_keras._core.kinds import NOT_ELEMENTWISE, name_of
 from gaaf_keras.shapes import activations_with_default, default_for
 
 _POINTS = np.concatenate(

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from gaaf_keras import shapes as shape_functions
-from gaaf_keras.accelerated import AcceleratedActivation
+from gaaf_keras._accelerated.activation import AcceleratedActivation
+from gaaf_keras._core.derivatives import derivative_of
+from gaaf_keras._core.kinds import NOT_ELEMENTWISE, name_of
 from gaaf_keras.acceleration.selection import (
     Selector,
     names_exactly,
@@ -14,8 +16,6 @@ from gaaf_keras.acceleration.selection import (
 )
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
-from gaaf_keras.derivatives import derivative_of
-from gaaf_keras.kinds import NOT_ELEMENTWISE, name_of
 from gaaf_keras.shapes import Shape
 
 ShapeLike: TypeAlias = Shape | str | Callable[[Any], Any]

@@ -8,17 +8,17 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.accelerated import AcceleratedActivation
-from gaaf_keras.accelerated_layer import AcceleratedLayer, accelerated_by
-from gaaf_keras.acceleration.recognition import recognised
-from gaaf_keras.exchange import TuplePlace
-from gaaf_keras.kinds import (
+from gaaf_keras._accelerated.activation import AcceleratedActivation
+from gaaf_keras._accelerated.layer import AcceleratedLayer
+from gaaf_keras._core.exchange import TuplePlace
+from gaaf_keras._core.kinds import (
     graph_operations,
     is_activation_operation,
     known_names,
     name_of,
 )
-from gaaf_keras.layers import GAAF
+from gaaf_keras.acceleration.recognition import recognised
+from gaaf_keras.layers import GAAF, accelerated_by
 
 # Under these names layers keep activations; under others only what is called like one.
 _LIKE_AN_ACTIVATION = re.compile(

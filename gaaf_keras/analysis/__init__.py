@@ -23,11 +23,7 @@ from gaaf_keras.analysis.flatness import (
     input_noise,
     weight_noise,
 )
-from gaaf_keras.analysis.flow import (
-    GradientFlow,
-    LayerGradient,
-    gradient_flow,
-)
+from gaaf_keras.analysis.flow import GradientFlow, LayerGradient, gradient_flow
 from gaaf_keras.analysis.functions import Curve, curve
 from gaaf_keras.analysis.kernels import weights
 from gaaf_keras.analysis.measuring import Distribution
@@ -38,11 +34,7 @@ from gaaf_keras.analysis.statistics import (
     paired_difference,
     prediction_interval,
 )
-from gaaf_keras.analysis.variance import (
-    ExpectedDerivative,
-    NetVariance,
-    net_variance,
-)
+from gaaf_keras.analysis.variance import ExpectedDerivative, NetVariance, net_variance
 
 __all__ = [
     "Ablation",

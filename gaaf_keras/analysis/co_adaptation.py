@@ -16,13 +16,9 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from gaaf_keras._checks import positive_integer
+from gaaf_keras._core.checks import positive_integer
 from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.observation import (
-    OUTPUT,
-    observed_activations,
-    observing,
-)
+from gaaf_keras.analysis.observation import OUTPUT, observed_activations, observing
 
 _CONSTANT = 1e-6  # deviation of a node, relative to the layer's largest
 

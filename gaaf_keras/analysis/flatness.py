@@ -14,10 +14,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras._checks import positive_integer
+from gaaf_keras._core.checks import positive_integer
+from gaaf_keras._core.differentiation import gradient
 from gaaf_keras.analysis import measuring
 from gaaf_keras.analysis.isolation import isolated
-from gaaf_keras.differentiation import gradient
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,15 +20,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras._checks import positive_integer
+from gaaf_keras._core.checks import positive_integer
+from gaaf_keras._core.differentiation import gradient_and_more
 from gaaf_keras.analysis import measuring
 from gaaf_keras.analysis.isolation import isolated, shapes_of
-from gaaf_keras.analysis.observation import (
-    NET_INPUT,
-    observed_activations,
-    observing,
-)
-from gaaf_keras.differentiation import gradient_and_more
+from gaaf_keras.analysis.observation import NET_INPUT, observed_activations, observing
 
 # A float16 gradient below 6e-8 is 0; multiplied by the first it is not. If that is too
 # much, the others are tried.

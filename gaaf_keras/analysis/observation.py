@@ -9,12 +9,12 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.accelerated_layer import AcceleratedLayer, accelerated_by
-from gaaf_keras.derivatives import derivative_of
-from gaaf_keras.differentiation import derivative_by_differentiation
-from gaaf_keras.exchange import Exchanges
-from gaaf_keras.kinds import NOT_ELEMENTWISE, function_of, name_of
-from gaaf_keras.layers import is_activation
+from gaaf_keras._accelerated.layer import AcceleratedLayer
+from gaaf_keras._core.derivatives import derivative_of
+from gaaf_keras._core.differentiation import derivative_by_differentiation
+from gaaf_keras._core.exchange import Exchanges
+from gaaf_keras._core.kinds import NOT_ELEMENTWISE, function_of, name_of
+from gaaf_keras.layers import accelerated_by, is_activation
 
 _MOVING_NODES = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Reshape)
 # They run their parts in loops, where single steps cannot be told apart.

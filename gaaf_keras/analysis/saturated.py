@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gaaf_keras._checks import positive_number
+from gaaf_keras._core.checks import positive_number
 from gaaf_keras.analysis import measuring
 
 THRESHOLD = 0.07  # the derivative of tanh at 2

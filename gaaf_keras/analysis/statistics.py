@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from gaaf_keras._checks import positive_integer
+from gaaf_keras._core.checks import positive_integer
 
 _ROUNDING = 1e-8  # relative to the values; records keep nine digits
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from gaaf_keras._checks import positive_integer, positive_number
+from gaaf_keras._core.checks import positive_integer, positive_number
 from gaaf_keras.analysis import measuring
 from gaaf_keras.analysis.isolation import to_numpy
 from gaaf_keras.analysis.saturated import THRESHOLD

@@ -24,7 +24,7 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.kinds import function_of, looked_up, name_of, parameters_of
+from gaaf_keras._core.kinds import function_of, looked_up, name_of, parameters_of
 from gaaf_keras.shapes.base import Clipped, Constant, OneSided, Scaled, Shape, Sum
 from gaaf_keras.shapes.dropout import DropoutMatched
 from gaaf_keras.shapes.paper import Gaussian, ShiftedSigmoid

@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from gaaf_keras._checks import finite_number, non_negative_number
+from gaaf_keras._core.checks import finite_number, non_negative_number
 
 
 @dataclasses.dataclass(frozen=True)

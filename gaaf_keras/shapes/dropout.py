@@ -20,9 +20,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras._checks import positive_number
-from gaaf_keras.derivatives import derivative_of
-from gaaf_keras.kinds import function_of, name_of
+from gaaf_keras._core.checks import positive_number
+from gaaf_keras._core.derivatives import derivative_of
+from gaaf_keras._core.kinds import function_of, name_of
 from gaaf_keras.shapes.base import Shape
 
 # Minimax fit of 1 - tanh(x)^2; tests/core/test_dropout_matched.py holds it to 7e-7.

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from gaaf_keras._checks import finite_number, positive_number
-from gaaf_keras.compiling import is_compiling
+from gaaf_keras._core.checks import finite_number, positive_number
+from gaaf_keras._core.compiling import is_compiling
 from gaaf_keras.shapes.base import Shape
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from gaaf_keras.kinds import looked_up
+from gaaf_keras._core.kinds import looked_up
 from gaaf_keras.shapes.base import Shape
 from gaaf_keras.shapes.paper import Gaussian
 

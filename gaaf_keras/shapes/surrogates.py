@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from gaaf_keras._checks import finite_number, non_negative_number
-from gaaf_keras.derivatives import derivative_of, known_activations
-from gaaf_keras.kinds import function_of
+from gaaf_keras._core.checks import finite_number, non_negative_number
+from gaaf_keras._core.derivatives import derivative_of, known_activations
+from gaaf_keras._core.kinds import function_of
 from gaaf_keras.shapes.base import Constant, Shape, require_shape
 
 # Beyond this net input the derivatives below have reached their limits, in every

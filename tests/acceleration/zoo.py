@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from gaaf_keras import accelerate
-from gaaf_keras.calls import operations_in
+from gaaf_keras._core.calls import operations_in
 
 LAYERS = keras.layers
 

@@ -185,7 +185,7 @@ def test_whatever_ends_the_block(error):
 def test_all_or_nothing(error, monkeypatch):
     model = small()
     before = attributes(model)
-    put, count = gaaf_keras.exchange.Exchanges.put, 0
+    put, count = gaaf_keras._core.exchange.Exchanges.put, 0
 
     def failing(*arguments):
         nonlocal count
@@ -194,7 +194,7 @@ def test_all_or_nothing(error, monkeypatch):
         if count == 4:
             raise error
 
-    monkeypatch.setattr(gaaf_keras.exchange.Exchanges, "put", failing)
+    monkeypatch.setattr(gaaf_keras._core.exchange.Exchanges, "put", failing)
     with pytest.raises(error):
         accelerate(model)
     assert attributes(model) == before

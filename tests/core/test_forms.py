@@ -6,7 +6,7 @@ import pytest
 
 import gaaf_keras
 from gaaf_keras import GAAF, Gaussian, gaaf
-from gaaf_keras.forms import current_form, written_as
+from gaaf_keras._core.forms import current_form, written_as
 from tests.gradients import assert_gradient, points, upstream_like, value_and_gradient
 
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from gaaf_keras import GAAF, gaaf, kinds, shapes
+from gaaf_keras import GAAF, gaaf, shapes
+from gaaf_keras._core import kinds
 from tests import reference
 from tests.gradients import assert_gradient, points, upstream_like, value_and_gradient
 

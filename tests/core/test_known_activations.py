@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaaf_keras import GAAF, derivatives, gaaf, shapes
+from gaaf_keras import GAAF, gaaf, shapes
+from gaaf_keras._core import derivatives
 from tests import reference
 from tests.gradients import (
     assert_gradient,

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from gaaf_keras.experiments.batches import plan_evaluation, training_batches
-from gaaf_keras.experiments.datasets import Split
-from gaaf_keras.experiments.pipelines import evaluation_pipeline, training_pipeline
+from experiments.data.batches import plan_evaluation, training_batches
+from experiments.data.datasets import Split
+from experiments.data.pipelines import evaluation_pipeline, training_pipeline
 
 
 def numbered(count):

@@ -5,8 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from gaaf_keras.experiments import UsageError, datasets
-from gaaf_keras.experiments.datasets import Split
+from experiments import UsageError
+from experiments.data import datasets
+from experiments.data.datasets import Split
 
 
 def as_rows(split):

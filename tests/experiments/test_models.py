@@ -7,14 +7,9 @@ import keras
 import numpy as np
 import pytest
 
+from experiments import TrainingConfig, UsageError, config, networks
+from experiments.data import datasets
 from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian
-from gaaf_keras.experiments import (
-    TrainingConfig,
-    UsageError,
-    config,
-    datasets,
-    models,
-)
 from gaaf_keras.layers import accelerated_layers
 
 LAYERS = keras.layers
@@ -26,7 +21,7 @@ def kinds(model):
 
 
 def test_paper_mlp():
-    model = models.mlp((28, 28, 1), 10)
+    model = networks.mlp((28, 28, 1), 10)
     assert [layer.units for layer in model.layers if hasattr(layer, "units")] == [
         *(512, 256, 256),
         10,
@@ -40,7 +35,7 @@ def test_paper_mlp():
 
 
 def test_mlp_with_everything():
-    model = models.mlp(
+    model = networks.mlp(
         (8, 8, 1), 10, (5, 4), activation="gaaf_tanh", dropout=0.3, batch_norm=True
     )
     hidden = ["Dense", "BatchNormalization", "GAAFTanh", "Dropout"]
@@ -49,7 +44,7 @@ def test_mlp_with_everything():
 
 
 def test_cnn():
-    model = models.cnn((32, 32, 3), 7, width=8, activation="gaaf_relu", dropout=0.2)
+    model = networks.cnn((32, 32, 3), 7, width=8, activation="gaaf_relu", dropout=0.2)
     convolution = ["Conv2D", "GAAFReLU"]
     stage = [*convolution * 2, "MaxPooling2D", "Dropout"]
     dense = ["Flatten", "Dense", "GAAFReLU", "Dropout", "Dense"]
@@ -61,7 +56,7 @@ def test_cnn():
 
 
 def test_cnn_normalises_before_each_hidden_activation():
-    layers = kinds(models.cnn((32, 32, 3), 10, width=4, batch_norm=True))
+    layers = kinds(networks.cnn((32, 32, 3), 10, width=4, batch_norm=True))
     before = [layers[i - 1] for i, layer in enumerate(layers) if layer == "Activation"]
     assert before == ["BatchNormalization"] * 7
     assert "Dropout" not in layers
@@ -77,7 +72,7 @@ def test_cnn_normalises_before_each_hidden_activation():
     ],
 )
 def test_any_activation(activation, kind):
-    model = models.mlp((2, 2, 1), 3, (4,), activation=activation)
+    model = networks.mlp((2, 2, 1), 3, (4,), activation=activation)
     assert type(model.get_layer("activation_1")) is kind
 
 
@@ -90,7 +85,7 @@ def test_activations_are_those_with_a_default_shape():
 
 @pytest.mark.parametrize("name", config.ACTIVATIONS)
 def test_every_activation_of_the_flag(name):
-    model = models.mlp((2, 2, 1), 3, (4,), activation=name)
+    model = networks.mlp((2, 2, 1), 3, (4,), activation=name)
     layer = model.get_layer("activation_1")
     assert isinstance(layer, GAAF) == name.startswith("gaaf_")
     assert layer.activation.__name__ == name.removeprefix("gaaf_")
@@ -98,7 +93,7 @@ def test_every_activation_of_the_flag(name):
 
 def test_a_layer_is_copied_for_each_hidden_layer():
     template = GAAF("elu", Gaussian(3.0), strength=0.5)
-    model = models.mlp((2, 2, 1), 3, (4, 4), activation=template)
+    model = networks.mlp((2, 2, 1), 3, (4, 4), activation=template)
     first, second = (model.get_layer(f"activation_{i}") for i in (1, 2))
     assert len({id(template), id(first), id(second)}) == 3
     assert first.shape == second.shape == Gaussian(3.0)
@@ -108,17 +103,17 @@ def test_a_layer_is_copied_for_each_hidden_layer():
 def test_the_method_as_configured():
     data = datasets.load("digits")
     given = {"shape": "gaussian(width=3)", "strength": 0.5, "unit_gain": True}
-    model = models.build(TrainingConfig(activation="gaaf_tanh", **given), data)
+    model = networks.build(TrainingConfig(activation="gaaf_tanh", **given), data)
     (layer, *_) = accelerated_layers(model)
     assert (layer.shape, layer.strength) == (Gaussian(3.0), 0.5)
     assert layer.get_config()["unit_gain"]
-    model = models.build(TrainingConfig(frequency=100.0), data)
+    model = networks.build(TrainingConfig(frequency=100.0), data)
     assert accelerated_layers(model)[0].get_config()["frequency"] == 100.0
 
 
 def test_gaaf_and_plain_networks_compute_the_same():
     x = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype("float32")
-    for make in (models.mlp, models.cnn):
+    for make in (networks.mlp, networks.cnn):
         outputs = []
         for activation in ("tanh", "gaaf_tanh"):
             keras.utils.set_random_seed(1)
@@ -128,7 +123,7 @@ def test_gaaf_and_plain_networks_compute_the_same():
 
 
 def test_pixels_are_standardised_in_the_model():
-    model = models.mlp((2, 1, 2), 3, mean=(10, 200), standard_deviation=(2, 50))
+    model = networks.mlp((2, 1, 2), 3, mean=(10, 200), standard_deviation=(2, 50))
     standardise = keras.Model(model.input, model.get_layer("standardise").output)
     x = np.array([[[[10, 200]], [[14, 150]]]], "float32")
     expected = [[[[0, 0]], [[2, -1]]]]
@@ -139,8 +134,8 @@ def test_images_too_small_for_the_cnn_are_refused():
     split = datasets.Split(np.zeros((3, 4, 9, 1)), np.zeros(3))
     data = datasets.ImageData("tiny", 2, split, split, split)
     with pytest.raises(UsageError, match=r"8x8.*'tiny' has 4x9"):
-        models.require_fit(TrainingConfig(model="cnn"), data)
-    models.require_fit(TrainingConfig(model="mlp"), data)
+        networks.require_fit(TrainingConfig(model="cnn"), data)
+    networks.require_fit(TrainingConfig(model="mlp"), data)
 
 
 def saved(model, folder):
@@ -169,9 +164,9 @@ def test_starting_from_a_file(accelerate, tmp_path):
     path = saved(model, tmp_path)
     given = TrainingConfig(init_from=path, accelerate=accelerate)
     data = datasets.load("digits")
-    report = models.require_fit(given, data)
+    report = networks.require_fit(given, data)
     assert (report is not None) == accelerate
-    built = models.build(given, data)
+    built = networks.build(given, data)
     assert bool(accelerated_layers(built)) == accelerate
     for ours, theirs in zip(built.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -203,7 +198,7 @@ def after(function):
 def test_logits_or_probabilities(make, expected):
     given = TrainingConfig(init_from="file.keras")
     data = datasets.load("digits")
-    assert models.gives_probabilities(given, make(), data) == expected
+    assert networks.gives_probabilities(given, make(), data) == expected
 
 
 @pytest.mark.parametrize(
@@ -244,7 +239,7 @@ def test_logits_or_probabilities(make, expected):
 def test_files_that_cannot_be_used(make, message, tmp_path):
     given = TrainingConfig(init_from=saved(make(), tmp_path), accelerate=True)
     with pytest.raises(UsageError, match=re.escape(message)):
-        models.require_fit(given, datasets.load("digits"))
+        networks.require_fit(given, datasets.load("digits"))
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -256,7 +251,7 @@ def test_files_that_cannot_be_read(tmp_path):
     ):
         given = TrainingConfig(init_from=str(tmp_path / name))
         with pytest.raises(UsageError, match=message):
-            models.require_fit(given, data)
+            networks.require_fit(given, data)
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
@@ -266,7 +261,7 @@ def test_dropout_starts_with_the_weights_of_the_plain_network(model):
     def started(**settings):
         keras.utils.set_random_seed(3)
         settings = {"hidden_units": (6, 5), "width": 2, "seed": 3, **settings}
-        return models.build(TrainingConfig(model=model, **settings), data)
+        return networks.build(TrainingConfig(model=model, **settings), data)
 
     plain, dropped = started(), started(dropout=0.5)
     assert len(dropped.layers) > len(plain.layers)

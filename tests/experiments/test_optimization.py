@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from gaaf_keras.experiments import TrainingConfig, config, optimization
+from experiments import TrainingConfig, config
+from experiments.training import optimization
 
 STEPS = 5  # an epoch
 

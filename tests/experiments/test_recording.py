@@ -7,16 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from gaaf_keras.experiments import (
-    TrainingConfig,
-    datasets,
-    plans,
-    recording,
-    suites,
-    train_and_evaluate,
-    training,
-)
-from gaaf_keras.experiments.checkpoints import Checkpoint
+from experiments import TrainingConfig, train_and_evaluate
+from experiments.data import datasets
+from experiments.suites import plans, runs
+from experiments.training import recorder as recording
+from experiments.training import run as training
+from experiments.training.checkpoints import Checkpoint
 
 
 def test_history_file_keeps_every_digit():
@@ -133,10 +129,10 @@ def test_the_likely_causes_are_named(tmp_path, capsys, monkeypatch):
     def spoiled(config, callbacks):
         return train_and_evaluate(config, [*callbacks, _Spoil(1)])
 
-    monkeypatch.setattr(suites, "train_and_evaluate", spoiled)
+    monkeypatch.setattr(runs, "train_and_evaluate", spoiled)
     given = {"hidden_units": (8,), "epochs": 3, "precision": "mixed_float16"}
     plan = plans.plan(None, {**given, "export": False}, 1)
-    suites.run(plan, tmp_path / "new")
+    runs.run(plan, tmp_path / "new")
     printed = capsys.readouterr().out
     assert "DIVERGED: the loss was not a number in epoch 2, by step 9" in printed
     for cause in ("a learning rate of 0.1", "--unit_gain", "mixed_float16, in which"):

@@ -9,16 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from gaaf_keras.experiments import (
-    TrainingConfig,
-    UsageError,
-    datasets,
-    files,
-    folders,
-    plans,
-    suites,
-    train_and_evaluate,
-)
+from experiments import TrainingConfig, UsageError, train_and_evaluate
+from experiments.data import datasets
+from experiments.records import files, run_folder
+from experiments.suites import plans, runs
 
 SMALL = {"hidden_units": (8,), "epochs": 3, "train_examples": 200, "export": False}
 
@@ -54,7 +48,7 @@ BITWISE = """
 import json, sys
 from pathlib import Path
 import keras
-from gaaf_keras.experiments import TrainingConfig, train_and_evaluate
+from experiments import TrainingConfig, train_and_evaluate
 
 class StopAfter(keras.callbacks.Callback):
     def __init__(self, batches):
@@ -230,7 +224,7 @@ def test_other_data_under_the_same_name_is_refused(tmp_path):
         labels = {"y_train": np.arange(20) % 2, "y_test": (np.arange(4) + first) % 2}
         np.savez(path, **arrays, **labels)
         datasets.load.cache_clear()  # as in another process
-        folders._sha256.cache_clear()
+        run_folder._sha256.cache_clear()
 
     write(0)
     train(tmp_path / "new", **given)
@@ -288,11 +282,11 @@ def test_a_suite_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
         stop = [StopIn(2)] if count == 2 else []
         return train_and_evaluate(config, [*callbacks, *stop])
 
-    monkeypatch.setattr(suites, "train_and_evaluate", counting)
+    monkeypatch.setattr(runs, "train_and_evaluate", counting)
     with pytest.raises(StoppedError):
-        suites.run(plan, tmp_path / "new")
+        runs.run(plan, tmp_path / "new")
     assert contents(tmp_path / "new") == {"plan.json", "seed_0", "seed_1"}
-    suites.run(plan, tmp_path / "new")
+    runs.run(plan, tmp_path / "new")
     printed = capsys.readouterr().out
     assert "[1/2] gaaf_tanh, seed 0: test accuracy" in printed
     assert "s, finished before)" in printed
@@ -300,12 +294,12 @@ def test_a_suite_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     summary = json.loads((tmp_path / "new" / "summary.json").read_text())
     assert summary["variants"][0]["seeds"] == [0, 1]
     (tmp_path / "new" / "summary.json").unlink()
-    suites.run(plan, tmp_path / "new")
+    runs.run(plan, tmp_path / "new")
     assert capsys.readouterr().out.count("finished before") == 2
     assert json.loads((tmp_path / "new" / "summary.json").read_text()) == summary
     other = plans.plan("digits", given, 1)
     with pytest.raises(UsageError, match=r"holds '.*', which is not of this command"):
-        suites.run(other, tmp_path / "new")
+        runs.run(other, tmp_path / "new")
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):

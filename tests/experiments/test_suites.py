@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from experiments import UsageError
+from experiments.suites import catalogue, plans, runs
 from gaaf_keras import gaaf
 from gaaf_keras.analysis import curve
-from gaaf_keras.experiments import UsageError, catalogue, plans, suites
 from tests.small_suite import SEEDS, VARIANTS
 
 
@@ -176,17 +177,15 @@ def test_every_training_and_the_summary_are_written(suite):
 def test_one_run_has_no_standard_deviation():
     config = plans.plan(None, {}, 1)
     result = _Result(0.9812, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
-    summary = suites.summarise(config, {"gaaf_tanh": [result]})
+    summary = runs.summarise(config, {"gaaf_tanh": [result]})
     assert summary["variants"][0]["test_accuracy"]["standard_deviation"] is None
-    assert "| gaaf_tanh | 1 | 97.00 | 98.12 | 3.0 | 1.5 |" in suites.markdown(summary)
+    assert "| gaaf_tanh | 1 | 97.00 | 98.12 | 3.0 | 1.5 |" in runs.markdown(summary)
 
 
 def test_names_are_printed_as_they_are(capsys):
     plan = plans.plan(None, {"dataset": "digits [small].npz"}, 1)
     result = _Result(0.98, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
-    Console(width=100).print(
-        suites.table(suites.summarise(plan, {"gaaf_tanh": [result]}))
-    )
+    Console(width=100).print(runs.table(runs.summarise(plan, {"gaaf_tanh": [result]})))
     assert "digits [small].npz, mlp" in capsys.readouterr().out
 
 
@@ -196,8 +195,8 @@ def test_diverged_trainings_are_marked():
         _Result(0.98, 0.97, 3, 4, 1.5, 10, 360, diverged=diverged)
         for diverged in (False, True)
     ]
-    summary = suites.summarise(plan, {"gaaf_tanh": results})
-    assert "| gaaf_tanh (1 diverged) | 2 |" in suites.markdown(summary)
+    summary = runs.summarise(plan, {"gaaf_tanh": results})
+    assert "| gaaf_tanh (1 diverged) | 2 |" in runs.markdown(summary)
 
 
 def test_sweep_of_learning_rates():
@@ -219,10 +218,10 @@ def test_sweep_of_learning_rates():
         name: [_Result(0.5, accuracy, 3, 4, 1.5, 10, 360, diverged=False)] * 2
         for name, accuracy in validation.items()
     }
-    summary = suites.summarise(plan, results)
+    summary = runs.summarise(plan, results)
     chosen = [v["name"] for v in summary["variants"] if v["chosen"]]
     assert chosen == [names[0], names[3], names[4]]  # of equals the first
-    page = suites.markdown(summary)
+    page = runs.markdown(summary)
     assert f"| {names[0]} | 2 | 90.00 (0.00) | 50.00 (0.00) |" in page
     assert f"| {names[1]} | 2 | 80.00 (0.00) |  |" in page
 

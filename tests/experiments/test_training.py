@@ -10,14 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from gaaf_keras.experiments import (
-    TrainingConfig,
-    UsageError,
-    datasets,
-    pipelines,
-    train_and_evaluate,
-    training,
-)
+from experiments import TrainingConfig, UsageError, train_and_evaluate
+from experiments.data import datasets, pipelines
+from experiments.training import run as training
 from gaaf_keras.layers import accelerated_layers
 
 SMALL = {"hidden_units": (16,), "epochs": 4, "batch_size": 63, "activation": "tanh"}
@@ -191,7 +186,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * count,
 )
-from gaaf_keras.experiments import TrainingConfig, train_and_evaluate
+from experiments import TrainingConfig, train_and_evaluate
 config = dict(epochs=3, hidden_units=(16, 16), activation="gaaf_tanh")
 config["strategy"] = "mirrored"
 tfds = dict(dataset="mnist", data_dir=sys.argv[2], train_examples=60, batch_size=20)

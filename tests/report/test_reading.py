@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from gaaf_keras.experiments import UsageError
-from gaaf_keras.report import comparing, pictures, reading, records
+from experiments import UsageError
+from experiments.records import committed, studies
+from experiments.report import comparison, pictures
 from tests.small_suite import VARIANTS
 
 
@@ -35,15 +36,15 @@ def set_result(folder, **values):
 def test_trainings_not_begun_are_known_to_be_missing(suite, part):
     shutil.rmtree(part / "base" / "seed_1")
     (part / "GAAF" / "seed_1" / "result.json").unlink()
-    study = reading.read(part)
+    study = studies.read(part)
     assert [variant.name for variant in study.variants] == list(VARIANTS)
     assert study.base.name == "base"
     assert study.unfinished == 2
-    whole = reading.read(suite)
+    whole = studies.read(suite)
     assert (study.title, study.command) == (whole.title, whole.command)
     assert whole.unfinished == 0
     with pytest.raises(UsageError, match=r"2 trainings .* not finished"):
-        records.write(study, part.parent / "records.json")
+        committed.write(study, part.parent / "records.json")
 
 
 def test_a_variant_is_chosen_by_the_seeds_that_all_of_its_group_have(part):
@@ -52,14 +53,14 @@ def test_a_variant_is_chosen_by_the_seeds_that_all_of_its_group_have(part):
     set_result(part / "base" / "seed_1", validation_accuracy=0.5)
     set_result(part / "dropout" / "seed_0", validation_accuracy=0.8)
     set_result(part / "dropout" / "seed_1", validation_accuracy=1.0)
-    assert [v.name for v in reading.read(part).chosen] == ["dropout", "GAAF"]
+    assert [v.name for v in studies.read(part).chosen] == ["dropout", "GAAF"]
     (part / "dropout" / "seed_1" / "result.json").unlink()
-    assert [v.name for v in reading.read(part).chosen] == ["base", "GAAF"]
+    assert [v.name for v in studies.read(part).chosen] == ["base", "GAAF"]
     shutil.rmtree(part / "dropout" / "seed_0")
-    assert [v.name for v in reading.read(part).chosen] == ["GAAF"]
+    assert [v.name for v in studies.read(part).chosen] == ["GAAF"]
     in_one_group(part, *VARIANTS)
     with pytest.raises(UsageError, match="holds nothing to compare yet"):
-        reading.read(part)
+        studies.read(part)
 
 
 def test_trainings_of_a_variant_differ_in_their_seed_only(part):
@@ -68,19 +69,19 @@ def test_trainings_of_a_variant_differ_in_their_seed_only(part):
     config.write_text(text.replace('"learning_rate": 0.1', '"learning_rate": 0.7'))
     assert config.read_text() != text
     with pytest.raises(UsageError, match="of GAAF that differ in learning_rate"):
-        reading.read(part)
+        studies.read(part)
     config.write_text(text.replace('"data_dir": null', '"data_dir": "/moved"'))
-    assert len(reading.read(part).variants) == len(VARIANTS)
+    assert len(studies.read(part).variants) == len(VARIANTS)
 
 
 def test_accuracies_are_not_compared_where_a_training_diverged(part):
     set_result(part / "GAAF" / "seed_1", diverged_at=[1, 1], test_accuracy=0.1)
-    study = reading.read(part)
+    study = studies.read(part)
     base, dropout, gaaf = study.variants
     assert gaaf.diverged == 1
-    assert comparing.paired(gaaf, base, "test_accuracy", 100) is None
-    assert comparing.paired(dropout, base, "test_accuracy", 100) is not None
-    table = comparing.differences(study)
+    assert comparison.paired(gaaf, base, "test_accuracy", 100) is None
+    assert comparison.paired(dropout, base, "test_accuracy", 100) is not None
+    table = comparison.differences(study)
     shown = {row[0]: row[2] for row in table.rows}
     assert shown["GAAF (1 diverged) − base"] == "–"
     pairs = {"GAAF": (gaaf, base), "dropout": (dropout, base)}

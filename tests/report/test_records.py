@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
+from experiments import UsageError
+from experiments.records import committed, studies
+from experiments.report import comparison, measurements, pictures
+from experiments.report.__main__ import main
+from experiments.report.analysis import analysis_of
 from gaaf_keras.analysis import LayerGradient
-from gaaf_keras.experiments import UsageError
-from gaaf_keras.report import comparing, inside, pictures, reading, records
-from gaaf_keras.report.__main__ import main
-from gaaf_keras.report.analyses import analysis_of
 from tests.small_suite import SEEDS, VARIANTS
 
 BROKEN = json.dumps(
@@ -47,11 +48,11 @@ def test_an_object_a_training(written):
 
 
 def test_the_tables_are_the_same(suite, written):
-    whole = reading.read(suite)
-    study, analyses = records.read(written)
-    assert comparing.results(study) == comparing.results(whole)
-    assert comparing.differences(study) == comparing.differences(whole)
-    assert comparing.reached(study) == comparing.reached(whole)
+    whole = studies.read(suite)
+    study, analyses = committed.read(written)
+    assert comparison.results(study) == comparison.results(whole)
+    assert comparison.differences(study) == comparison.differences(whole)
+    assert comparison.reached(study) == comparison.reached(whole)
     for ours, theirs in zip(study.variants, whole.variants, strict=True):
         folder = ours.config.output_dir, theirs.config.output_dir
         assert folder == (None, str(theirs.trainings[0].folder))
@@ -62,14 +63,18 @@ def test_the_tables_are_the_same(suite, written):
         variant.name: {seed: analysis_of(t) for seed, t in variant.trainings.items()}
         for variant in whole.variants
     }
-    shares = [inside.saturation(study, found).rows for found in (analyses, original)]
+    shares = [
+        measurements.saturation(study, found).rows for found in (analyses, original)
+    ]
     for ours, theirs in zip(*shares, strict=True):
         assert ours[:2] == theirs[:2]
         for one, other in zip(ours[2:], theirs[2:], strict=True):
             assert float(one.split()[0]) == pytest.approx(float(other.split()[0]), 0.01)
     assert pictures.net_inputs(study, analyses)
-    assert inside.gradients(study).caption == inside.gradients(whole).caption
-    gradients = [inside.gradients(each).rows for each in (study, whole)]
+    assert (
+        measurements.gradients(study).caption == measurements.gradients(whole).caption
+    )
+    gradients = [measurements.gradients(each).rows for each in (study, whole)]
     for ours, theirs in zip(*gradients, strict=True):
         assert ours[:2] == theirs[:2]
         for one, other in zip(ours[2:], theirs[2:], strict=True):
@@ -77,11 +82,11 @@ def test_the_tables_are_the_same(suite, written):
 
 
 def test_what_is_no_number_in_json(suite):
-    study = reading.read(suite)
+    study = studies.read(suite)
     training = study.variants[0].trainings[0]
     training.history[-1]["loss"] = math.nan
-    found = json.loads(json.dumps(records.to_records(study), allow_nan=False))
-    again, _ = records.from_records(found, suite)
+    found = json.loads(json.dumps(committed.to_records(study), allow_nan=False))
+    again, _ = committed.from_records(found, suite)
     history = again.variants[0].trainings[0].history
     assert math.isnan(history[-1]["loss"])
     assert history[0]["loss"] == pytest.approx(training.history[0]["loss"], rel=1e-5)
@@ -95,7 +100,7 @@ def test_gradients_up_to_the_step_that_all_reached():
         return [(step, {"layer": each}) for step, each in enumerate(gradient)]
 
     for last in (140, 700, 1900):
-        groups = json.loads(json.dumps(records._by_steps(flow(last))))
+        groups = json.loads(json.dumps(committed._by_steps(flow(last))))
         steps = [step for group, _ in groups for step in group]
         assert steps == list(range(last))
         whole = sum(len(group) * found["layer"][0] for group, found in groups)
@@ -119,12 +124,12 @@ OF_PAPER = {"dataset": "mnist", "train_examples": None, "hidden_units": [512, 25
 def test_the_papers_numbers_stand_beside_the_papers_networks(
     network, acceleration, published, suite
 ):
-    found = records.to_records(reading.read(suite))
+    found = committed.to_records(studies.read(suite))
     for record in found:
         record["settings"] |= {**OF_PAPER, **network}
         if record["variant"] == "GAAF":
             record["settings"] |= {"activation": "gaaf_tanh", **acceleration}
-    table = comparing.results(records.from_records(found, suite)[0])
+    table = comparison.results(committed.from_records(found, suite)[0])
     if published is None:
         assert table.columns[-1] == "seconds"
     else:
@@ -133,21 +138,21 @@ def test_the_papers_numbers_stand_beside_the_papers_networks(
 
 
 def test_only_what_could_have_stopped_early_was_cut_short(suite):
-    found = records.to_records(reading.read(suite))
+    found = committed.to_records(studies.read(suite))
     for record in found:
         record["result"] |= {"epochs_run": 4, "best_epoch": 3}
         record["settings"] |= {"epochs": 4, "patience": 3}
-    study = records.from_records(found, suite)[0]
+    study = committed.from_records(found, suite)[0]
     count = f"{len(found)} of {len(found)} trainings ended at their last epoch"
-    assert count in comparing.cut_short(study.variants)
+    assert count in comparison.cut_short(study.variants)
     for record in found:
         record["settings"]["patience"] = 4
-    study = records.from_records(found, suite)[0]
-    assert comparing.cut_short(study.variants) == ""
+    study = committed.from_records(found, suite)[0]
+    assert comparison.cut_short(study.variants) == ""
 
 
 def test_the_best_is_chosen_anew(suite):
-    found = records.to_records(reading.read(suite))
+    found = committed.to_records(studies.read(suite))
     for record in found:
         record["group"] = "all"
     best = max(
@@ -156,14 +161,14 @@ def test_the_best_is_chosen_anew(suite):
             r["result"]["validation_accuracy"] for r in found if r["variant"] == name
         ),
     )
-    study, _ = records.from_records(found, suite)
+    study, _ = committed.from_records(found, suite)
     assert [variant.name for variant in study.chosen] == [best]
 
 
 def test_unfinished_trainings_are_not_recorded(suite, tmp_path):
-    study = dataclasses.replace(reading.read(suite), unfinished=2)
+    study = dataclasses.replace(studies.read(suite), unfinished=2)
     with pytest.raises(UsageError, match=r"2 trainings .* not finished"):
-        records.write(study, tmp_path / "records.json")
+        committed.write(study, tmp_path / "records.json")
 
 
 @pytest.mark.parametrize(
@@ -182,4 +187,4 @@ def test_other_files_are_refused(text, tmp_path):
     path = tmp_path / "records.json"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"records in .* cannot be read"):
-        records.read(path)
+        committed.read(path)

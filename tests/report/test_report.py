@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gaaf_keras import report
-from gaaf_keras.experiments import TrainingConfig, UsageError, plans, suites
-from gaaf_keras.report import reading
-from gaaf_keras.report.__main__ import main
+from experiments import TrainingConfig, UsageError, report
+from experiments.records import studies
+from experiments.report.__main__ import main
+from experiments.suites import plans, runs
 from tests.small_suite import GIVEN, SEEDS
 
 QUANTILE = 12.7062  # of Student's t at 0.975, with one degree of freedom
@@ -166,7 +166,7 @@ def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
 
 def test_epochs_to_reach_another_variant(suite):
     rows = Page(suite / "report.html").table(["variant", "reached base’s best"])
-    study = reading.read(suite)
+    study = studies.read(suite)
     base = study.base.trainings
     for row, variant in zip(rows, study.chosen, strict=True):
         if variant is study.base:
@@ -214,21 +214,21 @@ def test_gradients_are_means_over_the_whole_training(suite):
 
 def test_how_it_was_made(suite):
     page = Page(suite / "report.html")
-    assert f"python -m gaaf_keras.report {suite}" in page.text
+    assert f"python -m experiments.report {suite}" in page.text
     assert "keras 3." in page.text
     assert "dropout = 0.2" in page.text
 
 
 def test_the_suite_can_go_on_in_a_folder_with_a_report(suite, tmp_path):
     shutil.copytree(suite, tmp_path / "copy")  # the summary will have another command
-    suites.run(plans.plan("digits", GIVEN, SEEDS), tmp_path / "copy")
+    runs.run(plans.plan("digits", GIVEN, SEEDS), tmp_path / "copy")
 
 
 @pytest.mark.slow
 def test_learning_rates_are_compared_at_the_best(tmp_path):
     given = {**GIVEN, "epochs": 2, "learning_rate": (0.001, 0.3), "export": False}
     plan = plans.plan(None, {**given, "activation": "tanh", "dropout": 0.1}, 1)
-    suites.run(plan, tmp_path / "new")
+    runs.run(plan, tmp_path / "new")
     page = Page(report.write(tmp_path / "new"))
     rows = {row["variant"]: row for row in page.table(["variant", "seeds"])}
     assert rows["tanh, learning rate 0.001"]["test accuracy %"] == "not chosen"
@@ -249,7 +249,7 @@ def test_one_training_that_diverges_of_a_convolutional_network_from_a_file(tmp_p
     given = {"init_from": str(tmp_path / "own.keras"), "accelerate": True}
     given |= {"epochs": 2, "train_examples": 130, "learning_rate": 1e30}
     plan = plans.plan(None, {**given, "export": False}, 1)
-    suites.run(plan, tmp_path / "new")
+    runs.run(plan, tmp_path / "new")
     page = Page(report.write(tmp_path / "new"))
     assert page.table(["variant", "seeds"])[0]["variant"].endswith(" (1 diverged)")
     assert "difference" not in [table[0][0] for table in page.tables]
@@ -265,7 +265,7 @@ def test_an_interrupted_suite_shows_what_is_finished(suite, tmp_path):
     (folder / "GAAF" / "seed_1" / "result.json").unlink()
     analyses = {p: p.stat().st_mtime_ns for p in folder.rglob("analysis.json")}
     assert len(analyses) == 3 * SEEDS
-    command = [sys.executable, "-m", "gaaf_keras.report", str(folder)]
+    command = [sys.executable, "-m", "experiments.report", str(folder)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"Report: {folder / 'report.html'}"
@@ -283,7 +283,7 @@ def test_errors(tmp_path, suite, monkeypatch):
     with pytest.raises(UsageError, match="is no folder"):
         report.write(tmp_path / "none")
     monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "none")])
-    with pytest.raises(SystemExit, match=r"gaaf_keras.report: .* is no folder"):
+    with pytest.raises(SystemExit, match=r"experiments.report: .* is no folder"):
         main()
     with pytest.raises(UsageError, match="holds no finished training"):
         report.write(tmp_path)
@@ -312,8 +312,8 @@ def test_errors(tmp_path, suite, monkeypatch):
 def test_the_base_has_batch_normalisation_only_if_all_have(tmp_path, batch_norm):
     def variant(name, batch_norm, **settings):
         config = TrainingConfig(batch_norm=batch_norm, **settings)
-        training = reading.Training(tmp_path, config, {}, {}, [], [])
-        return reading.Variant(name, name, True, {0: training})
+        training = studies.Training(tmp_path, config, {}, {}, [], [])
+        return studies.Variant(name, name, True, {0: training})
 
     first, second, third = batch_norm
     variants = [
@@ -322,7 +322,7 @@ def test_the_base_has_batch_normalisation_only_if_all_have(tmp_path, batch_norm)
         variant("other", third, activation="silu"),
         variant("dropped", third, activation="relu", dropout=0.2),
     ]
-    study = reading.Study(tmp_path, "", "", variants, 0)
+    study = studies.Study(tmp_path, "", "", variants, 0)
     assert (study.base.name, study.dropout.name) == ("plain", "dropped")
-    study = reading.Study(tmp_path, "", "", [*variants[::-1]], 0)
+    study = studies.Study(tmp_path, "", "", [*variants[::-1]], 0)
     assert study.base.name == ("other" if second else "plain")

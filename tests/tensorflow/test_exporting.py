@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import gaaf_keras
-from gaaf_keras.experiments import models
+from experiments import networks
 from tests.tensorflow.exports import operations
 
 # Loads a SavedModel where neither Keras nor this package can be imported.
@@ -30,7 +30,7 @@ np.testing.assert_allclose(output, data["y"], rtol=1e-5, atol=1e-4)
 
 
 def gaaf_model():
-    return models.cnn((8, 8, 1), 10, width=4, activation="gaaf_relu", batch_norm=True)
+    return networks.cnn((8, 8, 1), 10, width=4, activation="gaaf_relu", batch_norm=True)
 
 
 def kinds_of_operations(folder):
@@ -49,7 +49,7 @@ def test_served_without_keras_and_without_this_package(tmp_path):
 
 def test_same_operations_as_the_plain_model(tmp_path):
     gaaf_keras.export(gaaf_model(), tmp_path / "gaaf")
-    plain = models.cnn((8, 8, 1), 10, width=4, activation="relu", batch_norm=True)
+    plain = networks.cnn((8, 8, 1), 10, width=4, activation="relu", batch_norm=True)
     gaaf_keras.export(plain, tmp_path / "plain")
     kinds = kinds_of_operations(str(tmp_path / "gaaf"))
     assert kinds == kinds_of_operations(str(tmp_path / "plain"))

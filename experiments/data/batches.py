@@ -1,0 +1,113 @@
+"""Which examples each batch has, and how its images are augmented, in NumPy.
+
+Both are functions of the seed and the epoch alone, the same on every backend and with
+any number of replicas, so that training can go on from any epoch as if it had never
+stopped.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.data.datasets import Split
+
+SHIFT = 4  # pixels a training image moves at most, in each direction
+_LARGEST_EVALUATION_BATCH = 256
+
+
+class EpochPlan(NamedTuple):
+    """What an epoch trains on; all arrays have the shape (steps, batch size).
+
+    Attributes:
+        indices: The examples of each batch.
+        flips: Which images are mirrored.
+        rows: Where in the padded image the rows begin, from 0 to `2 * SHIFT`.
+        columns: Where the columns begin.
+    """
+
+    indices: np.ndarray
+    flips: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+
+
+def plan_epoch(examples: int, batch_size: int, seed: int, epoch: int) -> EpochPlan:
+    """Returns what an epoch trains on.
+
+    An epoch is `examples // batch_size` batches; the few examples left over take
+    their turn in another epoch.
+
+    Args:
+        examples: How many there are.
+        batch_size: Examples a batch, at most `examples`.
+        seed: Seed of order and augmentation.
+        epoch: Number of the epoch, counted from 0.
+    """
+    random = np.random.default_rng([seed, epoch])
+    shape = (examples // batch_size, batch_size)
+    order = random.permutation(examples)[: math.prod(shape)]
+    return EpochPlan(
+        indices=order.reshape(shape).astype("int32"),
+        flips=random.random(shape) < 1 / 2,
+        rows=random.integers(0, 2 * SHIFT + 1, shape, "int32"),
+        columns=random.integers(0, 2 * SHIFT + 1, shape, "int32"),
+    )
+
+
+def flip_and_shift(
+    images: np.ndarray, flips: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Returns images mirrored and moved, with black coming in at the edges."""
+    count, height, width, _ = images.shape
+    images = np.where(flips[:, None, None, None], images[:, :, ::-1], images)
+    images = np.pad(images, [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)])
+    return images[
+        np.arange(count)[:, None, None],
+        (rows[:, None] + np.arange(height))[:, :, None],
+        (columns[:, None] + np.arange(width))[:, None, :],
+    ]
+
+
+def training_batches(
+    split: Split, batch_size: int, seed: int, augment: bool, first_epoch: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields training batches without end: float32 images and int32 labels."""
+    epoch = first_epoch
+    while True:
+        plan = plan_epoch(len(split), batch_size, seed, epoch)
+        for indices, *augmentation in zip(*plan, strict=True):
+            images = split.images[indices].astype("float32")
+            if augment:
+                images = flip_and_shift(images, *augmentation)
+            yield images, split.labels[indices]
+        epoch += 1
+
+
+def plan_evaluation(examples: int, replicas: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the order in which a whole split is evaluated, and what each weighs.
+
+    The batches are equally large. What is missing in the last one is filled up with
+    copies of the first example that weigh nothing, so that the replicas can share
+    each batch. (A smaller one could leave a replica without examples, and the mean of
+    none is not a number.) The other weights are such that the mean over the batches
+    is the mean over the split's examples, in Keras's losses and in weighted metrics
+    alike.
+
+    Args:
+        examples: How many there are.
+        replicas: How many replicas share a batch.
+
+    Returns:
+        Indices, int32, and weights, float32, both of the shape (batches, batch size).
+        The first `examples` of them are the split's, in order.
+    """
+    batches = math.ceil(examples / _LARGEST_EVALUATION_BATCH)
+    batch_size = math.ceil(examples / (batches * replicas)) * replicas
+    padded = batches * batch_size
+    indices = np.zeros(padded, "int32")
+    indices[:examples] = np.arange(examples)
+    weights = np.zeros(padded, "float32")
+    weights[:examples] = padded / examples
+    return indices.reshape(batches, -1), weights.reshape(batches, -1)

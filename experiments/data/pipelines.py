@@ -1,0 +1,136 @@
+"""The batches as `tf.data` pipelines: images stay in memory, batches are gathered."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.data.batches import SHIFT, plan_epoch, plan_evaluation
+from experiments.data.datasets import Split
+
+_BATCHES_AHEAD = 4
+# Few, and its own: data is quickly gathered, and the training needs the processors.
+_THREADS = max(1, (os.cpu_count() or 1) // 4)
+
+
+def training_pipeline(
+    split: Split,
+    batch_size: int,
+    seed: int,
+    augment: bool,
+    first_epoch: int = 0,
+    *,
+    replicas: int = 1,
+    shard: slice = slice(None),
+) -> tf.data.Dataset:
+    """Returns an endless stream of training batches, as `plan_epoch` plans them.
+
+    Args:
+        split: The examples.
+        batch_size: Examples a step, at most `len(split)` and a multiple of `replicas`.
+        seed: Seed of order and augmentation.
+        augment: Whether to flip images and shift them by up to 4 pixels.
+        first_epoch: The epoch to begin with, counted from 0.
+        replicas: Into how many batches each step is divided.
+        shard: Which of them to yield; by default all, one after the other.
+
+    Returns:
+        A data set of `(images, labels)`: float32
+        `(batch_size / replicas, height, width, channels)` and int32
+        `(batch_size / replicas,)`.
+    """
+    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    batch = batch_size // replicas
+
+    def epochs() -> Iterator[tuple[np.ndarray, ...]]:
+        epoch = first_epoch
+        while True:
+            plan = plan_epoch(len(split), batch_size, seed, epoch)
+            yield tuple(_shares(part, replicas, shard) for part in plan)
+            epoch += 1
+
+    def gather(
+        indices: tf.Tensor, flips: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = tf.cast(tf.gather(images, indices), tf.float32)
+        if augment:
+            batch = _flip_and_shift(batch, flips, rows, columns)
+        return batch, tf.gather(labels, indices)
+
+    whole_numbers = tf.TensorSpec((None, batch), tf.int32)
+    signature = (
+        whole_numbers,
+        tf.TensorSpec((None, batch), tf.bool),
+        whole_numbers,
+        whole_numbers,
+    )
+    return (
+        tf.data.Dataset.from_generator(epochs, output_signature=signature)
+        .unbatch()
+        .map(gather, num_parallel_calls=_THREADS, deterministic=True)
+        .prefetch(_BATCHES_AHEAD)
+        .with_options(_options())
+    )
+
+
+def evaluation_pipeline(
+    split: Split, replicas: int = 1, shard: slice = slice(None)
+) -> tf.data.Dataset:
+    """Returns a whole split, in order, in batches as `plan_evaluation` plans them.
+
+    Args:
+        split: The examples.
+        replicas: Into how many batches each step is divided.
+        shard: Which of them to yield; by default all, one after the other.
+
+    Returns:
+        A data set of `(images, labels, weights)`, the weights being float32
+        `(batch,)`.
+    """
+    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    indices, weights = (
+        _shares(part, replicas, shard) for part in plan_evaluation(len(split), replicas)
+    )
+
+    def gather(indices: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.cast(tf.gather(images, indices), tf.float32)
+        return batch, tf.gather(labels, indices), weights
+
+    return (
+        tf.data.Dataset.from_tensor_slices((indices, weights))
+        .map(gather, num_parallel_calls=_THREADS, deterministic=True)
+        .prefetch(_BATCHES_AHEAD)
+        .with_options(_options())
+    )
+
+
+def _shares(plan: np.ndarray, replicas: int, shard: slice) -> np.ndarray:
+    """Divides each batch of a plan between replicas; returns those of a shard."""
+    share = plan.shape[1] // replicas
+    return plan.reshape(-1, replicas, share)[:, shard].reshape(-1, share)
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    # Its threads can take two seconds to end, and one ends with each validation.
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = _THREADS
+    return options
+
+
+def _flip_and_shift(
+    images: tf.Tensor, flips: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor
+) -> tf.Tensor:
+    """Does what `batches.flip_and_shift` does."""
+    height, width = images.shape[1:3]
+    images = tf.where(
+        flips[:, tf.newaxis, tf.newaxis, tf.newaxis],
+        tf.reverse(images, axis=[2]),
+        images,
+    )
+    images = tf.pad(images, [[0, 0], [SHIFT, SHIFT], [SHIFT, SHIFT], [0, 0]])
+    rows = rows[:, tf.newaxis] + tf.range(height)
+    columns = columns[:, tf.newaxis] + tf.range(width)
+    images = tf.gather(images, rows, axis=1, batch_dims=1)
+    return tf.gather(images, columns, axis=2, batch_dims=1)

@@ -1,0 +1,54 @@
+"""Where a training runs: devices by the names of `--strategy`, on any backend.
+
+One object of each in a process, since several can collide.
+"""
+
+import functools
+
+import keras
+
+from experiments.config import TrainingConfig, UsageError
+from experiments.devices.base import Strategy
+
+__all__ = ["Strategy", "get"]
+
+
+def get(config: TrainingConfig) -> Strategy:
+    """Returns the strategy that a configuration asks for, on the present backend.
+
+    Raises:
+        UsageError: If the backend or the devices there are cannot do what is asked.
+    """
+    strategy = _get(config.strategy, config.logical_devices, config.deterministic)
+    if config.batch_size % strategy.replicas:
+        raise UsageError(
+            f"batch_size must be a multiple of the {strategy.replicas} replicas, which "
+            f"share each batch. Received: {config.batch_size}"
+        )
+    return strategy
+
+
+@functools.cache
+def _get(name: str, logical_devices: int | None, deterministic: bool) -> Strategy:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from experiments.devices import tensorflow
+
+        return tensorflow.get(name, logical_devices, deterministic)
+    if name == "multi_worker":
+        raise UsageError(
+            "strategy multi_worker needs Keras on TensorFlow. Set "
+            f"KERAS_BACKEND=tensorflow. Received: backend '{backend}'"
+        )
+    if backend == "jax":
+        from experiments.devices import jax
+
+        return jax.get(name, logical_devices, deterministic)
+    if backend == "torch":
+        from experiments.devices import torch
+
+        return torch.get(name, logical_devices, deterministic)
+    raise UsageError(
+        "Training needs Keras on TensorFlow, JAX or PyTorch. Set KERAS_BACKEND. "
+        f"Received: backend '{backend}'"
+    )

@@ -1,0 +1,119 @@
+"""What a training asks of the devices it runs on, whichever backend has them."""
+
+import contextlib
+import json
+import platform
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from experiments.config import UsageError
+from experiments.data import batches
+from experiments.data.datasets import ImageData
+from gaaf_keras._version import __version__
+
+
+class Strategy:
+    """One device that takes its batches as NumPy arrays.
+
+    Attributes:
+        name: What it is called in `config.json`.
+        devices: Names of the devices, those of other machines included: a replica each.
+        is_chief: Whether this process is the one that reads and writes files.
+        synchronizes_batch_norm: Whether batch normalisation must be told to be over
+            the global batch.
+        has_other_processes: Whether other processes take part in the training.
+    """
+
+    name = "one device"
+    is_chief = True
+    synchronizes_batch_norm = False
+    has_other_processes = False
+
+    def __init__(self, devices: list[str]) -> None:
+        self.devices = devices
+
+    @property
+    def replicas(self) -> int:
+        """Number of devices that share each global batch."""
+        return len(self.devices)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what it is made of, for `config.json`."""
+        return {
+            "strategy": self.name,
+            "replicas": self.replicas,
+            "devices": self.devices,
+            "versions": {
+                "gaaf_keras": __version__,
+                "keras": keras.__version__,
+                "python": platform.python_version(),
+                **self.versions(),
+            },
+        }
+
+    def versions(self) -> dict[str, str]:
+        """Returns the versions of the backend's packages, by name."""
+        return {}
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Returns the context in which models are made and trained."""
+        return contextlib.nullcontext()
+
+    def jit_compile(self, choice: str) -> bool | str:
+        """Returns what `compile` is told for the flag's `auto`, `true` or `false`."""
+        return "auto" if choice == "auto" else choice == "true"
+
+    def steps_per_execution(self, steps: int) -> int:
+        """Returns how many of an epoch's steps run at once."""
+        return 1
+
+    def fit_arguments(
+        self,
+        data: ImageData,
+        batch_size: int,
+        seed: int,
+        augment: bool,
+        first_epoch: int,
+    ) -> dict[str, Any]:
+        """Returns the data, as arguments of `fit`."""
+        indices, weights = batches.plan_evaluation(len(data.validation), self.replicas)
+        return {
+            "x": batches.training_batches(
+                data.train, batch_size, seed, augment, first_epoch
+            ),
+            "validation_data": (
+                data.validation.images[indices.ravel()].astype("float32"),
+                data.validation.labels[indices.ravel()],
+                weights.ravel(),
+            ),
+            "validation_batch_size": indices.shape[1],
+        }
+
+    def share(self, content: Callable[[], bytes]) -> bytes:
+        """Returns what the chief's `content` gives, in all processes."""
+        return content()
+
+    def decide(self, question: Callable[[], Any]) -> Any:
+        """Returns what the chief's `question` answers, in all processes.
+
+        An answer is data that JSON can hold; a `UsageError` is raised in all of them.
+        """
+
+        def answer() -> bytes:
+            try:
+                reply = {"answer": question()}
+            except UsageError as error:
+                reply = {"error": str(error)}
+            return json.dumps(reply).encode()
+
+        reply = json.loads(self.share(answer))
+        if "error" in reply:
+            raise UsageError(reply["error"])
+        return reply["answer"]
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Turns the loss of another process into a `WorkerLostError`."""
+        yield

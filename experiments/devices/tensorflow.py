@@ -1,0 +1,170 @@
+"""Training on TensorFlow: `tf.data` pipelines and `tf.distribute` strategies."""
+
+import contextlib
+from typing import Any
+
+import tensorflow as tf
+
+from experiments.config import UsageError
+from experiments.data import pipelines
+from experiments.data.batches import plan_evaluation
+from experiments.data.datasets import ImageData
+from experiments.devices.base import Strategy
+
+_GPU_MEMORY_OF_A_PART = 2048  # MiB
+_MOST_STEPS_AN_EXECUTION = 50
+
+
+class TensorFlowStrategy(Strategy):
+    """A strategy of TensorFlow's, or none: its default is for one device.
+
+    (`OneDeviceStrategy` does the same with a costly iterator for each validation.)
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, devices: list[str]) -> None:
+        super().__init__(devices)
+        self.name = type(strategy).__name__
+        self._strategy = strategy
+
+    @property
+    def synchronizes_batch_norm(self) -> bool:  # type: ignore[override]
+        """Whether there are replicas whose shares of a batch must be put together."""
+        return self.replicas > 1
+
+    def versions(self) -> dict[str, str]:
+        import tensorflow_datasets as tfds
+
+        return {
+            "tensorflow": tf.__version__,
+            "tensorflow_datasets": tfds.__version__,
+        }
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        return self._strategy.scope()
+
+    def jit_compile(self, choice: str) -> bool | str:
+        if choice == "true" and self.is_distributed:
+            raise UsageError(
+                "jit_compile must be auto or false with several devices, where "
+                "TensorFlow cannot compile the training step. Received: 'true'"
+            )
+        if choice == "auto" and not tf.config.list_logical_devices("GPU"):
+            return False
+        return super().jit_compile(choice)
+
+    def steps_per_execution(self, steps: int) -> int:
+        if self.is_distributed:
+            return 1  # several crash Keras
+        limit = _MOST_STEPS_AN_EXECUTION
+        return max(number for number in range(1, limit + 1) if steps % number == 0)
+
+    def fit_arguments(
+        self,
+        data: ImageData,
+        batch_size: int,
+        seed: int,
+        augment: bool,
+        first_epoch: int,
+    ) -> dict[str, Any]:
+        arguments = {
+            "x": self._distribute(
+                lambda replicas, shard: pipelines.training_pipeline(
+                    data.train,
+                    batch_size,
+                    seed,
+                    augment,
+                    first_epoch,
+                    replicas=replicas,
+                    shard=shard,
+                )
+            )
+        }
+        if not self.is_distributed:
+            return arguments | {
+                "validation_data": pipelines.evaluation_pipeline(data.validation)
+            }
+        # Without an end, at which each replica would be given an empty batch that
+        # counts as a full one.
+        batches, _ = plan_evaluation(len(data.validation), self.replicas)
+        return arguments | {
+            "validation_data": self._distribute(
+                lambda replicas, shard: pipelines.evaluation_pipeline(
+                    data.validation, replicas, shard
+                ).repeat()
+            ),
+            "validation_steps": len(batches),
+        }
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether it is one of TensorFlow's distributing strategies."""
+        return isinstance(
+            self._strategy,
+            tf.distribute.MirroredStrategy | tf.distribute.MultiWorkerMirroredStrategy,
+        )
+
+    def _distribute(self, pipeline: Any) -> Any:
+        """Returns a pipeline in which each replica gets its share of each step."""
+        if not self.is_distributed:
+            return pipeline(1, slice(None))
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            replicas = context.num_replicas_in_sync
+            local = replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * local
+            return pipeline(replicas, slice(first, first + local))
+
+        return self._strategy.distribute_datasets_from_function(of_worker)
+
+
+def get(
+    name: str, logical_devices: int | None, deterministic: bool
+) -> TensorFlowStrategy:
+    """Returns the strategy of that name; called once in a process for each.
+
+    Raises:
+        UsageError: If there is no such strategy here.
+    """
+    from experiments.devices import multi_worker
+
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    cluster = multi_worker.find_cluster()
+    if name == "multi_worker" or (name == "auto" and cluster is not None):
+        return multi_worker.get(cluster, logical_devices)
+    if logical_devices is not None:
+        split_device(logical_devices)
+    devices = local_devices()
+    several_gpus = len(devices) > 1 and devices[0].device_type == "GPU"
+    names = [device.name for device in devices]
+    if name == "mirrored" or (name == "auto" and several_gpus):
+        return TensorFlowStrategy(tf.distribute.MirroredStrategy(names), names)
+    return TensorFlowStrategy(tf.distribute.get_strategy(), names[:1])
+
+
+def split_device(parts: int) -> None:
+    """Makes several logical devices of the first GPU, or of the CPU, for testing.
+
+    Parts of a GPU get 2 GiB of its memory each.
+
+    Raises:
+        UsageError: If TensorFlow has its devices already, in another number.
+    """
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    device = tf.config.list_physical_devices(kind)[0]
+    limit = {"memory_limit": _GPU_MEMORY_OF_A_PART} if kind == "GPU" else {}
+    wanted = [tf.config.LogicalDeviceConfiguration(**limit) for _ in range(parts)]
+    try:
+        tf.config.set_logical_device_configuration(device, wanted)
+    except RuntimeError as error:
+        if len(local_devices()) != parts:
+            raise UsageError(
+                "logical_devices must be chosen before TensorFlow is used in a "
+                f"process; it has {len(local_devices())} already. Received: {parts}"
+            ) from error
+
+
+def local_devices() -> list[tf.config.LogicalDevice]:
+    """Returns this machine's GPUs, or without any its CPU devices."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return gpus or tf.config.list_logical_devices("CPU")

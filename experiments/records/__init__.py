@@ -1,0 +1,1 @@
+"""What runs leave on disk: how it is written, and how it is read."""

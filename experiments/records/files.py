@@ -1,0 +1,100 @@
+"""Files of a training: written whole or not at all."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from experiments.config import UsageError
+
+_UNFINISHED = ".unfinished"  # in the name of what is not complete
+
+
+def writable_folder(path: str | os.PathLike[str]) -> Path:
+    """Makes a folder, if it is not there, and returns its path.
+
+    Raises:
+        UsageError: If the folder cannot be made or written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"output_dir '{folder}' cannot be written to ({error.strerror}). "
+            "Give a folder that you may write to."
+        ) from error
+    return folder
+
+
+def contents(folder: Path) -> list[Path]:
+    """Returns what is in a folder, without what was never completed."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if _UNFINISHED not in path.name]
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a process that was killed did not complete."""
+    for path in folder.glob(f"*{_UNFINISHED}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raises a `UsageError` if a disk has less than so many bytes left."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UsageError(
+            f"output_dir '{folder}' is on a disk with {free / 1e6:,.0f} MB left; this "
+            f"training needs about {needed / 1e6:,.0f} MB. Make room or give another "
+            "folder."
+        )
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Gives the temporary name for a file, and renames it when it is complete.
+
+    Raises:
+        UsageError: If it cannot be written, as when the disk is full.
+    """
+    unfinished = path.with_name(f"{path.stem}{_UNFINISHED}{path.suffix}")
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())  # or a power failure could leave it empty
+        unfinished.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise cannot_be_written(path, error.strerror or str(error)) from error
+
+
+def cannot_be_written(path: Path, reason: str) -> UsageError:
+    """Returns the error that tells of a file or folder that is not complete."""
+    return UsageError(
+        f"'{path}' cannot be written ({reason}). What was written before is complete: "
+        "make room, and give the same command to go on."
+    )
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it when complete."""
+    with writing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file under a temporary name and renames it when complete."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file under a temporary name and renames it when complete."""
+    write_text(path, json.dumps(value, indent=2) + "\n")

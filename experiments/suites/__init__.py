@@ -1,0 +1,1 @@
+"""Many runs: which there are, and how they are done."""

@@ -1,0 +1,200 @@
+"""Trainings that do not depend on each other, in several processes at once.
+
+A small network leaves most of a machine's cores idle most of the time. Each process has
+its share of them, and its own Keras; it trains one network after the other.
+"""
+
+import dataclasses
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import keras
+
+from experiments.config import TrainingConfig, UsageError
+from experiments.devices import Strategy
+from experiments.suites.progress import Reporter
+from experiments.training.result import TrainingResult
+from experiments.training.run import train_and_evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a process tells of a training after an epoch, for `ProgressView.report`."""
+
+    arguments: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A training that could not be completed, and why."""
+
+    reason: str
+
+
+def processes_for(wanted: int | str, trainings: int, strategy: Strategy) -> int:
+    """Returns how many processes to train in.
+
+    Args:
+        wanted: A number, or `"auto"`: one a core without a GPU, and one with it.
+        trainings: How many trainings there are.
+        strategy: Where they run.
+
+    Raises:
+        UsageError: If several would have to share what a training uses alone.
+    """
+    if wanted == "auto":
+        on_cpu = all("CPU" in device.upper() for device in strategy.devices)
+        alone = strategy.replicas == 1 and not strategy.has_other_processes
+        wanted = len(_cores()) if on_cpu and alone else 1
+    processes = min(int(wanted), trainings)
+    if processes > 1 and (strategy.replicas > 1 or strategy.has_other_processes):
+        raise UsageError(
+            "parallel_runs trains each network on one device, and cannot be used with "
+            f"the {strategy.replicas} replicas of strategy {strategy.name}. Leave it "
+            "out, or choose one_device."
+        )
+    return processes
+
+
+def train_all(
+    trainings: Sequence[tuple[str, TrainingConfig]], processes: int
+) -> Iterator[tuple[int, Report | TrainingResult | Failure]]:
+    """Trains networks in several processes.
+
+    A training that fails, or whose process dies, does not take the others along.
+
+    Args:
+        trainings: What to call each training when telling of it, and its
+            configuration.
+        processes: How many to train at once.
+
+    Yields:
+        The index of a training, and a report of it or what came out, without the model;
+        in the order in which that happens.
+    """
+    waiting = list(enumerate(trainings))[::-1]
+    shares = _shares(processes)
+    workers = {}
+    try:
+        for share in shares:
+            worker = _Worker(share)
+            workers[worker.connection] = worker
+            worker.give(*waiting.pop())
+        while workers:
+            for connection in wait(list(workers)):
+                worker = workers[connection]  # type: ignore[index]
+                message = worker.receive()
+                yield worker.index, message
+                if isinstance(message, Report):
+                    continue
+                if worker.is_dead or not waiting:
+                    del workers[worker.connection]
+                    worker.end()
+                if waiting:
+                    if worker.is_dead:
+                        worker = _Worker(worker.cores)
+                        workers[worker.connection] = worker
+                    worker.give(*waiting.pop())
+    finally:
+        for worker in workers.values():
+            worker.process.terminate()
+            worker.end()
+
+
+class _Worker:
+    """A process that trains one network after the other."""
+
+    def __init__(self, cores: set[int]) -> None:
+        self.cores = cores
+        self.index = -1
+        self.is_dead = False
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        before = _cores()
+        _keep_to(cores)  # what is started keeps to the same
+        try:
+            self.process.start()
+        finally:
+            _keep_to(before)
+        theirs.close()
+
+    def give(self, index: int, training: tuple[str, TrainingConfig]) -> None:
+        """Has a network trained."""
+        self.index = index
+        self.connection.send(training)
+
+    def receive(self) -> Any:
+        """Returns what the process says, or that it is dead."""
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.is_dead = True
+            self.process.join()
+            code = self.process.exitcode or 0
+            how = signal.Signals(-code).name if code < 0 else f"code {code}"
+            return Failure(f"its process ended with {how}")
+
+    def end(self) -> None:
+        """Lets the process end."""
+        self.connection.close()
+        self.process.join()
+
+
+def _work(connection: Connection) -> None:
+    """Trains what is asked for until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks will end this
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TensorFlow reports every export
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    while True:
+        try:
+            label, config = connection.recv()
+        except EOFError:
+            return
+        try:
+            reporter = Reporter(_Remote(connection), label)
+            result = train_and_evaluate(config, [reporter])
+            connection.send(dataclasses.replace(result, model=None))
+        except BrokenPipeError:
+            return
+        except UsageError as error:
+            connection.send(Failure(str(error)))
+        except Exception as error:  # whatever it is, the others go on
+            connection.send(Failure(f"{type(error).__name__}: {error}"))
+        keras.backend.clear_session()
+
+
+class _Remote:
+    """Takes a training's reports to another process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def report(self, *arguments: Any) -> None:
+        self._connection.send(Report(arguments))
+
+
+def _cores() -> set[int]:
+    """Returns the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _keep_to(cores: set[int]) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
+def _shares(processes: int) -> list[set[int]]:
+    """Returns the cores of each process; of more processes than cores, all of them."""
+    cores = sorted(_cores())
+    if processes > len(cores):
+        return [set(cores)] * processes
+    return [set(cores[number::processes]) for number in range(processes)]

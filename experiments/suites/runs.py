@@ -1,0 +1,260 @@
+"""Tables of variants side by side, each trained with several seeds."""
+
+import dataclasses
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.config import TrainingConfig, UsageError
+from experiments.records import files, run_folder
+from experiments.suites import parallel
+from experiments.suites.plans import Plan, best_of_each_group
+from experiments.suites.progress import ProgressView
+from experiments.training.result import TrainingResult
+from experiments.training.run import prepare, train_and_evaluate
+
+
+def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingResult:
+    """Trains everything in a plan and writes and prints what came out.
+
+    Args:
+        plan: What to train.
+        output_dir: A new or empty folder, or one of the same plan, interrupted: what
+            is finished there is not trained again. It gets the trainings' own folders
+            and, if there is more than one training, `plan.json` at the beginning and
+            `summary.json` and `summary.md` at the end.
+        parallel_runs: How many networks to train at once, each in a process with its
+            share of the cores; or `"auto"`. A script that asks for several needs
+            `if __name__ == "__main__":`, as with any use of `multiprocessing`.
+
+    Returns:
+        The last training of the last variant that is chosen.
+
+    Raises:
+        UsageError: If something in the plan cannot be done; before any training and
+            before anything is written. With several at once, if one of them could not
+            be completed; after all others.
+        WorkerLostError: If another process of the same training is gone.
+    """
+    output_dir = output_dir.expanduser()
+    trainings = plan.trainings(output_dir)
+    configs = [config for _, config in trainings]
+    prepared = [prepare(config) for config in plan.variants.values()]
+    strategy = prepared[0].strategy
+    processes = parallel.processes_for(parallel_runs, len(trainings), strategy)
+    strategy.decide(lambda: _make_room(output_dir, plan, configs))
+    results: dict[str, dict[int, TrainingResult]] = {name: {} for name in plan.variants}
+    failures = []
+    epochs = max(config.epochs for config in plan.variants.values())
+    labels = [
+        f"[{number}/{len(trainings)}] {name}, seed {config.seed}"
+        for number, (name, config) in enumerate(trainings, start=1)
+    ]
+    with ProgressView(len(trainings), epochs, not strategy.is_chief) as view:
+        if keras.backend.backend() != "tensorflow":
+            view.print(
+                f"On {keras.backend.backend()} neither SavedModels nor TensorBoard's "
+                "files are written: they need Keras on TensorFlow."
+            )
+        for note in (variant.note for variant in prepared if variant.note):
+            view.console.print(note)
+        for index, result in _outcomes(labels, configs, processes, view):
+            (name, config), label = trainings[index], labels[index]
+            view.training_done(label)
+            if isinstance(result, parallel.Failure):
+                failures.append(f"{label}: {result.reason}")
+                view.print(f"{label} FAILED: {result.reason}")
+                continue
+            results[name][config.seed] = result
+            # Test accuracies are not there to choose a learning rate by.
+            shown = "validation" if plan.groups else "test"
+            share = getattr(result, f"{shown}_accuracy")
+            view.print(
+                f"{label}: {shown} accuracy {share:.2%} "
+                f"(best epoch {result.best_epoch} of {result.epochs_run}, "
+                f"{result.seconds:.1f} s{_before(result)})"
+            )
+            if result.diverged:
+                view.print(_advice(result, config))
+    if failures:
+        raise UsageError(
+            f"{len(failures)} of {len(trainings)} trainings failed, the others are "
+            "complete; the same command trains what is missing.\n" + "\n".join(failures)
+        )
+    return _summed_up(plan, results, output_dir, view)
+
+
+def _outcomes(
+    labels: list[str], configs: list[TrainingConfig], processes: int, view: ProgressView
+) -> Iterator[tuple[int, TrainingResult | parallel.Failure]]:
+    """Yields the index of each training with its outcome, as soon as it has one."""
+    if processes == 1:
+        for index, (label, config) in enumerate(zip(labels, configs, strict=True)):
+            result = train_and_evaluate(config, [view.callback(label)])
+            yield index, dataclasses.replace(result, model=None)
+            keras.backend.clear_session()
+        return
+    named = list(zip(labels, configs, strict=True))
+    for index, message in parallel.train_all(named, processes):
+        if isinstance(message, parallel.Report):
+            view.report(*message.arguments)
+        else:
+            yield index, message
+
+
+def _summed_up(
+    plan: Plan,
+    by_seed: Mapping[str, Mapping[int, TrainingResult]],
+    output_dir: Path,
+    view: ProgressView,
+) -> TrainingResult:
+    """Writes and prints the table, and returns the result that stands for it."""
+    results = {
+        name: [result for _, result in sorted(found.items())]
+        for name, found in by_seed.items()
+    }
+    summary = summarise(plan, results)
+    is_chief = not view.console.quiet
+    if sum(map(len, results.values())) > 1 and is_chief:
+        files.write_json(output_dir / "summary.json", summary)
+        files.write_text(output_dir / "summary.md", markdown(summary))
+    view.console.print(table(summary))
+    view.print(f"Results: {output_dir}")
+    chosen = {variant["name"] for variant in summary["variants"] if variant["chosen"]}
+    (*_, last) = (results[name][-1] for name in plan.variants if name in chosen)
+    saved_model = Path(str(last.output_dir)) / run_folder.SAVED_MODEL
+    if is_chief and saved_model.is_dir():
+        view.print(f"SavedModel: {saved_model}")
+    return last
+
+
+def _make_room(output_dir: Path, plan: Plan, configs: list[TrainingConfig]) -> None:
+    run_folder.require_room(output_dir, configs)
+    files.writable_folder(output_dir)
+    if len(configs) > 1:
+        files.write_json(output_dir / run_folder.PLAN, plan.to_json())
+
+
+def _before(result: TrainingResult) -> str:
+    if result.epochs_before == result.epochs_run:
+        return ", finished before"
+    return f", resumed after epoch {result.epochs_before}" * (result.epochs_before > 0)
+
+
+def _advice(result: TrainingResult, config: TrainingConfig) -> str:
+    """Returns what is said of a training that diverged."""
+    epoch, step = result.diverged_at or (0, 0)
+    causes = [f"a learning rate of {config.learning_rate:g} that is too high"]
+    if config.accelerates and not config.unit_gain:
+        causes.append(
+            "an accelerated gradient that is too large (--unit_gain, or a --strength "
+            f"below {config.strength:g})"
+        )
+    if config.precision != "float32":
+        causes.append(f"{config.precision}, in which numbers overflow or vanish early")
+    return (
+        f"DIVERGED: the loss was not a number in epoch {epoch}, by step {step}. Likely "
+        f"causes: {'; '.join(causes)}. model.keras has the best epoch before, "
+        f"{run_folder.CHECKPOINT} the state of the last; --init_from=model.keras with "
+        "a smaller --learning_rate goes on from there."
+    )
+
+
+def summarise(
+    plan: Plan, results: Mapping[str, Sequence[TrainingResult]]
+) -> dict[str, Any]:
+    """Returns a table as plain data: a variant a row, mean and standard deviation.
+
+    Standard deviations are those of a sample (n - 1), and None for a single run.
+    """
+
+    def spread(values: Sequence[float]) -> dict[str, Any]:
+        return {
+            "mean": statistics.fmean(values),
+            "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
+            "values": list(values),
+        }
+
+    planned = plan.to_json()
+    accuracies = {
+        name: dict(enumerate(result.validation_accuracy for result in results[name]))
+        for name in plan.variants
+    }
+    chosen = best_of_each_group(plan.groups, accuracies)
+    for variant in planned["variants"]:
+        rows = results[variant["name"]]
+        variant["chosen"] = variant["name"] in chosen
+        for field in _SPREADS:
+            variant[field] = spread([getattr(result, field) for result in rows])
+        variant["diverged"] = sum(result.diverged for result in rows)
+        variant["parameters"] = rows[0].parameters
+        variant["test_examples"] = rows[0].test_examples
+    return planned
+
+
+_SPREADS = (
+    "test_accuracy",
+    "validation_accuracy",
+    "best_epoch",
+    "epochs_run",
+    "seconds",
+)
+_COLUMNS = (
+    "Variant",
+    "Runs",
+    "Validation accuracy %",
+    "Test accuracy %",
+    "Best epoch",
+    "Seconds",
+)
+
+
+def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    def cell(spread: Mapping[str, Any], decimals: int, factor: float = 1) -> str:
+        text = f"{spread['mean'] * factor:.{decimals}f}"
+        if spread["standard_deviation"] is not None:
+            text += f" ({spread['standard_deviation'] * factor:.{decimals}f})"
+        return text
+
+    def name(variant: Mapping[str, Any]) -> str:
+        count = variant["diverged"]
+        return f"{variant['name']} ({count} diverged)" if count else variant["name"]
+
+    return [
+        (
+            name(variant),
+            str(len(variant["seeds"])),
+            cell(variant["validation_accuracy"], 2, factor=100),
+            cell(variant["test_accuracy"], 2, factor=100) * variant["chosen"],
+            cell(variant["best_epoch"], 1),
+            cell(variant["seconds"], 1),
+        )
+        for variant in summary["variants"]
+    ]
+
+
+def table(summary: Mapping[str, Any]) -> Table:
+    """Returns a summary as a table for the terminal: mean (standard deviation)."""
+    view = Table(*_COLUMNS, title=escape(summary["title"]))
+    for row in _rows(summary):
+        view.add_row(*map(escape, row))
+    return view
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """Returns a summary as a Markdown page: mean (standard deviation)."""
+    lines = [_COLUMNS, ["---"] * len(_COLUMNS), *_rows(summary)]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"# {summary['title']}\n\n{rows}\n\n"
+        "Mean (standard deviation) over the runs. The best epoch is the one with the "
+        "highest validation accuracy; the test data was scored at that epoch only. Of "
+        "several learning or dropout rates those with the best mean validation "
+        "accuracy are chosen, and only their test accuracy shown.\n\n"
+        f"    {summary['command']}\n"
+    )

@@ -1,0 +1,1 @@
+"""One run: a network trained on data, its best epoch, its score."""

@@ -1,0 +1,112 @@
+"""The callback that records a training: history, best epoch, checkpoints."""
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from experiments.training.checkpoints import Checkpoint, Row, best_row, is_finite
+
+COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+_WHOLE_NUMBERS = ("epoch",)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Keeps a training's history and best weights, and says when to stop.
+
+    It stops when the validation accuracy has not improved for some epochs, and when
+    the loss is not finite. (Keras's own callbacks for that forget everything when
+    training is interrupted.)
+
+    Args:
+        patience: After how many epochs without improvement to stop.
+        validation_examples: How many there are. Accuracies are exact shares of them;
+            Keras's differ in the last digits for the same number of right answers.
+        save: Called with the state after each epoch whose loss is finite.
+        resumed: The state to go on from; None at the start.
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        validation_examples: int,
+        save: Callable[[Checkpoint], None],
+        resumed: Checkpoint | None = None,
+    ) -> None:
+        super().__init__()
+        self._patience = patience
+        self._validation_examples = validation_examples
+        self._save = save
+        self._resumed = resumed
+        self.history: list[Row] = [] if resumed is None else list(resumed.history)
+        self.diverged_at: tuple[int, int] | None = None
+        self._epoch = self._step = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the patience has come to its end."""
+        best = best_row(self.history)
+        return best is not None and (
+            len(self.history) - best["epoch"] >= self._patience
+        )
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.last_good = self._resumed or Checkpoint.of(
+            self.model, [], self.model.get_weights()
+        )
+        spent = self.history[-1]["seconds"] if self.history else 0.0
+        self._start = time.monotonic() - spent
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        self._step = batch + 1
+        if not math.isfinite((logs or {})["loss"]):
+            self.diverged_at = self._epoch, self._step
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        seconds = round(time.monotonic() - self._start, 3)
+        values = {**(logs or {}), "epoch": epoch + 1, "seconds": seconds}
+        right = round(values["val_accuracy"] * self._validation_examples)
+        values["val_accuracy"] = right / self._validation_examples
+        row = {name: values[name] for name in COLUMNS}
+        self.history.append(row)
+        if not is_finite(row):
+            self.diverged_at = self.diverged_at or (self._epoch, self._step)
+            self.model.stop_training = True
+            return
+        best_weights = self.last_good.best_weights
+        if best_row(self.history) is row:
+            best_weights = self.model.get_weights()
+        self.last_good = Checkpoint.of(self.model, self.history, best_weights)
+        self._save(self.last_good)
+        if self.finished:
+            self.model.stop_training = True
+
+
+def to_csv(history: list[Row]) -> str:
+    """Returns the contents of a `history.csv`."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return file.getvalue()
+
+
+def from_csv(text: str) -> list[Row]:
+    """Returns the history that `to_csv` has written."""
+    return [
+        {
+            name: int(value) if name in _WHOLE_NUMBERS else float(value)
+            for name, value in row.items()
+        }
+        for row in csv.DictReader(io.StringIO(text))
+    ]

@@ -1,0 +1,1 @@
+"""The accelerated activation, as a function and as a Keras layer."""

@@ -1,0 +1,266 @@
+"""What every accelerated activation is: its value, and its gradient, put together."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from gaaf_keras import shapes
+from gaaf_keras._accelerated.gain import UnitGain, unit_gain
+from gaaf_keras._core.checks import non_negative_number, positive_number
+from gaaf_keras._core.compiling import in_one_pass, is_compiling
+from gaaf_keras._core.derivatives import Derivative, derivative_of
+from gaaf_keras._core.differentiation import derivative_by_differentiation
+from gaaf_keras._core.forms import current_form
+from gaaf_keras._core.gradients import (
+    with_added_gradient,
+    with_gradient,
+    with_scaled_gradient,
+    with_slope,
+)
+from gaaf_keras._core.kinds import is_function_of_keras, name_of
+from gaaf_keras._core.sawtooth import gradient_acceleration, require_floating_point
+
+
+@keras.saving.register_keras_serializable("gaaf_keras")
+class AcceleratedActivation(keras.Operation):
+    """What `gaaf_keras.gaaf` returns: a saveable function of one tensor.
+
+    See `gaaf_keras.gaaf` for the formulas and the arguments. It is an object and
+    not a closure so that a model that contains it can be saved, and an operation
+    so that it can be called on symbolic Keras tensors.
+    """
+
+    def __init__(
+        self,
+        activation: Any,
+        shape: Any = None,
+        strength: float = 1.0,
+        *,
+        frequency: float | None = None,
+        unit_gain: bool = False,
+        name: str | None = None,
+        applied: Callable[[Any], Any] | None = None,
+        differentiate: bool = False,
+    ) -> None:
+        super().__init__(name=name)
+        self.activation = keras.activations.get(activation)
+        # What computes phi, if not that: a function with its values, as a layer has
+        # it, of which the backend gives the derivative if `differentiate`.
+        self._applied = self.activation if applied is None else applied
+        self._differentiate = differentiate
+        shape = _shape_for(activation, shape)
+        if isinstance(shape, shapes.Shape):
+            shape = shape.bound_to(self.activation)
+        self.shape = shape
+        self.strength = non_negative_number("strength", strength)
+        self.frequency = (
+            None if frequency is None else positive_number("frequency", frequency)
+        )
+        if not isinstance(unit_gain, bool):
+            raise TypeError(
+                "Argument `unit_gain` must be True or False. "
+                f"Received: unit_gain={unit_gain!r}"
+            )
+        self.unit_gain = unit_gain
+        self._derivative = None if differentiate else derivative_of(self.activation)
+        self._gain = self._make_gain() if unit_gain else None
+
+    def call(self, x: Any) -> Any:
+        return self.accelerate(x, self.strength)
+
+    def plain(self, x: Any) -> Any:
+        """Returns phi(x) in the dtype of x, where a layer would have its own."""
+        value = self._applied(x)
+        is_layer = isinstance(self._applied, keras.layers.Layer)
+        return ops.cast(value, x.dtype) if is_layer else value
+
+    def replaced(self, **arguments: Any) -> "AcceleratedActivation":
+        """Returns the same with other arguments, such as `shape`."""
+        own = {
+            "shape": self.shape,
+            "strength": self.strength,
+            "frequency": self.frequency,
+            "unit_gain": self.unit_gain,
+            "name": self.name,
+            "applied": self._applied,
+            "differentiate": self._differentiate,
+        }
+        return AcceleratedActivation(self.activation, **{**own, **arguments})
+
+    def accelerate(self, x: Any, strength: Any) -> Any:
+        """Returns phi(x) with its gradient accelerated by a strength of its own.
+
+        Args:
+            x: Floating-point tensor of any shape.
+            strength: A float, or a scalar tensor, which may change in training.
+        """
+        x = require_floating_point(ops.convert_to_tensor(x))
+        if current_form() == "plain":
+            return self.plain(x)
+        if not isinstance(strength, float):
+            strength = ops.cast(strength, x.dtype)
+        if self.frequency is not None:
+            return self._literal(x, strength, self.frequency)
+        if current_form() == "operations":
+            return self._of_operations(x, strength)
+        if self._derivative is None:
+            return self._appended(x, strength)
+        return self._fused(x, strength, self._derivative)
+
+    def _fused(self, x: Any, strength: Any, derivative: Derivative) -> Any:
+        """The activation with one closed-form expression for its backward pass."""
+        of_value, where_one = derivative.of_value, derivative.where_one
+
+        def expression(x: Any, upstream: Any, value: Any = None) -> Any:
+            added = self._strong_shape_of(x, strength)
+            if where_one is not None and is_compiling():
+                # XLA works several times longer on a product with 0 and 1. As single
+                # operations these are more than the product.
+                total = ops.where(where_one(x), upstream, 0.0) + upstream * added
+            elif of_value is not None:
+                total = upstream * (of_value(value) + added)
+            else:
+                total = upstream * (derivative(x) + added)
+            return total if self._gain is None else self._gain(strength) * total
+
+        def gradient_of(x: Any, upstream: Any) -> Any:
+            # Not the value of the forward pass, whose own gradient eager TensorFlow
+            # forgets. Graphs compute both at once.
+            values = [] if of_value is None else [self.plain(x)]
+            return self._in_one_pass(expression)(x, upstream, *values)
+
+        return with_gradient(self.plain, gradient_of, x)
+
+    def _appended(self, x: Any, strength: Any) -> Any:
+        """The activation as the backend differentiates it, plus the shape's part."""
+        gain = None if self._gain is None else self._gain(strength)
+        # Scaled on the way to x alone: weights of the activation keep their gradients.
+        value = self.plain(x if gain is None else with_scaled_gradient(x, gain))
+        if not _may_be_equal(value.shape, x.shape):
+            raise ValueError(
+                "Argument `activation` must be an elementwise function, whose output "
+                f"has the shape of its input. Received: activation={self.activation}, "
+                f"which turned shape {tuple(x.shape)} into {tuple(value.shape)}"
+            )
+
+        def added_of(x: Any, upstream: Any) -> Any:
+            added = ops.cast(upstream, x.dtype) * self._strong_shape_of(x, strength)
+            return added if gain is None else gain * added
+
+        return with_added_gradient(value, self._in_one_pass(added_of), x)
+
+    def _of_operations(self, x: Any, strength: Any) -> Any:
+        """The activation with the same derivative, but no custom gradient."""
+        slope = self._strong_shape_of(x, strength)
+        gain = None if self._gain is None else self._gain(strength)
+        if self._derivative is not None:
+            value = ops.stop_gradient(self.plain(x))
+            slope = self._derivative(x) + slope
+        elif gain is None:
+            value = self.plain(x)
+        else:
+            value = self.plain(with_slope(ops.stop_gradient(x), gain, x))
+        return with_slope(value, slope if gain is None else gain * slope, x)
+
+    def _literal(self, x: Any, strength: Any, frequency: float) -> Any:
+        """The paper's formula phi(x) + g(x) s(x), differentiated by the backend."""
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        if dtype in ("float16", "bfloat16"):
+            raise ValueError(
+                "Argument `frequency` cannot be used in half precision, where the "
+                "sawtooth is smaller than the rounding of the activation. Leave it out "
+                "(the exact limit works in every precision), or compute this layer in "
+                f"float32. Received: frequency={frequency!r}, x of dtype {dtype}"
+            )
+        # At infinity the sawtooth has no value, and the base decides alone.
+        finite = ops.isfinite(x)
+        inner = ops.where(finite, x, ops.zeros_like(x))
+        added = gradient_acceleration(inner, frequency) * self._shape_of(inner)
+        added = ops.where(finite, strength * added, ops.zeros_like(x))
+        return self.plain(x) + added
+
+    def _shape_of(self, x: Any) -> Any:
+        """s(x), but 0 where that is not a number, as it is for an x that is none."""
+        value = ops.cast(self.shape(x), x.dtype)
+        by_value = self._derivative is not None and self._derivative.of_value
+        if by_value and isinstance(self.shape, shapes.Gaussian):
+            return value  # that is no number only where phi' is none either
+        if keras.backend.backend() == "torch":  # there one operation, and not three
+            return ops.nan_to_num(value, nan=0.0, posinf=math.inf, neginf=-math.inf)
+        return ops.where(ops.isnan(value), 0.0, value)
+
+    def _strong_shape_of(self, x: Any, strength: Any) -> Any:
+        """The shape's part of the derivative, strength * s(x)."""
+        shape = self._shape_of(x)
+        is_one = isinstance(strength, float) and strength == 1
+        return shape if is_one else strength * shape
+
+    def _in_one_pass(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function compiled, if the shape is sure to be of Keras operations."""
+        is_ours = isinstance(self.shape, shapes.Shape)
+        return in_one_pass(function) if is_ours else function
+
+    def _make_gain(self) -> UnitGain:
+        if self.frequency is not None:
+            raise ValueError(
+                "Arguments `frequency` and `unit_gain` exclude each other: the literal "
+                "formula has no room for a factor on phi'. "
+                f"Received: frequency={self.frequency!r}, unit_gain=True"
+            )
+        derivative = derivative_of(self.activation)
+        if derivative is None and name_of(self.activation) == "prelu":
+            derivative = derivative_of("relu")  # whatever its slopes become
+        if derivative is None and is_function_of_keras(self.activation):
+            derivative = _differentiated(self.activation)
+        if derivative is None:  # of the user's function, which nothing may keep alive
+            derivative = Derivative(derivative_by_differentiation(self.plain))
+            return UnitGain(derivative, self.shape)
+        return unit_gain(derivative, self.shape)
+
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        require_floating_point(x)
+        return keras.KerasTensor(x.shape, dtype=x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "activation": keras.activations.serialize(self.activation),
+            "shape": keras.saving.serialize_keras_object(self.shape),
+            "strength": self.strength,
+            "frequency": self.frequency,
+            "unit_gain": self.unit_gain,
+        }
+
+    def __repr__(self) -> str:
+        base = getattr(self.activation, "__name__", self.activation)
+        return (
+            f"gaaf({base!r}, shape={self.shape!r}, strength={self.strength}, "
+            f"frequency={self.frequency}, unit_gain={self.unit_gain})"
+        )
+
+
+@functools.cache
+def _differentiated(activation: Callable[[Any], Any]) -> Derivative:
+    return Derivative(derivative_by_differentiation(activation))
+
+
+def _shape_for(activation: Any, shape: Any) -> Callable[[Any], Any]:
+    """Returns what the argument `shape` stands for with an activation."""
+    if shape is None:
+        return shapes.default_for(activation)
+    if isinstance(shape, str) and shape == "recommended":
+        return shapes.recommended(activation)
+    return shapes.get(shape)
+
+
+def _may_be_equal(first: Any, second: Any) -> bool:
+    """Whether two static shapes, whose sizes or rank may be unknown, can be equal."""
+    try:
+        sizes = list(zip(first, second, strict=True))
+    except ValueError:  # of TensorFlow for an unknown rank, or of zip
+        return getattr(first, "rank", 0) is None or getattr(second, "rank", 0) is None
+    return all(None in pair or pair[0] == pair[1] for pair in sizes)

@@ -1,0 +1,115 @@
+"""What `GAAF` layers and activations that are accelerated in place have in common."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from gaaf_keras._accelerated.activation import AcceleratedActivation
+from gaaf_keras._core.checks import non_negative_number
+from gaaf_keras._core.forms import current_form
+from gaaf_keras._core.sawtooth import require_floating_point
+
+# An attribute of a function: the layer by which it is accelerated in place; and of a
+# layer: all of those of its activations. Keras saves nothing under such a name.
+IN_PLACE = "__gaaf_keras__"
+
+
+class AcceleratedLayer(keras.layers.Layer):
+    """What applies an accelerated activation, and knows whether that is in training.
+
+    Args:
+        accelerated: The activation.
+        **kwargs: Base layer keyword arguments.
+    """
+
+    def __init__(self, accelerated: AcceleratedActivation, **kwargs: Any) -> None:
+        # As part of another layer, it must leave that layer's dtype alone.
+        kwargs.setdefault("autocast", kwargs.get("dtype") is not None)
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self._accelerated = accelerated
+        self._strength_variable: keras.Variable | None = None
+
+    @property
+    def activation(self) -> Any:
+        """The base activation."""
+        return self._accelerated.activation
+
+    @property
+    def shape(self) -> Any:
+        """The shape function. Compiled training steps keep the one they began with."""
+        return self._accelerated.shape
+
+    @shape.setter
+    def shape(self, value: Any) -> None:
+        self._accelerated = self._accelerated.replaced(shape=value)
+
+    @property
+    def frequency(self) -> float | None:
+        """Teeth a unit of the paper's sawtooth, None for the exact limit."""
+        return self._accelerated.frequency
+
+    @property
+    def unit_gain(self) -> bool:
+        """Whether the derivative is scaled to the base activation's largest."""
+        return self._accelerated.unit_gain
+
+    @property
+    def strength(self) -> float:
+        """The factor on the shape, as it is now.
+
+        Compiled training steps keep the one they began with, unless an
+        `AccelerationSchedule` is among the callbacks.
+        """
+        return self._accelerated.strength
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        self._accelerated.strength = non_negative_number("strength", value)
+        if self._strength_variable is not None:
+            self._strength_variable.assign(self.strength)
+
+    def make_strength_variable(self) -> None:
+        """Makes the strength something that a compiled training step reads anew.
+
+        Until then it is a constant of that step, which is cheaper. The variable is no
+        weight: `get_weights` and weight files stay those of the plain model.
+        """
+        if self._strength_variable is None:
+            variable = keras.Variable(
+                self.strength, dtype="float32", trainable=False, name="strength"
+            )
+            # Past Keras's tracking, which would make it a weight of the layer.
+            object.__setattr__(self, "_strength_variable", variable)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Weights and other state; of the latter the strength, if it is a variable."""
+        if self._strength_variable is None or current_form() != "custom gradient":
+            return super().variables
+        return [*super().variables, self._strength_variable]
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        require_floating_point(inputs)
+        if not (training is None or training):
+            return self._accelerated.plain(inputs)
+        return self._apply(self._accelerated, inputs)
+
+    def _apply(self, accelerated: AcceleratedActivation, inputs: Any) -> Any:
+        if self._strength_variable is None or current_form() != "custom gradient":
+            return accelerated(inputs)
+        return accelerated.accelerate(inputs, self._strength_variable)
+
+    def rematerialized_call(
+        self, layer_call: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Callable[..., Any]:
+        call = functools.partial(layer_call, **kwargs)  # TensorFlow takes no keywords
+        mode = self._remat_mode
+        if mode is not None and mode.mode == "activations":
+            # Where Keras would assign `activation`.
+            again = keras.remat(call)
+        else:
+            again = super().rematerialized_call(call, *args, **kwargs)
+        return lambda *args, **_: again(*args)

@@ -1,0 +1,1 @@
+"""What activations are, and how they are given another gradient."""

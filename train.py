@@ -90,12 +90,12 @@ TRAINING_FLAGS = [
         "accelerated, gaaf_tanh, gaaf_relu, gaaf_sigmoid, ...",
     ),
     flags.DEFINE_string(
-        "shape",
+        "shape_function",
         None,
         "Shape function of accelerated activations: gaussian, shifted_sigmoid, "
         "constant, b_silu, nelu, helu, leaky, straight_through, one_sided or "
         "from_derivative, with parameters as in 'gaussian(width=3)' and "
-        "'one_sided(shifted_sigmoid)', or recommended. By default that of the "
+        "'one_sided(shifted_sigmoid)'. By default that of the "
         "activation.",
     ),
     flags.DEFINE_float(
@@ -255,7 +255,7 @@ _SUITE = flags.DEFINE_enum(
         *("cifar10_rates", "cifar10_batch_norm_rates", "search_tanh_mlp"),
         *("search_tanh_deep", "search_relu_mlp", "search_relu_cnn"),
         *("confirm_tanh_mlp", "confirm_tanh_deep"),
-        *("confirm_relu_mlp", "confirm_relu_cnn", "recommended_tanh_cnn"),
+        *("confirm_relu_mlp", "confirm_relu_cnn", "confirm_tanh_cnn"),
         *("cifar100", "svhn"),
     ],
     "Train a whole table instead of one network: tanh, dropout and GAAF in the mlp "

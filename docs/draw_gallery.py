@@ -70,7 +70,7 @@ def page() -> Iterator[str]:
     yield "and where they are from."
     for name, (activation, text) in SHAPES.items():
         yield from item(
-            name, f'GAAF("{activation}", shape={text})', "", picture_of(name)
+            name, f'GAAF("{activation}", shape_function={text})', "", picture_of(name)
         )
 
 

@@ -47,7 +47,7 @@ ARCHITECTURE = (
 )
 # What describes an acceleration, and means nothing without one.
 ACCELERATION = (
-    "shape",
+    "shape_function",
     "strength",
     "unit_gain",
     "frequency",
@@ -93,14 +93,12 @@ class TrainingConfig:
         batch_norm: Whether to normalise before each hidden activation.
         sync_batch_norm: Whether batch normalisation is over the global batch, as on one
             device, and not over each replica's share of it.
-        shape: Shape function of the accelerated activations, as
-            `gaaf_keras.shapes.get` takes it: `"b_silu"`, `"gaussian(width=3)"`, or
-            `"recommended"`.
+        shape_function: Shape function of the accelerated activations, as
+            `gaaf_keras.shapes.get` takes it: `"b_silu"`, `"gaussian(width=3)"`.
             Defaults to that of the activation.
         strength: Factor on the shape, 0 or greater.
         unit_gain: Whether to scale the derivative down to the largest of the plain
-            activation. Defaults to yes with `accelerate`, except for the shape
-            `"recommended"`, and to no otherwise.
+            activation. Defaults to yes with `accelerate`, and to no otherwise.
         frequency: None for the exact gradient, K for the paper's literal formula.
         acceleration_schedule: How the strength changes over `epochs` epochs:
             `"constant"`, to 0 in a straight line (`"linear"`) or a half cosine
@@ -162,7 +160,7 @@ class TrainingConfig:
     dropout: float = 0.0
     batch_norm: bool = False
     sync_batch_norm: bool = True
-    shape: str | None = None
+    shape_function: str | None = None
     strength: float = 1.0
     unit_gain: bool | None = None
     frequency: float | None = None
@@ -194,8 +192,7 @@ class TrainingConfig:
             folder = Path(self.output_dir).expanduser()
             object.__setattr__(self, "output_dir", str(folder))
         if self.unit_gain is None:
-            by_default = self.accelerate and self.shape != "recommended"
-            object.__setattr__(self, "unit_gain", by_default)
+            object.__setattr__(self, "unit_gain", self.accelerate)
         if self.accelerate and self.init_from is None:
             raise UsageError(
                 "accelerate needs a model in init_from, which is missing. For a new "

@@ -278,7 +278,10 @@ def _from_file(
         return model, None
     try:
         return model, accelerate(
-            model, config.shape, config.strength, unit_gain=config.unit_gain
+            model,
+            config.shape_function,
+            config.strength,
+            unit_gain=bool(config.unit_gain),
         )
     except (TypeError, ValueError) as error:
         raise UsageError(
@@ -340,7 +343,7 @@ def _hidden_activation(config: TrainingConfig) -> Any:
         return config.activation
     return _gaaf_layer(
         config.activation.removeprefix("gaaf_"),
-        shape=config.shape,
+        shape_function=config.shape_function,
         strength=config.strength,
         unit_gain=config.unit_gain,
         frequency=config.frequency,

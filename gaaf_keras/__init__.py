@@ -9,7 +9,7 @@ from gaaf_keras.callbacks import AccelerationSchedule
 from gaaf_keras.dropout_matching import match_dropout
 from gaaf_keras.exporting import export
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
-from gaaf_keras.shapes import Gaussian, ShiftedSigmoid, recommended
+from gaaf_keras.shapes import Gaussian, ShiftedSigmoid
 
 __all__ = [
     "GAAF",
@@ -30,7 +30,6 @@ __all__ = [
     "gradient_acceleration",
     "layers",
     "match_dropout",
-    "recommended",
     "restore",
     "shapes",
     "summary",

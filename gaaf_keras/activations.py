@@ -14,7 +14,6 @@ from gaaf_keras._core.derivatives import (
 )
 
 __all__ = [
-    "FUNCTION_FORMS",
     "AcceleratedActivation",
     "Derivative",
     "derivative_of",
@@ -28,7 +27,7 @@ __all__ = [
 
 def gaaf(
     activation: Any,
-    shape: Any = None,
+    shape_function: Any = None,
     strength: float = 1.0,
     *,
     frequency: float | None = None,
@@ -53,8 +52,7 @@ def gaaf(
     Args:
         activation: The base activation phi: the name of a Keras activation, or a
             callable that maps a tensor elementwise.
-        shape: The shape function s: an object such as `gaaf_keras.Gaussian(2.0)`,
-            a name, `"recommended"` for `gaaf_keras.recommended(activation)`, or a
+        shape_function: s: an object such as `gaaf_keras.Gaussian(2.0)`, a name, or a
             callable of one tensor. Defaults to
             `gaaf_keras.shapes.default_for(activation)`, for tanh and ReLU the
             paper's; must be given for callables of your own.
@@ -78,8 +76,8 @@ def gaaf(
         as `activation=` to a Keras layer and is saved with the model.
 
     Raises:
-        ValueError: If there is no such activation, if `shape` is missing, is no
-            shape function or is one for another activation, if `strength` is
+        ValueError: If there is no such activation, if `shape_function` is missing, is
+            no shape function or is one for another activation, if `strength` is
             negative or not finite, if `frequency` or `unit_gain` cannot be used, or
             if `activation` is a layer that may have weights, which only a layer can
             train: `gaaf_keras.GAAF`.
@@ -90,7 +88,7 @@ def gaaf(
         >>> import keras
         >>> from gaaf_keras import Gaussian, gaaf
         >>> layer = keras.layers.Dense(64, activation=gaaf("tanh", strength=0.5))
-        >>> softsign = gaaf("softsign", shape=Gaussian(width=4.0))
+        >>> softsign = gaaf("softsign", shape_function=Gaussian(width=4.0))
         >>> float(softsign(1.0))
         0.5
 
@@ -100,7 +98,7 @@ def gaaf(
         infinity.
     """
     accelerated = AcceleratedActivation(
-        activation, shape, strength, frequency=frequency, unit_gain=unit_gain
+        activation, shape_function, strength, frequency=frequency, unit_gain=unit_gain
     )
     base = accelerated.activation
     if isinstance(base, keras.layers.Layer) and derivative_of(base) is None:

@@ -97,7 +97,7 @@ def match_dropout(
         for name, value in rates.items()
     }
     for name, shape in matched.items():
-        by_name[name].shape = shape
+        by_name[name].shape_function = shape
     model.train_function = None
     return {name: shape.net_std for name, shape in matched.items()}
 

@@ -11,6 +11,8 @@ from gaaf_keras._core.kinds import is_activation_operation
 from gaaf_keras._core.sawtooth import require_floating_point
 from gaaf_keras.activations import FUNCTION_FORMS, gaaf
 
+__all__ = ["GAAF", "GAAFReLU", "GAAFTanh", "accelerated_layers", "is_activation"]
+
 
 @keras.saving.register_keras_serializable("gaaf_keras")
 class GAAF(AcceleratedLayer):
@@ -33,8 +35,7 @@ class GAAF(AcceleratedLayer):
     Args:
         activation: The base activation phi: the name of a Keras activation, or a
             callable that maps a tensor elementwise.
-        shape: The shape function s: an object such as `gaaf_keras.Gaussian(2.0)`,
-            a name, `"recommended"` for `gaaf_keras.recommended(activation)`, or a
+        shape_function: s: an object such as `gaaf_keras.Gaussian(2.0)`, a name, or a
             callable of one tensor. Defaults to
             `gaaf_keras.shapes.default_for(activation)`, for tanh and ReLU the
             paper's; must be given for callables of your own.
@@ -61,8 +62,8 @@ class GAAF(AcceleratedLayer):
         Same as the input, in the input's dtype, or that of the layer's own `dtype`.
 
     Raises:
-        ValueError: If there is no such activation, if `shape` is missing, is no
-            shape function or is one for another activation, if `strength` is
+        ValueError: If there is no such activation, if `shape_function` is missing, is
+            no shape function or is one for another activation, if `strength` is
             negative or not finite, or if `frequency` or `unit_gain` cannot be used.
         TypeError: If a number is none, or the input is not floating-point.
 
@@ -72,7 +73,7 @@ class GAAF(AcceleratedLayer):
         >>> model = keras.Sequential([
         ...     keras.Input((784,)),
         ...     keras.layers.Dense(512),
-        ...     GAAF("tanh", shape=Gaussian(width=3.0)),
+        ...     GAAF("tanh", shape_function=Gaussian(width=3.0)),
         ...     keras.layers.Dense(10),
         ... ])
         >>> model.output_shape
@@ -86,7 +87,7 @@ class GAAF(AcceleratedLayer):
     def __init__(
         self,
         activation: Any,
-        shape: Any = None,
+        shape_function: Any = None,
         strength: float = 1.0,
         *,
         frequency: float | None = None,
@@ -94,7 +95,11 @@ class GAAF(AcceleratedLayer):
         **kwargs: Any,
     ) -> None:
         accelerated = AcceleratedActivation(
-            activation, shape, strength, frequency=frequency, unit_gain=unit_gain
+            activation,
+            shape_function,
+            strength,
+            frequency=frequency,
+            unit_gain=unit_gain,
         )
         super().__init__(accelerated, **kwargs)
         self._base = accelerated.activation  # tracked, should it be a layer
@@ -131,8 +136,10 @@ class _PaperGAAF(GAAF):
 
     base_activation: str
 
-    def __init__(self, shape: Any = None, strength: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(self.base_activation, shape, strength, **kwargs)
+    def __init__(
+        self, shape_function: Any = None, strength: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(self.base_activation, shape_function, strength, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -150,7 +157,7 @@ class GAAFTanh(_PaperGAAF):
       `training=False`.
 
     Args:
-        shape: The shape function s. Defaults to `gaaf_keras.Gaussian(width=2.0)`.
+        shape_function: s. Defaults to `gaaf_keras.Gaussian(width=2.0)`.
         strength: Factor on the shape, 0 or greater. Defaults to 1.
         **kwargs: `frequency`, `unit_gain` and the base layer keyword arguments, such
             as `name` and `dtype`.
@@ -184,7 +191,7 @@ class GAAFReLU(_PaperGAAF):
     than with plain ReLU.
 
     Args:
-        shape: The shape function s. Defaults to
+        shape_function: The shape function s. Defaults to
             `gaaf_keras.ShiftedSigmoid(slope=5.0, shift=0.5)`.
         strength: Factor on the shape, 0 or greater. Defaults to 1.
         **kwargs: `frequency`, `unit_gain` and the base layer keyword arguments, such
@@ -220,8 +227,8 @@ def accelerated_layers(model: keras.layers.Layer) -> list[AcceleratedLayer]:
 
     Returns:
         The `GAAF` layers, and for activations that are accelerated in place, layers
-        with the same `name`, `activation`, `shape` and `strength`; each once, in the
-        order in which Keras lists the layers.
+        with the same `name`, `activation`, `shape_function` and `strength`; each once,
+        in the order in which Keras lists the layers.
     """
     found: dict[int, AcceleratedLayer] = {}
     for layer in model._flatten_layers():

@@ -32,8 +32,8 @@ SEARCHES = {
         "CIFAR-10, CNN with batch norm": "search_relu_cnn.json",
     },
 }
-# With what was recommended then, in a network that was not searched.
-ELSEWHERE = {"tanh: CIFAR-10, CNN, not searched": "recommended_tanh_cnn.json"}
+# With what was found there, in a network that was not searched.
+ELSEWHERE = {"tanh: CIFAR-10, CNN, not searched": "confirm_tanh_cnn.json"}
 NOT_CANDIDATES = ("base", "dropout", "SiLU", "GELU")  # they change the value
 
 
@@ -50,7 +50,7 @@ def sections() -> Iterator[Part]:
             yield f"### {network}\n"
             yield from confirmation(confirmed_in(name))
     for name in ELSEWHERE.values():
-        yield "## What is recommended, where it was not searched\n"
+        yield "## What the search found, where it was not searched\n"
         study, _ = recorded(name)
         yield made_by(study)
         yield from named("elsewhere", pictures.learning_rates(study))
@@ -72,8 +72,7 @@ def in_short() -> Iterator[Part]:
     yield (
         "A search on validation data, over two networks, chooses one shape for an "
         "activation: the candidate. It is then trained with ten other seeds, beside "
-        "the plain activation and dropout. `gaaf_keras.recommended` returns it if it "
-        "is better than the plain activation in both networks.\n"
+        "the plain activation and dropout.\n"
     )
     found = confirmations()
     for other, index in (("plain", 0), ("dropout", 1)):

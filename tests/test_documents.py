@@ -236,7 +236,7 @@ def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
     text = draw_gallery.PAGE.read_text()
     assert text == "\n".join(draw_gallery.page()) + "\n"
     drawn = {name for names in draw_gallery.SHAPES for name in names.split(", ")}
-    helpers = {"Shape", "get", "default_for", "recommended"}
+    helpers = {"Shape", "get", "default_for"}
     assert drawn == set(gaaf_keras.shapes.__all__) - helpers
     for activation, example in draw_gallery.SHAPES.values():
         assert gaaf_keras.gaaf(activation, draw_gallery.shape_of(example))
@@ -259,22 +259,18 @@ def test_everything_public_is_in_the_reference():
     public = {
         f"{module.__name__}.{name}": getattr(module, name)
         for module in (
-            *(gaaf_keras, gaaf_keras.shapes, analysis),
-            *(acceleration, experiments, report),
+            *(gaaf_keras, gaaf_keras.activations, gaaf_keras.layers),
+            *(gaaf_keras.shapes, acceleration, analysis, experiments, report),
         )
         for name in module.__all__
     }
-    for module in (
-        *(gaaf_keras.activations, gaaf_keras.callbacks),
-        *(gaaf_keras.layers, figures),
-    ):
-        public |= {
-            f"{module.__name__}.{name}": found
-            for name, found in vars(module).items()
-            if getattr(found, "__module__", "") == module.__name__
-            and not name.startswith("_")
-            and callable(found)
-        }
+    public |= {
+        f"{figures.__name__}.{name}": found
+        for name, found in vars(figures).items()
+        if getattr(found, "__module__", "") == figures.__name__
+        and not name.startswith("_")
+        and callable(found)
+    }
     missing = [
         name
         for name, found in public.items()

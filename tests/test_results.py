@@ -6,16 +6,13 @@ import re
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-import gaaf_keras
 from experiments import TrainingConfig, UsageError
 from experiments.records import committed
 from experiments.records.studies import Study, Training, Variant
 from experiments.suites import plans
-from gaaf_keras import gaaf
-from gaaf_keras.analysis import LayerGradient, curve
+from gaaf_keras.analysis import LayerGradient
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -202,31 +199,6 @@ def test_what_is_confirmed_is_what_the_searches_chose(write, base, searched_in):
     given = {"export": False}
     plan = plans.plan(searched_in.replace("search", "confirm"), given, runs=1)
     assert list(plan.variants.values())[: len(chosen)] == chosen
-
-
-@pytest.mark.parametrize("base", ["tanh"])
-def test_what_is_recommended_is_what_was_confirmed(base):
-    variants = plans.plan(f"confirm_{base}_mlp", {}, runs=1).variants.values()
-    (config,) = (config for config in variants if config.accelerates)
-    confirmed = gaaf(base, config.shape, config.strength, unit_gain=config.unit_gain)
-    recommended = gaaf(base, "recommended")
-    np.testing.assert_allclose(
-        curve(recommended).derivative_in_training,
-        curve(confirmed).derivative_in_training,
-        atol=1e-6,
-    )
-
-
-def test_the_evidence_for_what_is_recommended(write):
-    rows = [
-        "| "
-        + " | ".join([row[0], *(cell.partition(":")[0] for cell in row[-2:])])
-        + " |"
-        for row in write.search.evidence().rows
-        if row[0].startswith("tanh: ")  # for which there is a recommendation
-    ]
-    lines = map(str.strip, gaaf_keras.recommended.__doc__.splitlines())
-    assert [line for line in lines if ": " in line and line[0] == "|"] == rows
 
 
 def test_the_search_is_decided_by_validation_over_all_networks(write):

@@ -93,9 +93,18 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
     ("flags", "message"),
     [
         (["--activation=gaaf_tan"], "activation must be one of tanh, relu, sigmoid"),
-        (["--shape=gausian"], "Argument `shape` must be a shape function: one of"),
-        (["--shape=gaussian(with=3)"], "Argument `shape` must have parameters as in"),
-        (["--shape=helu", "--activation=gaaf_mish"], "A shape made from a total deriv"),
+        (
+            ["--shape_function=gausian"],
+            "Argument `shape_function` must be a shape function: one of",
+        ),
+        (
+            ["--shape_function=gaussian(with=3)"],
+            "Argument `shape_function` must have parameters as in",
+        ),
+        (
+            ["--shape_function=helu", "--activation=gaaf_mish"],
+            "A shape made from a total deriv",
+        ),
         (["--strength=2", "--activation=tanh"], "strength would have no effect"),
         (["--unit_gain", "--frequency=100"], "Arguments `frequency` and `unit_gain`"),
         (["--learning_rate=0.1,x"], "--learning_rate must be numbers separated by"),

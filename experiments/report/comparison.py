@@ -75,7 +75,9 @@ def _name(variant: Variant) -> str:
 
 def _paper_row(variant: Variant) -> paper.PaperRow | None:
     config = variant.config
-    changed = config.shape is not None or config.unit_gain or config.strength != 1
+    changed = (
+        config.shape_function is not None or config.unit_gain or config.strength != 1
+    )
     if changed or not paper.is_network(config):
         return None
     return paper.row(

@@ -76,7 +76,7 @@ def _scale_and_shape(title: str, base: str, **common: Any) -> Suite:
             "dropout": {"activation": base, "dropout": 0.2},
             "GAAF": accelerated,
             "GAAF, unit gain": {**accelerated, "unit_gain": True},
-            f"GAAF, {name}": {**accelerated, "shape": shape},
+            f"GAAF, {name}": {**accelerated, "shape_function": shape},
         },
     )
 
@@ -107,7 +107,7 @@ def _cnn_rates(batch_norm: bool, learning_rates: tuple[float, ...]) -> Suite:
         epochs=40,
         patience=40,
     )
-    b_silu = {"activation": "gaaf_relu", "dropout": 0.0, "shape": "b_silu"}
+    b_silu = {"activation": "gaaf_relu", "dropout": 0.0, "shape_function": "b_silu"}
     variants = {**suite.variants, "B-SiLU": b_silu, **_SMOOTH["relu"]}
     return dataclasses.replace(suite, variants=variants)
 
@@ -146,30 +146,30 @@ _CANDIDATES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "unit gain": {"unit_gain": True},
         "strength 0.3": {"strength": 0.3},
         "decay": {"acceleration_schedule": "linear"},
-        "constant": {"shape": "constant(0.1)"},
-        "width 1.5": {"shape": "from_derivative(gaussian(width=1.5))"},
-        "width 2": {"shape": "from_derivative(gaussian)"},
-        "width 3": {"shape": "from_derivative(gaussian(width=3))"},
-        "width 5": {"shape": "from_derivative(gaussian(width=5))"},
+        "constant": {"shape_function": "constant(0.1)"},
+        "width 1.5": {"shape_function": "from_derivative(gaussian(width=1.5))"},
+        "width 2": {"shape_function": "from_derivative(gaussian)"},
+        "width 3": {"shape_function": "from_derivative(gaussian(width=3))"},
+        "width 5": {"shape_function": "from_derivative(gaussian(width=5))"},
         "width 3, decay": {
-            "shape": "from_derivative(gaussian(width=3))",
+            "shape_function": "from_derivative(gaussian(width=3))",
             "acceleration_schedule": "linear",
         },
     },
     "relu": {
         "GAAF": {},
         "unit gain": {"unit_gain": True},
-        "both sides": {"shape": "from_derivative(shifted_sigmoid)"},
-        "b_silu": {"shape": "b_silu"},
-        "leaky": {"shape": "leaky(0.3)"},
-        "one-sided": {"shape": "one_sided(shifted_sigmoid)"},
-        "slope 2": {"shape": "one_sided(shifted_sigmoid(slope=2))"},
-        "slope 20": {"shape": "one_sided(shifted_sigmoid(slope=20))"},
-        "shift 0": {"shape": "one_sided(shifted_sigmoid(shift=0))"},
-        "shift 1.5": {"shape": "one_sided(shifted_sigmoid(shift=1.5))"},
-        "half": {"shape": "one_sided(shifted_sigmoid)", "strength": 0.5},
+        "both sides": {"shape_function": "from_derivative(shifted_sigmoid)"},
+        "b_silu": {"shape_function": "b_silu"},
+        "leaky": {"shape_function": "leaky(0.3)"},
+        "one-sided": {"shape_function": "one_sided(shifted_sigmoid)"},
+        "slope 2": {"shape_function": "one_sided(shifted_sigmoid(slope=2))"},
+        "slope 20": {"shape_function": "one_sided(shifted_sigmoid(slope=20))"},
+        "shift 0": {"shape_function": "one_sided(shifted_sigmoid(shift=0))"},
+        "shift 1.5": {"shape_function": "one_sided(shifted_sigmoid(shift=1.5))"},
+        "half": {"shape_function": "one_sided(shifted_sigmoid)", "strength": 0.5},
         "decay": {
-            "shape": "one_sided(shifted_sigmoid)",
+            "shape_function": "one_sided(shifted_sigmoid)",
             "acceleration_schedule": "linear",
         },
     },
@@ -282,19 +282,19 @@ _CONFIRMATIONS = {
 
 
 def _elsewhere() -> Suite:
-    """The recommended shape for tanh in a network that it was not searched in."""
+    """What the search found for tanh, in a network that it was not searched in."""
     dropouts, groups = _dropouts("tanh", (0.1, 0.2))
     rates = {"learning_rate": (0.005, 0.01, 0.02, 0.04, 0.08)}
     return Suite(
-        title="The recommended shape elsewhere: CIFAR-10, tanh CNN",
+        title="What the search found, elsewhere: CIFAR-10, tanh CNN",
         common={**_SEARCHES["search_relu_cnn"].common, "batch_norm": False, **rates},
         variants={
             "base": {"activation": "tanh", "dropout": 0.0},
             **dropouts,
-            "recommended": {
+            "strength 0.3": {
                 "activation": "gaaf_tanh",
                 "dropout": 0.0,
-                "shape": "recommended",
+                "strength": 0.3,
             },
         },
         groups=groups,
@@ -315,7 +315,7 @@ SUITES: Mapping[str, Suite] = {
     ),
     **_SEARCHES,
     **_CONFIRMATIONS,
-    "recommended_tanh_cnn": _elsewhere(),
+    "confirm_tanh_cnn": _elsewhere(),
     "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),
     "svhn": _convolutional("svhn_cropped", "SVHN, ReLU CNN"),
 }

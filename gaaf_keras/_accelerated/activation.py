@@ -37,7 +37,7 @@ class AcceleratedActivation(keras.Operation):
     def __init__(
         self,
         activation: Any,
-        shape: Any = None,
+        shape_function: Any = None,
         strength: float = 1.0,
         *,
         frequency: float | None = None,
@@ -52,10 +52,10 @@ class AcceleratedActivation(keras.Operation):
         # it, of which the backend gives the derivative if `differentiate`.
         self._applied = self.activation if applied is None else applied
         self._differentiate = differentiate
-        shape = _shape_for(activation, shape)
-        if isinstance(shape, shapes.Shape):
-            shape = shape.bound_to(self.activation)
-        self.shape = shape
+        shape_function = _shape_for(activation, shape_function)
+        if isinstance(shape_function, shapes.Shape):
+            shape_function = shape_function.bound_to(self.activation)
+        self.shape_function = shape_function
         self.strength = non_negative_number("strength", strength)
         self.frequency = (
             None if frequency is None else positive_number("frequency", frequency)
@@ -79,9 +79,9 @@ class AcceleratedActivation(keras.Operation):
         return ops.cast(value, x.dtype) if is_layer else value
 
     def replaced(self, **arguments: Any) -> "AcceleratedActivation":
-        """Returns the same with other arguments, such as `shape`."""
+        """Returns the same with other arguments, such as `shape_function`."""
         own = {
-            "shape": self.shape,
+            "shape_function": self.shape_function,
             "strength": self.strength,
             "frequency": self.frequency,
             "unit_gain": self.unit_gain,
@@ -185,9 +185,9 @@ class AcceleratedActivation(keras.Operation):
 
     def _shape_of(self, x: Any) -> Any:
         """s(x), but 0 where that is not a number, as it is for an x that is none."""
-        value = ops.cast(self.shape(x), x.dtype)
+        value = ops.cast(self.shape_function(x), x.dtype)
         by_value = self._derivative is not None and self._derivative.of_value
-        if by_value and isinstance(self.shape, shapes.Gaussian):
+        if by_value and isinstance(self.shape_function, shapes.Gaussian):
             return value  # that is no number only where phi' is none either
         if keras.backend.backend() == "torch":  # there one operation, and not three
             return ops.nan_to_num(value, nan=0.0, posinf=math.inf, neginf=-math.inf)
@@ -201,7 +201,7 @@ class AcceleratedActivation(keras.Operation):
 
     def _in_one_pass(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function compiled, if the shape is sure to be of Keras operations."""
-        is_ours = isinstance(self.shape, shapes.Shape)
+        is_ours = isinstance(self.shape_function, shapes.Shape)
         return in_one_pass(function) if is_ours else function
 
     def _make_gain(self) -> UnitGain:
@@ -218,8 +218,8 @@ class AcceleratedActivation(keras.Operation):
             derivative = _differentiated(self.activation)
         if derivative is None:  # of the user's function, which nothing may keep alive
             derivative = Derivative(derivative_by_differentiation(self.plain))
-            return UnitGain(derivative, self.shape)
-        return unit_gain(derivative, self.shape)
+            return UnitGain(derivative, self.shape_function)
+        return unit_gain(derivative, self.shape_function)
 
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:
         require_floating_point(x)
@@ -229,7 +229,7 @@ class AcceleratedActivation(keras.Operation):
         return {
             "name": self.name,
             "activation": keras.activations.serialize(self.activation),
-            "shape": keras.saving.serialize_keras_object(self.shape),
+            "shape_function": keras.saving.serialize_keras_object(self.shape_function),
             "strength": self.strength,
             "frequency": self.frequency,
             "unit_gain": self.unit_gain,
@@ -238,8 +238,9 @@ class AcceleratedActivation(keras.Operation):
     def __repr__(self) -> str:
         base = getattr(self.activation, "__name__", self.activation)
         return (
-            f"gaaf({base!r}, shape={self.shape!r}, strength={self.strength}, "
-            f"frequency={self.frequency}, unit_gain={self.unit_gain})"
+            f"gaaf({base!r}, shape_function={self.shape_function!r}, "
+            f"strength={self.strength}, frequency={self.frequency}, "
+            f"unit_gain={self.unit_gain})"
         )
 
 
@@ -249,12 +250,8 @@ def _differentiated(activation: Callable[[Any], Any]) -> Derivative:
 
 
 def _shape_for(activation: Any, shape: Any) -> Callable[[Any], Any]:
-    """Returns what the argument `shape` stands for with an activation."""
-    if shape is None:
-        return shapes.default_for(activation)
-    if isinstance(shape, str) and shape == "recommended":
-        return shapes.recommended(activation)
-    return shapes.get(shape)
+    """Returns what the argument `shape_function` stands for with an activation."""
+    return shapes.default_for(activation) if shape is None else shapes.get(shape)
 
 
 def _may_be_equal(first: Any, second: Any) -> bool:

@@ -29,7 +29,7 @@ class UnitGain:
 
     Args:
         derivative: phi' of the base activation.
-        shape: The shape function s.
+        shape_function: The shape function s.
 
     Raises:
         ValueError: If the shape is somewhere infinite or not a number.
@@ -47,7 +47,7 @@ class UnitGain:
             if not np.isfinite(added).all():
                 raise ValueError(
                     "Argument `unit_gain` needs a shape that is finite everywhere. "
-                    f"Received: shape={shape!r}, which is not at "
+                    f"Received: shape_function={shape!r}, which is not at "
                     f"x={points[~np.isfinite(added)][0]:g}"
                 )
             return slope, added

@@ -38,13 +38,13 @@ class AcceleratedLayer(keras.layers.Layer):
         return self._accelerated.activation
 
     @property
-    def shape(self) -> Any:
+    def shape_function(self) -> Any:
         """The shape function. Compiled training steps keep the one they began with."""
-        return self._accelerated.shape
+        return self._accelerated.shape_function
 
-    @shape.setter
-    def shape(self, value: Any) -> None:
-        self._accelerated = self._accelerated.replaced(shape=value)
+    @shape_function.setter
+    def shape_function(self, value: Any) -> None:
+        self._accelerated = self._accelerated.replaced(shape_function=value)
 
     @property
     def frequency(self) -> float | None:

@@ -19,7 +19,6 @@ from gaaf_keras.acceleration.rule import (
     Rule,
     ShapeLike,
     is_linear,
-    is_recommended,
     row_of,
 )
 from gaaf_keras.acceleration.selection import Selector, as_selectors
@@ -31,11 +30,11 @@ __all__ = ["Acceleration", "ActivationTable", "Row", "accelerate", "restore", "s
 
 def accelerate(
     model: keras.Model | keras.layers.Layer,
-    shapes: ShapeLike | Mapping[Any, ShapeLike] | None = None,
+    shape_function: ShapeLike | Mapping[Any, ShapeLike] | None = None,
     strength: float = 1.0,
     layers: Selector | Iterable[Selector] | None = None,
     *,
-    unit_gain: bool | None = None,
+    unit_gain: bool = True,
 ) -> Acceleration:
     """Accelerates the gradients of a model's activations, in place.
 
@@ -72,12 +71,11 @@ def accelerate(
 
     Args:
         model: Any built Keras model: Functional, Sequential or a class of your own.
-        shapes: The shape functions: None for the default of each activation
-            (`gaaf_keras.shapes.default_for`); a shape for all of them; a mapping from
-            names of activations to shapes, such as `{"relu": "b_silu"}`; or
-            `"recommended"` for `gaaf_keras.recommended` of each activation, where
-            those for which nothing is recommended are left alone.
-        strength: Factor on the shapes, 0 or greater. Defaults to 1.
+        shape_function: None for the default of each activation
+            (`gaaf_keras.shapes.default_for`); a shape function for all of them; or a
+            mapping from names of activations to shape functions, such as
+            `{"relu": "b_silu"}`.
+        strength: Factor on the shape function, 0 or greater. Defaults to 1.
         layers: Which layers to accelerate, by default all: a name or a pattern like
             `"block_*"`, also with the names of nested models and wrappers before it
             (`"backbone/conv_1"`) or an argument behind it
@@ -86,8 +84,7 @@ def accelerate(
             inside.
         unit_gain: Whether to scale each derivative so that it nowhere exceeds the plain
             one's largest. False is the paper's form, which fails at ReLU's own learning
-            rate in deep networks without normalisation. Defaults to True, but to False
-            for `shapes="recommended"`, which was found without.
+            rate in deep networks without normalisation. Defaults to True.
 
     Returns:
         A `gaaf_keras.acceleration.Acceleration`: a context manager with `remove()`,
@@ -96,8 +93,8 @@ def accelerate(
     Raises:
         TypeError: If `model` is no Keras model, or `layers` is something else.
         ValueError: If there is nothing to accelerate, the model is accelerated
-            already, a name in `layers` or `shapes` occurs nowhere, or a shape does not
-            fit. The model is then as it was.
+            already, a name in `layers` or `shape_function` occurs nowhere, or a shape
+            function does not fit. The model is then as it was.
 
     Examples:
         >>> import keras, gaaf_keras
@@ -115,13 +112,11 @@ def accelerate(
         (arXiv 1806.09783), section 3.
     """
     _require_layer(model)
-    if unit_gain is None:
-        unit_gain = not is_recommended(shapes)
     require_plain(model)
     sites = sites_of(model)
     last = last_operations(model, sites)
     rule = Rule(
-        shapes=shapes,
+        shape_function=shape_function,
         strength=non_negative_number("strength", strength),
         unit_gain=unit_gain,
         selectors=as_selectors(layers),

@@ -9,7 +9,7 @@ import keras
 from gaaf_keras._core.kinds import name_of
 from gaaf_keras.acceleration.in_place import in_place_layers
 from gaaf_keras.acceleration.outputs import computes_by_itself
-from gaaf_keras.acceleration.rule import Rule, is_recommended, key_name
+from gaaf_keras.acceleration.rule import Rule, key_name
 from gaaf_keras.acceleration.selection import selects
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
@@ -65,10 +65,11 @@ def require_use(
         )
     used = {name_of(site.activation) for site in chosen}
     functions = {getattr(site.applied, "__name__", None) for site in chosen}
-    for key in rule.shapes if isinstance(rule.shapes, Mapping) else ():
+    given = rule.shape_function
+    for key in given if isinstance(given, Mapping) else ():
         if key_name(key) not in used | functions:
             raise ValueError(
-                "Argument `shapes` has a shape for an activation that is not "
+                "Argument `shape_function` has a shape for an activation that is not "
                 f"accelerated in this model. Received: {key!r}. There are: "
                 f"{', '.join(sorted(used))}"
             )
@@ -99,12 +100,7 @@ def known_harm(model: keras.layers.Layer, sites: list[Site], rule: Rule) -> list
         isinstance(layer, _NORMALISING) for layer in model._flatten_layers()
     )
     full = not rule.unit_gain and rule.strength >= 1
-    if (
-        full
-        and not normalised
-        and len(sites) >= _DEEP
-        and not is_recommended(rule.shapes)
-    ):
+    if full and not normalised and len(sites) >= _DEEP:
         lines.append(
             f"Full strength without unit gain in {len(sites)} activations without "
             "normalisation: such networks failed to train at the learning rate of the "

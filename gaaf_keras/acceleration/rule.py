@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from gaaf_keras import shapes as shape_functions
+from gaaf_keras import shapes
 from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._core.derivatives import derivative_of
 from gaaf_keras._core.kinds import NOT_ELEMENTWISE, name_of
@@ -19,11 +19,6 @@ from gaaf_keras.acceleration.table import Row
 from gaaf_keras.shapes import Shape
 
 ShapeLike: TypeAlias = Shape | str | Callable[[Any], Any]
-
-
-def is_recommended(shapes: Any) -> bool:
-    """Whether the argument `shapes` of `accelerate` asks for what is recommended."""
-    return isinstance(shapes, str) and shapes == "recommended"
 
 
 def is_linear(site: Site) -> bool:
@@ -48,7 +43,7 @@ def row_of(site: Site) -> Row:
 class Rule:
     """What `accelerate` puts in the place of an activation."""
 
-    shapes: Any
+    shape_function: ShapeLike | Mapping[Any, ShapeLike] | None
     strength: float
     unit_gain: bool
     selectors: tuple[Selector, ...]
@@ -89,8 +84,7 @@ class Rule:
             "recurrent: compounds over time steps": site.is_recurrent
             and not self._some(names_recurrent, site),
             "output": ends_there and not self._some(names_exactly, site),
-            "nothing recommended": shape is None and is_recommended(self.shapes),
-            "no default shape: give one in `shapes`": shape is None,
+            "no default shape: give a `shape_function`": shape is None,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 
@@ -99,23 +93,21 @@ class Rule:
 
     def _shape_for(self, site: Site) -> ShapeLike | None:
         """Returns the shape of an activation, None if there is none."""
-        shape = self.shapes
+        shape = self.shape_function
         if isinstance(shape, Mapping):
             by_name = {key_name(key): value for key, value in shape.items()}
             own_name = getattr(site.applied, "__name__", "")
             shape = by_name.get(name_of(site.activation), by_name.get(own_name))
-        if shape is not None and not is_recommended(shape):
+        if shape is not None:
             return shape
         try:
-            if shape is None:
-                return shape_functions.default_for(site.activation)
-            return shape_functions.recommended(site.activation)
+            return shapes.default_for(site.activation)
         except ValueError:
             return None
 
 
 def key_name(key: Any) -> str:
-    """Returns the name of an activation that is a key in `shapes`."""
+    """Returns the name of an activation that is a key in `shape_function`."""
     try:
         return name_of(key)
     except ValueError:

@@ -18,7 +18,7 @@ class Row:
         kind: The class of the innermost of them.
         argument: The attribute of the layer; None for activation layers, operations.
         activation: Name of the plain activation.
-        shape: The shape function, None if the gradient is plain.
+        shape_function: The shape function, None if the gradient is plain.
         strength: Factor on the shape, None if the gradient is plain.
         unit_gain: Whether the derivative is scaled to the plain one's largest.
         left_alone: Why it was not accelerated, None if it was.
@@ -28,7 +28,7 @@ class Row:
     kind: str
     argument: str | None
     activation: str
-    shape: Any = None
+    shape_function: Any = None
     strength: float | None = None
     unit_gain: bool = False
     left_alone: str | None = None
@@ -37,7 +37,7 @@ class Row:
         """Returns the row of an activation that a layer or function accelerates."""
         return dataclasses.replace(
             self,
-            shape=accelerated.shape,
+            shape_function=accelerated.shape_function,
             strength=accelerated.strength,
             unit_gain=accelerated.unit_gain,
         )
@@ -45,7 +45,7 @@ class Row:
     @property
     def is_accelerated(self) -> bool:
         """Whether it was accelerated; in a summary, whether it is."""
-        return self.shape is not None and self.left_alone is None
+        return self.shape_function is not None and self.left_alone is None
 
     @property
     def place(self) -> str:
@@ -60,7 +60,7 @@ class Row:
         if not self.is_accelerated:
             return self.left_alone or "plain"
         strength = "" if self.strength == 1 else f"{self.strength:g} * "
-        shape = str(self.shape)
+        shape = str(self.shape_function)
         if strength and any(sign in shape for sign in (" + ", " - ", " * ")):
             shape = f"({shape})"
         return f"{strength}{shape}" + (", unit gain" if self.unit_gain else "")

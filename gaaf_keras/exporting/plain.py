@@ -36,7 +36,7 @@ def described(model: keras.Model) -> Iterator[dict[str, Any]]:
             yield {
                 "layer": site.holders[-1].name,
                 "activation": name_of(accelerated.activation),
-                "shape": str(accelerated.shape),
+                "shape_function": str(accelerated.shape_function),
                 "strength": accelerated.strength,
                 "unit_gain": accelerated.unit_gain,
                 "frequency": accelerated.frequency,

@@ -28,7 +28,6 @@ from gaaf_keras._core.kinds import function_of, looked_up, name_of, parameters_o
 from gaaf_keras.shapes.base import Clipped, Constant, OneSided, Scaled, Shape, Sum
 from gaaf_keras.shapes.dropout import DropoutMatched
 from gaaf_keras.shapes.paper import Gaussian, ShiftedSigmoid
-from gaaf_keras.shapes.recommendations import recommended
 from gaaf_keras.shapes.surrogates import (
     BSiLUDerivative,
     FromDerivative,
@@ -59,7 +58,6 @@ __all__ = [
     "helu",
     "leaky",
     "nelu",
-    "recommended",
     "straight_through",
 ]
 
@@ -132,11 +130,11 @@ def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[...
     if callable(identifier) and not isinstance(identifier, type):
         return identifier
     raise ValueError(
-        "Argument `shape` must be a shape function: one of the names "
+        "Argument `shape_function` must be a shape function: one of the names "
         f"{', '.join(map(repr, _BY_NAME))}, perhaps with parameters as in "
         "'gaussian(width=3.0)', an object such as `Gaussian(width=2.0)`, "
-        "or a callable of one tensor; together with an activation also 'recommended'. "
-        f"Received: shape={identifier!r}"
+        "or a callable of one tensor. "
+        f"Received: shape_function={identifier!r}"
     )
 
 
@@ -149,8 +147,8 @@ def _from_text(text: str) -> Shape | None:
         return _from_expression(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, TypeError, ValueError) as error:
         raise ValueError(
-            "Argument `shape` must have parameters as in 'gaussian(width=3.0)'. "
-            f"Received: shape={text!r} ({error})"
+            "Argument `shape_function` must have parameters as in "
+            f"'gaussian(width=3.0)'. Received: shape_function={text!r} ({error})"
         ) from error
 
 
@@ -222,9 +220,9 @@ def default_for(activation: Any) -> Shape:
         return with_parameters(**parameters_of(function))
     names = ", ".join(dict.fromkeys(known.__name__ for known in _DEFAULTS))
     raise ValueError(
-        "Argument `shape` must be given for an activation without a default shape "
-        f"(those with one: {names}). "
-        f"Received: activation={activation!r}, shape=None"
+        "Argument `shape_function` must be given for an activation without a default "
+        f"shape (those with one: {names}). "
+        f"Received: activation={activation!r}, shape_function=None"
     )
 
 

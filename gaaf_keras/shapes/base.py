@@ -133,18 +133,22 @@ class Sum(Shape):
 class Scaled(Shape):
     """A multiple of a shape: `s(x) = factor * shape(x)`. Also `factor * shape`."""
 
-    shape: Any
+    shape_function: Any
     factor: float
 
     def __post_init__(self) -> None:
-        require_shape("shape", self.shape)
+        require_shape("shape_function", self.shape_function)
         self._set(factor=finite_number("factor", self.factor))
 
     def __call__(self, x: Any) -> Any:
-        return self.factor * self.shape(x)
+        return self.factor * self.shape_function(x)
 
     def __str__(self) -> str:
-        inner = f"({self.shape})" if isinstance(self.shape, Sum) else str(self.shape)
+        inner = (
+            f"({self.shape_function})"
+            if isinstance(self.shape_function, Sum)
+            else str(self.shape_function)
+        )
         return f"{self.factor:g} * {inner}"
 
 
@@ -156,12 +160,12 @@ class Clipped(Shape):
     Also `shape.clip(minimum, maximum)`.
     """
 
-    shape: Any
+    shape_function: Any
     minimum: float
     maximum: float
 
     def __post_init__(self) -> None:
-        require_shape("shape", self.shape)
+        require_shape("shape_function", self.shape_function)
         self._set(minimum=finite_number("minimum", self.minimum))
         self._set(maximum=finite_number("maximum", self.maximum))
         if self.minimum > self.maximum:
@@ -172,7 +176,7 @@ class Clipped(Shape):
 
     def __call__(self, x: Any) -> Any:
         # Keras's clip would round the limits to float32 on PyTorch.
-        value = self.shape(x)
+        value = self.shape_function(x)
         one = ops.ones_like(value)
         value = ops.where(value < self.minimum, self.minimum * one, value)
         return ops.where(value > self.maximum, self.maximum * one, value)
@@ -191,21 +195,21 @@ class OneSided(Shape):
     as it is. Also `shape.one_sided(side, at)`.
 
     Args:
-        shape: The shape function.
+        shape_function: The shape function.
         side: `"negative"` or `"positive"`. Defaults to `"negative"`.
         at: The net input that divides the sides. Defaults to 0.
 
     Raises:
-        TypeError: If `shape` is no shape function or `at` is no number.
+        TypeError: If `shape_function` is no shape function or `at` is no number.
         ValueError: If `side` is something else or `at` is not finite.
     """
 
-    shape: Any
+    shape_function: Any
     side: str = "negative"
     at: float = 0.0
 
     def __post_init__(self) -> None:
-        require_shape("shape", self.shape)
+        require_shape("shape_function", self.shape_function)
         self._set(at=finite_number("at", self.at))
         if self.side not in ("negative", "positive"):
             raise ValueError(
@@ -214,7 +218,7 @@ class OneSided(Shape):
             )
 
     def __call__(self, x: Any) -> Any:
-        value = self.shape(x)
+        value = self.shape_function(x)
         kept = x <= self.at if self.side == "negative" else x > self.at
         return ops.where(kept, value, ops.zeros_like(value))
 
@@ -237,7 +241,7 @@ class Constant(Shape):
     Examples:
         >>> from gaaf_keras import gaaf
         >>> from gaaf_keras.shapes import Constant
-        >>> sigmoid_prime_plus_a_tenth = gaaf("sigmoid", shape=Constant(0.1))
+        >>> sigmoid_prime_plus_a_tenth = gaaf("sigmoid", shape_function=Constant(0.1))
 
     Reference:
         Fahlman, "An empirical study of learning speed in back-propagation networks"

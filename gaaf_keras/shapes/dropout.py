@@ -103,7 +103,7 @@ class DropoutMatched(Shape):
     Examples:
         >>> from gaaf_keras import GAAFTanh
         >>> from gaaf_keras.shapes import DropoutMatched
-        >>> layer = GAAFTanh(shape=DropoutMatched("tanh", net_std=0.8))
+        >>> layer = GAAFTanh(shape_function=DropoutMatched("tanh", net_std=0.8))
 
     Reference:
         The paper, section 3, asks for a shape that follows the dropout rate and gives

@@ -40,7 +40,7 @@ class FromDerivative(Shape):
     Examples:
         >>> from gaaf_keras import GAAFReLU
         >>> from gaaf_keras.shapes import Constant, FromDerivative
-        >>> straight_through = GAAFReLU(shape=FromDerivative(Constant(1.0)))
+        >>> straight_through = GAAFReLU(shape_function=FromDerivative(Constant(1.0)))
     """
 
     derivative: Any

@@ -20,41 +20,26 @@ def test_shapes_strength_and_unit_gain():
         with accelerate(model, **arguments) as acceleration:
             layers = accelerated_layers(model)
             rows = acceleration.accelerated
-            assert [layer.shape for layer in layers] == [row.shape for row in rows]
+            assert [layer.shape_function for layer in layers] == [
+                row.shape_function for row in rows
+            ]
             assert {layer.unit_gain for layer in layers} == {rows[0].unit_gain}
-            return [(layer.shape, layer.strength) for layer in layers]
+            return [(layer.shape_function, layer.strength) for layer in layers]
 
     relu, tanh = (gaaf_keras.shapes.default_for(name) for name in ("relu", "tanh"))
     assert made() == [(relu, 1.0), (tanh, 1.0)]
-    assert made(shapes=Gaussian(3), strength=0.5) == [(Gaussian(3), 0.5)] * 2
-    assert made(shapes="gaussian") == [(Gaussian(2), 1.0)] * 2
-    assert made(shapes={"tanh": Gaussian(3)}) == [(relu, 1), (Gaussian(3), 1)]
-    assert made(shapes={keras.activations.relu: Gaussian(3)}) == [
+    assert made(shape_function=Gaussian(3), strength=0.5) == [(Gaussian(3), 0.5)] * 2
+    assert made(shape_function="gaussian") == [(Gaussian(2), 1.0)] * 2
+    assert made(shape_function={"tanh": Gaussian(3)}) == [(relu, 1), (Gaussian(3), 1)]
+    assert made(shape_function={keras.activations.relu: Gaussian(3)}) == [
         (Gaussian(3), 1.0),
         (tanh, 1.0),
     ]
-    shape = gaaf("relu", "straight_through").shape
-    assert made(shapes={"relu": "straight_through"})[0] == (shape, 1.0)
-    for given, unit_gain in ((None, True), (True, True), (False, False)):
-        with accelerate(model, unit_gain=given):
-            assert accelerated_layers(model)[0].unit_gain == unit_gain
-
-
-def test_recommended_shapes():
-    model = sequential(
-        LAYERS.Dense(3, activation="tanh"),
-        LAYERS.Dense(3, activation="elu"),
-        LAYERS.ReLU(max_value=6),
-        LAYERS.Dense(2),
-    )
-    with accelerate(model, shapes="recommended") as acceleration:
-        (layer,) = accelerated_layers(model)
-        assert layer.shape == gaaf_keras.recommended("tanh")
-        assert not layer.unit_gain
-    assert [(row.activation, row.left_alone) for row in acceleration.left_alone] == [
-        ("elu", "nothing recommended"),
-        ("relu6", "nothing recommended"),
-    ]
+    shape = gaaf("relu", "straight_through").shape_function
+    assert made(shape_function={"relu": "straight_through"})[0] == (shape, 1.0)
+    for given in ({}, {"unit_gain": False}):
+        with accelerate(model, **given):
+            assert accelerated_layers(model)[0].unit_gain == (not given)
 
 
 def nested_for_selection():
@@ -198,8 +183,12 @@ def test_table():
         ({"layers": []}, ValueError, "must not be empty"),
         ({"layers": 3}, TypeError, "`layers` must be a name"),
         ({"layers": lambda layer: False}, ValueError, "selects nothing"),
-        ({"shapes": {"elu": "gaussian"}}, ValueError, "'elu'.*leaky_relu, relu, tanh"),
-        ({"shapes": "nonsense"}, ValueError, "`shape`"),
+        (
+            {"shape_function": {"elu": "gaussian"}},
+            ValueError,
+            "'elu'.*leaky_relu, relu, tanh",
+        ),
+        ({"shape_function": "nonsense"}, ValueError, "`shape_function`"),
         ({"strength": -1}, ValueError, "strength"),
     ],
 )
@@ -210,7 +199,7 @@ def test_mistakes(arguments, error, message):
 
 def test_a_shape_for_what_is_left_alone():
     with pytest.raises(ValueError, match=r"not accelerated.*'tanh'. There are: relu"):
-        accelerate(in_time(), shapes={"tanh": "gaussian"})
+        accelerate(in_time(), shape_function={"tanh": "gaussian"})
 
 
 def test_nothing_to_accelerate():
@@ -219,9 +208,6 @@ def test_nothing_to_accelerate():
         ValueError, match=r"nothing to accelerate.*1 softmax \(not elem"
     ):
         accelerate(model)
-    model = sequential(LAYERS.Dense(3, activation="elu"), LAYERS.Dense(2))
-    with pytest.raises(ValueError, match=r"nothing to acc.*1 elu \(nothing recomm"):
-        accelerate(model, shapes="recommended")
     with pytest.raises(TypeError, match=r"a Keras model or layer. Received: model='m"):
         accelerate("model.keras")
 

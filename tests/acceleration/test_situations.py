@@ -72,7 +72,7 @@ def ends_in(function):
 
 def test_functions_beside_each_other():
     """The same function in another guise has the same gradient."""
-    for arguments in ({}, {"shapes": {"relu": "b_silu"}}, {"unit_gain": False}):
+    for arguments in ({}, {"shape_function": {"relu": "b_silu"}}, {"unit_gain": False}):
         gradients = []
         for function in ("relu", tf.nn.relu, lambda x: tf.maximum(x, 0.0)):
             model, x = ends_in(function)
@@ -86,7 +86,7 @@ def test_functions_beside_each_other():
 
 def test_functions_that_are_no_known_activation():
     model, x = ends_in(wave)
-    with pytest.raises(ValueError, match=r"1 wave \(no default shape: give one"):
+    with pytest.raises(ValueError, match=r"1 wave \(no default shape: give a"):
         accelerate(model)
     slope = 3 * np.cos(x.astype("float64"))
     added = np.exp(-(x.astype("float64") ** 2) / 4)
@@ -265,7 +265,7 @@ def test_matching_dropout_in_a_model_of_ones_own(accelerated):
     kernel = model.dense.get_weights()[0]
     noise = np.mean(np.square(x) @ np.square(kernel))
     assert net_std == pytest.approx(np.sqrt(noise), rel=1e-5)
-    assert accelerated_layers(model)[0].shape.net_std == net_std
+    assert accelerated_layers(model)[0].shape_function.net_std == net_std
     if acceleration is not None:
         acceleration.remove()
         with pytest.raises(ValueError, match=r"no accelerated activations to match"):

@@ -11,13 +11,16 @@ CASES = {
     "GAAF": (GAAF, {"activation": "elu"}),
     "GAAF with parameters": (
         GAAF,
-        {"activation": "tanh", "shape": Gaussian(3.0), "strength": 0.5},
+        {"activation": "tanh", "shape_function": Gaussian(3.0), "strength": 0.5},
     ),
     "GAAF with unit gain": (GAAF, {"activation": "relu", "unit_gain": True}),
     "GAAFTanh": (GAAFTanh, {}),
     "GAAFTanh with parameters": (GAAFTanh, {"strength": 2.0, "frequency": 1e3}),
     "GAAFReLU": (GAAFReLU, {}),
-    "GAAFReLU with parameters": (GAAFReLU, {"shape": "b_silu", "unit_gain": True}),
+    "GAAFReLU with parameters": (
+        GAAFReLU,
+        {"shape_function": "b_silu", "unit_gain": True},
+    ),
 }
 
 

@@ -45,7 +45,7 @@ def test_stated_error_without_noise(activation):
 
 def test_gradient_of_the_layer():
     x = X.astype("float32")
-    layer = GAAFReLU(shape=DropoutMatched("relu", 0.8))
+    layer = GAAFReLU(shape_function=DropoutMatched("relu", 0.8))
     _, gradient = value_and_gradient(layer, x, np.ones_like(x))
     expected = total_derivative("relu", 0.8, X)
     np.testing.assert_allclose(gradient, expected, atol=2e-6)
@@ -106,7 +106,9 @@ def test_matching_measures_real_dropout():
         measured_net_std(lambda a: a @ kernel + bias, second, 0.4), rel=0.05
     )
     for name, activation in [("first", "tanh"), ("second", "relu")]:
-        assert model.get_layer(name).shape == DropoutMatched(activation, net_stds[name])
+        assert model.get_layer(name).shape_function == DropoutMatched(
+            activation, net_stds[name]
+        )
 
 
 def test_matching_of_a_convolution_and_of_chosen_layers():

@@ -147,7 +147,9 @@ def test_any_activation_with_a_given_shape():
 
 
 def test_activation_with_its_own_weights_is_trained_through():
-    layer = GAAF(keras.layers.PReLU(alpha_initializer="ones"), shape=Gaussian())
+    layer = GAAF(
+        keras.layers.PReLU(alpha_initializer="ones"), shape_function=Gaussian()
+    )
     x = np.linspace(-30, 30, 600, dtype="float32")[None]  # not 0, where it has a kink
     upstream = upstream_like(x)
     value, gradient = value_and_gradient(layer, x, upstream)
@@ -234,8 +236,16 @@ def test_activation_that_is_not_elementwise_is_refused():
     ("arguments", "error", "message"),
     [
         ({"activation": "tnah"}, ValueError, "tnah"),
-        ({"activation": "exponential"}, ValueError, "`shape` must be given.*tanh.*exp"),
-        ({"activation": "tanh", "shape": "gaus"}, ValueError, "`shape`.*'gaus'"),
+        (
+            {"activation": "exponential"},
+            ValueError,
+            "`shape_function` must be given.*tanh.*exp",
+        ),
+        (
+            {"activation": "tanh", "shape_function": "gaus"},
+            ValueError,
+            "`shape_function`.*'gaus'",
+        ),
         ({"activation": "tanh", "strength": -1}, ValueError, "`strength`.*-1"),
         ({"activation": "tanh", "strength": "1"}, TypeError, "`strength`.*'1'"),
     ],

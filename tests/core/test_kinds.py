@@ -166,7 +166,7 @@ def test_gradient(case):
 def test_flatter_side_at_the_kinks(threshold):
     layer = LAYERS.ReLU(max_value=4, threshold=threshold)
     x = np.array([threshold, 4.0], "float32")
-    function = gaaf(layer, shape=shapes.Constant(0.5))
+    function = gaaf(layer, shape_function=shapes.Constant(0.5))
     _, gradient = value_and_gradient(function, x, np.ones_like(x))
     np.testing.assert_array_equal(gradient, [0.5, 0.5])
 
@@ -190,7 +190,7 @@ def test_the_operation_gelu_approximates():
     plain, slope = value_and_gradient(keras.ops.gelu, x, np.ones_like(x))
     np.testing.assert_array_equal(value, plain)
     np.testing.assert_allclose(gradient, slope + 0.5, atol=1e-6)
-    assert gaaf(keras.ops.gelu).shape == shapes.default_for("gelu")
+    assert gaaf(keras.ops.gelu).shape_function == shapes.default_for("gelu")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_surrogates_know_the_parameters():
             gaaf(layer, "straight_through"), x, np.ones_like(x)
         )
         np.testing.assert_allclose(gradient, 1.0, atol=2e-6)
-        shape = gaaf(layer, "straight_through").shape
+        shape = gaaf(layer, "straight_through").shape_function
         copy = type(shape).from_config(shape.get_config())
         assert copy == shape
         assert hash(copy) == hash(shape)
@@ -227,4 +227,4 @@ def test_surrogates_know_the_parameters():
 
 def test_shape_of_another_activation_is_refused():
     with pytest.raises(ValueError, match=r"'relu'.*activation='leaky_relu'"):
-        gaaf(LAYERS.LeakyReLU(0.3), shape=shapes.DropoutMatched("relu", 1.0))
+        gaaf(LAYERS.LeakyReLU(0.3), shape_function=shapes.DropoutMatched("relu", 1.0))

@@ -27,7 +27,7 @@ def test_other_identifiers():
     assert activations.get("gaaf_relu") is gaaf_keras.gaaf_relu
     assert activations.get("tanh") is keras.activations.tanh
     assert activations.get(abs) is abs
-    assert activations.get("gaaf_mish").shape == shapes.default_for("mish")
+    assert activations.get("gaaf_mish").shape_function == shapes.default_for("mish")
     function = gaaf("elu", "gaussian", 0.5, unit_gain=True)
     copy = activations.get(keras.activations.serialize(function))
     assert copy.get_config() == function.get_config()
@@ -74,33 +74,14 @@ def test_shapes_with_parameters(text, shape):
         ("gaussian(3) + 1", "malformed"),
         ("gaussian(3)(4)", "malformed"),
         ("gaussian(*[3])", "malformed"),
-        ("one_sided", "'shape'"),
-        ("one_sided(3)", "shape=3"),
+        ("one_sided", "'shape_function'"),
+        ("one_sided(3)", "shape_function=3"),
         ("one_sided(gauss)", "there is no shape 'gauss', only gaussian"),
         ("from_derivative(b_silu)", "not a shape made from one"),
     ],
 )
 def test_wrong_parameters_are_refused(text, reason):
-    with pytest.raises(ValueError, match=r"Argument `shape` must .*") as error:
+    with pytest.raises(ValueError, match=r"Argument `shape_function` must .*") as error:
         shapes.get(text)
     assert reason in str(error.value)
-    assert f"shape={text!r}" in str(error.value)
-
-
-def test_recommended_shapes():
-    shape = gaaf_keras.recommended("tanh")
-    for activation in ("tanh", keras.activations.tanh, keras.layers.Activation("tanh")):
-        assert gaaf_keras.recommended(activation) == shape
-        assert gaaf(activation, "recommended").shape == shape
-    layer = gaaf_keras.GAAF("tanh", shape="recommended")
-    # A saved model does not change when a later version recommends something else.
-    assert "recommended" not in str(layer.get_config())
-    assert shape != shapes.default_for("tanh")
-
-
-@pytest.mark.parametrize("activation", ["elu", keras.layers.ReLU(max_value=3), abs])
-def test_nothing_is_recommended_without_trainings(activation):
-    with pytest.raises(ValueError, match=r"only for .*tanh.*Received: activation="):
-        gaaf_keras.recommended(activation)
-    with pytest.raises(ValueError, match="recommended only for"):
-        gaaf(activation, "recommended")
+    assert f"shape_function={text!r}" in str(error.value)

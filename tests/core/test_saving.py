@@ -20,7 +20,7 @@ MODELS = {
     ],
     "layer in Dense": lambda: [LAYERS.Dense(3, activation=GAAFReLU(strength=0.5))],
     "function in Activation": lambda: [LAYERS.Activation(gaaf_keras.gaaf_relu)],
-    "GAAF": lambda: [GAAF("softsign", shape=Gaussian(1.5), strength=2)],
+    "GAAF": lambda: [GAAF("softsign", shape_function=Gaussian(1.5), strength=2)],
     "GAAFTanh": lambda: [GAAFTanh(Gaussian(1.5))],
     "GAAFReLU": lambda: [GAAFReLU("gaussian", strength=0.3)],
     "function in LSTM": lambda: [LAYERS.LSTM(3, activation=gaaf_keras.gaaf_tanh)],
@@ -78,8 +78,14 @@ def test_json_and_clone(name):
 @pytest.mark.parametrize(
     "layer",
     [
-        GAAF("relu", shape=Gaussian(3), strength=0.25, name="one", dtype="float64"),
-        GAAFTanh(shape=Gaussian(3), strength=0.25, name="two"),
+        GAAF(
+            "relu",
+            shape_function=Gaussian(3),
+            strength=0.25,
+            name="one",
+            dtype="float64",
+        ),
+        GAAFTanh(shape_function=Gaussian(3), strength=0.25, name="two"),
         GAAFReLU(strength=0.25, trainable=False, name="three"),
     ],
 )
@@ -89,7 +95,10 @@ def test_layer_configuration_is_complete(layer):
     assert copy.get_config() == config
     assert copy.name == layer.name
     assert copy.dtype_policy == layer.dtype_policy
-    assert (copy.shape, copy.strength) == (layer.shape, layer.strength)
+    assert (copy.shape_function, copy.strength) == (
+        layer.shape_function,
+        layer.strength,
+    )
     assert keras.saving.get_registered_name(type(layer)) == (
         f"gaaf_keras>{type(layer).__name__}"
     )
@@ -155,7 +164,7 @@ def test_inside_another_layer_the_precision_is_that_layers(host, policy, default
 
 def test_a_base_activation_with_weights_is_built_with_the_model(tmp_path):
     inputs = keras.Input((3,))
-    model = keras.Model(inputs, GAAF(LAYERS.PReLU(), shape=Gaussian())(inputs))
+    model = keras.Model(inputs, GAAF(LAYERS.PReLU(), shape_function=Gaussian())(inputs))
     assert model.count_params() == 3
     model.set_weights([np.full(3, 0.25, "float32")])
     model.save(tmp_path / "model.keras")
@@ -187,18 +196,18 @@ def test_what_the_layer_is_made_of_is_not_silently_replaced():
     layer = GAAFTanh()
     with pytest.raises(AttributeError):
         layer.activation = keras.activations.relu
-    layer.shape = "constant"
+    layer.shape_function = "constant"
     layer.strength = 3.0
     x = np.linspace(-2, 2, 5, dtype="float32")
     _, gradient = value_and_gradient(layer, x, np.ones_like(x))
     np.testing.assert_allclose(gradient, 1 - np.tanh(x) ** 2 + 0.3, atol=1e-6)
     copy = GAAFTanh.from_config(layer.get_config())
-    assert (copy.shape, copy.strength) == (layer.shape, 3.0)
+    assert (copy.shape_function, copy.strength) == (layer.shape_function, 3.0)
 
     base = LAYERS.PReLU()
     for activation in (base, lambda x: x):
         layer = GAAF(activation, "gaussian")
-        layer.shape = "constant"
+        layer.shape_function = "constant"
         assert layer.activation is layer._accelerated.activation is activation
 
 

@@ -140,7 +140,9 @@ SURROGATES = {
 def test_surrogates_are_the_total_derivative(name, activation):
     x = points("float32")
     upstream = upstream_like(x)
-    value, gradient = value_and_gradient(GAAF(activation, shape=name), x, upstream)
+    value, gradient = value_and_gradient(
+        GAAF(activation, shape_function=name), x, upstream
+    )
     plain, _ = value_and_gradient(keras.activations.get(activation), x, upstream)
     np.testing.assert_array_equal(value, plain)
     expected = upstream * SURROGATES[name](x.astype("float64"))
@@ -174,11 +176,13 @@ def test_a_shape_of_ones_own():
         def __call__(self, x):
             return 1 / (1 + keras.ops.square(x / self.width))
 
-    layer = GAAF("tanh", shape=Lorentzian(2.0) + shapes.Constant(0.1))
+    layer = GAAF("tanh", shape_function=Lorentzian(2.0) + shapes.Constant(0.1))
     copy = GAAF.from_config(layer.get_config())
-    assert copy.shape == layer.shape
+    assert copy.shape_function == layer.shape_function
     np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(copy.shape(X)), 1 / (1 + X * X / 4) + 0.1, rtol=1e-6
+        keras.ops.convert_to_numpy(copy.shape_function(X)),
+        1 / (1 + X * X / 4) + 0.1,
+        rtol=1e-6,
     )
 
 
@@ -190,7 +194,11 @@ def test_a_shape_of_ones_own():
         (lambda: shapes.Gaussian().clip(2, 1), ValueError, "minimum=2.0, maximum=1.0"),
         (lambda: shapes.Gaussian().one_sided("left"), ValueError, "`side`.*'left'"),
         (lambda: shapes.Gaussian().one_sided(at="x"), TypeError, "`at`.*'x'"),
-        (lambda: shapes.OneSided("gaussian"), TypeError, "`shape`.*'gaussian'"),
+        (
+            lambda: shapes.OneSided("gaussian"),
+            TypeError,
+            "`shape_function`.*'gaussian'",
+        ),
         (lambda: shapes.Constant(-0.1), ValueError, "`value`.*-0.1"),
         (lambda: shapes.FromDerivative(1.0), TypeError, "`derivative`.*1.0"),
         (lambda: shapes.FromDerivative(shapes.b_silu()), TypeError, "total derivative"),
@@ -216,7 +224,11 @@ def test_a_shape_of_ones_own():
         ),
         (lambda: shapes.DropoutMatched("elu", 1), ValueError, "tanh, sigmoid.*'elu'"),
         (lambda: shapes.DropoutMatched("relu", 0), ValueError, "`net_std`.*0"),
-        (lambda: shapes.default_for("exponential"), ValueError, "`shape`.*tanh.*expon"),
+        (
+            lambda: shapes.default_for("exponential"),
+            ValueError,
+            "`shape_function`.*tanh.*expon",
+        ),
     ],
 )
 def test_misuse_is_named(call, error, message):

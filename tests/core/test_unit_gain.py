@@ -115,7 +115,11 @@ def test_weights_of_the_activation_keep_their_gradients():
     ("arguments", "message"),
     [
         (
-            {"activation": "tanh", "shape": lambda x: 1 / x, "unit_gain": True},
+            {
+                "activation": "tanh",
+                "shape_function": lambda x: 1 / x,
+                "unit_gain": True,
+            },
             "`unit_gain` needs a shape that is finite everywhere.*at x=0",
         ),
         (

@@ -96,16 +96,16 @@ def test_a_layer_is_copied_for_each_hidden_layer():
     model = networks.mlp((2, 2, 1), 3, (4, 4), activation=template)
     first, second = (model.get_layer(f"activation_{i}") for i in (1, 2))
     assert len({id(template), id(first), id(second)}) == 3
-    assert first.shape == second.shape == Gaussian(3.0)
+    assert first.shape_function == second.shape_function == Gaussian(3.0)
     assert first.strength == 0.5
 
 
 def test_the_method_as_configured():
     data = datasets.load("digits")
-    given = {"shape": "gaussian(width=3)", "strength": 0.5, "unit_gain": True}
+    given = {"shape_function": "gaussian(width=3)", "strength": 0.5, "unit_gain": True}
     model = networks.build(TrainingConfig(activation="gaaf_tanh", **given), data)
     (layer, *_) = accelerated_layers(model)
-    assert (layer.shape, layer.strength) == (Gaussian(3.0), 0.5)
+    assert (layer.shape_function, layer.strength) == (Gaussian(3.0), 0.5)
     assert layer.get_config()["unit_gain"]
     model = networks.build(TrainingConfig(frequency=100.0), data)
     assert accelerated_layers(model)[0].get_config()["frequency"] == 100.0

@@ -70,7 +70,9 @@ def test_unit_scale_has_a_derivative_of_at_most_1(suite):
     unit_scale = {"GAAF, shape alone", "GAAF, one-sided"}
     (name,) = unit_scale.intersection(variants)
     config = variants[name]
-    activation = gaaf(config["activation"].removeprefix("gaaf_"), config["shape"])
+    activation = gaaf(
+        config["activation"].removeprefix("gaaf_"), config["shape_function"]
+    )
     derivative = curve(activation).derivative_in_training
     assert derivative.max() == pytest.approx(1.0, abs=1e-3)
 
@@ -90,14 +92,16 @@ def test_search_compares_candidates_of_one_activation(suite):
     } | competing
     assert {c.dropout for c in configs.values() if c.accelerates} == {0.0}
     settings = [
-        (c.shape, c.strength, c.unit_gain, c.acceleration_schedule, c.dropout)
+        (c.shape_function, c.strength, c.unit_gain, c.acceleration_schedule, c.dropout)
         for c in configs.values()
         if c.accelerates
     ]
     assert len(set(settings)) == len(settings) > 9
     for config in configs.values():
         if config.accelerates:  # every shape can be made
-            gaaf(base, config.shape, config.strength, unit_gain=config.unit_gain)
+            gaaf(
+                base, config.shape_function, config.strength, unit_gain=config.unit_gain
+            )
 
 
 @pytest.mark.parametrize("base", ["tanh", "relu"])

@@ -115,7 +115,7 @@ OF_PAPER = {"dataset": "mnist", "train_examples": None, "hidden_units": [512, 25
     [
         ({}, {}, ["98.23 (0.075)", "98.40 (0.034)", "98.35 (0.059)"]),
         ({}, {"unit_gain": True}, ["98.23 (0.075)", "98.40 (0.034)", ""]),
-        ({}, {"shape": "b_silu"}, ["98.23 (0.075)", "98.40 (0.034)", ""]),
+        ({}, {"shape_function": "b_silu"}, ["98.23 (0.075)", "98.40 (0.034)", ""]),
         ({"activation": "relu"}, {"activation": "gaaf_relu"}, None),
         ({"train_examples": 300}, {}, None),
         ({"hidden_units": [12, 8]}, {}, None),

@@ -54,7 +54,7 @@ def test_metadata(kind, tmp_path):
     assert said["gaaf_keras"] == gaaf_keras.__version__
     assert (said["model"], said["format"], said["trainable"]) == ("small", kind, False)
     assert [
-        (entry["activation"], entry["shape"], entry["strength"])
+        (entry["activation"], entry["shape_function"], entry["strength"])
         for entry in said["accelerated"]
     ] == [
         ("relu", "ShiftedSigmoid(slope=5.0, shift=0.5)", 0.5),

@@ -12,7 +12,7 @@ LAYERS = [
     (GAAFTanh, "tanh"),
     (GAAFReLU, "relu"),
     (lambda: GAAF("tanh"), "tanh"),
-    (lambda: GAAF("softsign", shape="gaussian"), "softsign"),
+    (lambda: GAAF("softsign", shape_function="gaussian"), "softsign"),
 ]
 
 

@@ -12,7 +12,7 @@ accuracy.
 
 However it was stopped, the same command with the same --output_dir goes on after the
 last epoch that was completed. It ends with the code 0 if all is done; 1 if something
-cannot be done, or a single training diverged; 75 if another worker was lost; 128 plus
+cannot be done, or a single run diverged; 75 if another worker was lost; 128 plus
 the number of the signal, such as 143 for SIGTERM and 130 for Ctrl-C.
 """
 
@@ -35,7 +35,7 @@ FLAGS = flags.FLAGS
 _BACKENDS = ("tensorflow", "jax", "torch")
 _WORKER_LOST = 75  # what sysexits.h calls a temporary failure
 _STOPPED_BY_SIGNAL = 128  # and the number of the signal, as shells have it
-SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that end a training
+SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that end a run
 
 # Names and defaults are those of experiments.TrainingConfig. They are
 # repeated here so that --help and mistakes are answered without loading TensorFlow.
@@ -238,7 +238,8 @@ TRAINING_FLAGS = [
     flags.DEFINE_bool(
         "histograms",
         False,
-        "Write histograms of net inputs, correlations and weights for TensorBoard.",
+        "Write histograms of pre-activations, correlations and weights for "
+        "TensorBoard.",
     ),
     flags.DEFINE_bool(
         "export",
@@ -367,7 +368,7 @@ def _run(output_dir: str, runs: int) -> None:
         _write_report(output_dir, next(iter(plan.variants.values())))
     alone = last.output_dir == Path(output_dir)
     if alone and last.diverged:
-        sys.exit("train.py: the training diverged.")
+        sys.exit("train.py: the run diverged.")
 
 
 def _write_report(output_dir: str, config: Any) -> None:

@@ -3,7 +3,7 @@
     python benchmarks/commands.py
     python benchmarks/commands.py --suite=mnist --runs=5 --epochs=6 --repeats=2
 
-Each measurement is a process of its own. The suite is run alternately one training at a
+Each measurement is a process of its own. The suite is run alternately one run at a
 time and with `--parallel_runs=auto`, with as many epochs for all, so that both do the
 same work.
 """
@@ -23,7 +23,7 @@ from absl import app, flags
 _SUITE = flags.DEFINE_enum("suite", "digits", ["digits", "mnist"], "As for train.py.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "As for train.py.")
 _RUNS = flags.DEFINE_integer("runs", 3, "Seeds of the suite.", lower_bound=1)
-_EPOCHS = flags.DEFINE_integer("epochs", 12, "Epochs of each training.", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer("epochs", 12, "Epochs of each run.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 3, "How often to run each.", lower_bound=2)
 
 _TRAIN = Path(__file__).parents[1] / "train.py"
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
         serial.append(suite("1"))
         parallel.append(suite("auto"))
     name = f"{_SUITE.value} suite, {_RUNS.value} seeds, {_EPOCHS.value} epochs"
-    print(f"{name}, one training at a time: {described(serial, 's')}")
+    print(f"{name}, one run at a time: {described(serial, 's')}")
     print(f"{name}, --parallel_runs=auto: {described(parallel, 's')}")
     ratios = [a / b for a, b in zip(serial, parallel, strict=True)]
     print(f"{name}, times faster in parallel: {described(ratios, '')}")

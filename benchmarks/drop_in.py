@@ -6,7 +6,7 @@
 Five networks are trained plain and accelerated in place, as it comes and in the paper's
 form, all at the best learning rate of the plain network. That is chosen first, on
 validation data with seed 0: by factors of two, until those next to the best are not
-better. Trainings with the same seed are a pair: they start with the same weights and
+better. Runs with the same seed are a pair: they start with the same weights and
 see the same batches. The rate falls by a cosine from epoch to epoch; the test data is
 scored once, after the last. What is recorded, in `drop_in.json` and for the rates in
 `drop_in_rates.json`, is not trained again. On JAX with a GPU an epoch is one compiled
@@ -149,7 +149,7 @@ class Trainer:
         self._train_epoch = make(self._model, data, network.augment)
 
     def train(self, rate: float, seed: int, scored: str) -> Record:
-        """Returns what came of a training, scored on `"validation"` or `"test"`."""
+        """Returns what came of a run, scored on `"validation"` or `"test"`."""
         start = time.perf_counter()
         self._begin(seed)
         losses: list[float] = []
@@ -184,20 +184,20 @@ class Trainer:
 
 
 class Records:
-    """The trainings in a file, written after each; what is there is not repeated."""
+    """The runs in a file, written after each; what is there is not repeated."""
 
     start = time.monotonic()
     done = left = 0  # in all files together
 
-    def __init__(self, path: Path, trainings: int) -> None:
+    def __init__(self, path: Path, runs: int) -> None:
         self._path = path
         self._records = read(path)
-        Records.left += trainings
+        Records.left += runs
 
     def get(
         self, variant: str, seed: int, settings: Record, train: Callable[[], Record]
     ) -> Record:
-        """Returns the result of a training, which is run unless it is recorded."""
+        """Returns the result of a run, which is run unless it is recorded."""
         Records.left = max(Records.left - 1, 0)
         for record in self._records:
             if (record["variant"], record["seed"]) == (variant, seed):
@@ -231,7 +231,7 @@ def read(path: Path) -> list[Record]:
 
 
 def machine() -> Record:
-    """Returns what a training ran on, and when."""
+    """Returns what a run ran on, and when."""
     backend = keras.backend.backend()
     device = platform.machine()
     if _has_accelerator():
@@ -302,8 +302,8 @@ def table(records: Sequence[Record]) -> Table:
         network, variant = record["variant"].rsplit(", ", 1)
         found.setdefault((network, variant), {})[record["seed"]] = record
     rows = [
-        row(NETWORKS[network].title, variant, found[network, PLAIN], trainings)
-        for (network, variant), trainings in found.items()
+        row(NETWORKS[network].title, variant, found[network, PLAIN], runs)
+        for (network, variant), runs in found.items()
         if variant != PLAIN
     ]
     columns = "network | data | accelerated | activations | rate | plain, test %"
@@ -313,7 +313,7 @@ def table(records: Sequence[Record]) -> Table:
         rows,
         "Both at the plain network's best rate. Mean (standard deviation) after the "
         "last epoch; mean difference of pairs with the same seed and its 95 % interval "
-        "(t), without pairs in which either failed. Failed is a training whose "
+        "(t), without pairs in which either failed. Failed is a run whose "
         "loss was not finite or whose accuracy is below twice that of guessing: plain "
         "/ accelerated, of how many. Activations: how many were accelerated.",
     )

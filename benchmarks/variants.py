@@ -98,7 +98,7 @@ def networks(network: str) -> dict[str, Make]:
 
 
 def values(count: int) -> list[np.ndarray]:
-    """Returns net inputs and an upstream gradient."""
+    """Returns pre-activations and an upstream gradient."""
     random = np.random.default_rng(0)
     return [random.normal(size=count).astype("float32") for _ in range(2)]
 

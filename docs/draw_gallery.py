@@ -34,7 +34,7 @@ SHAPES = {
     "Sum": ("hard_tanh", "Gaussian(2.0) + Constant(0.1)"),
     "Clipped": ("tanh", "Gaussian(2.0).clip(0.0, 0.5)"),
     "Constant": ("sigmoid", "Constant(0.1)"),
-    "DropoutMatched": ("tanh", 'DropoutMatched("tanh", net_std=1.5)'),
+    "DropoutMatched": ("tanh", 'DropoutMatched("tanh", noise_std=1.5)'),
     "FromDerivative": ("tanh", "FromDerivative(Gaussian(2.0))"),
     "BSiLUDerivative, b_silu": ("relu", "b_silu(alpha=1.67)"),
     "NeLUDerivative, nelu": ("relu", "nelu(alpha=0.1)"),
@@ -94,7 +94,7 @@ def panel(axes, title):
     axes.axvline(0, color="black", linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(X[0], X[-1])
-    axes.set_xlabel("net input x", fontsize=8)
+    axes.set_xlabel("pre-activation x", fontsize=8)
     axes.tick_params(labelsize=8)
 
 

@@ -1,4 +1,4 @@
-"""What can be asked of one training, and the check that it makes sense."""
+"""What can be asked of one run, and the check that it makes sense."""
 
 import dataclasses
 import math
@@ -53,7 +53,7 @@ ACCELERATION = (
     "frequency",
     "acceleration_schedule",
 )
-# What may be otherwise when a training goes on.
+# What may be otherwise when a run goes on.
 PLACES = ("data_dir", "download", "output_dir")
 
 
@@ -62,12 +62,12 @@ class UsageError(ValueError):
 
 
 class WorkerLostError(RuntimeError):
-    """Another process of the same training is gone; all must be started again."""
+    """Another process of the same run is gone; all must be started again."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Everything that decides one training.
+    """Everything that decides one run.
 
     Attributes:
         dataset: `"digits"`, which needs no network, the name of a
@@ -134,9 +134,9 @@ class TrainingConfig:
             on one device, at some cost in speed.
         gradient_flow: Steps between two measurements of the gradient that reaches each
             layer, 0 for none. Needs `output_dir`, which gets `gradient_flow.csv`.
-        histograms: Whether to write histograms of net inputs, correlations between
+        histograms: Whether to write histograms of pre-activations, correlations between
             node values, and weights for TensorBoard.
-        output_dir: Folder for what the training writes. If it holds the same training,
+        output_dir: Folder for what the run writes. If it holds the same run,
             interrupted, that goes on; otherwise it must be new or empty. Defaults to
             writing nothing.
         export: Whether to write a SavedModel into `output_dir`. Defaults to yes where

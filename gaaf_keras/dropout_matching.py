@@ -30,11 +30,11 @@ def match_dropout(
 
     For every accelerated activation the standard deviation is measured that dropout of
     the activities entering the layer below (dense or convolution, with or without batch
-    normalisation behind it) would give to the pre-activation: the root of
-    `rate / (1 - rate) * (w^2 * a^2)`, averaged over a batch and the layer's units.
-    The activation then gets `DropoutMatched(activation, net_std)`. Batch normalisation
-    divides by the deviation in the (noisy) batch, as it does in training. The noise
-    that dropout in still lower layers would pass on is left out.
+    normalisation behind it) would give to the pre-activation: the root of `rate / (1 -
+    rate) * (w^2 * a^2)`, averaged over a batch and the layer's units. The activation
+    then gets `DropoutMatched(activation, noise_std)`. Batch normalisation divides by
+    the deviation in the (noisy) batch, as it does in training. The noise that dropout
+    in still lower layers would pass on is left out.
 
     The model is called once, on `x`. Its compiled training step is built again.
 
@@ -59,7 +59,7 @@ def match_dropout(
     Examples:
         ```python
         with gaaf_keras.accelerate(model):
-            net_stds = gaaf_keras.match_dropout(model, x_train[:500], rate=0.5)
+            noise_stds = gaaf_keras.match_dropout(model, x_train[:500], rate=0.5)
             model.fit(x_train, y_train)
         ```
     """
@@ -92,14 +92,14 @@ def match_dropout(
     matched = {
         name: DropoutMatched(
             _activation_name(by_name[name]),
-            _net_std(by_name[name], calls, float(value)),
+            _noise_std(by_name[name], calls, float(value)),
         )
         for name, value in rates.items()
     }
     for name, shape in matched.items():
         by_name[name].shape_function = shape
     model.train_function = None
-    return {name: shape.net_std for name, shape in matched.items()}
+    return {name: shape.noise_std for name, shape in matched.items()}
 
 
 def _calls(model: keras.Model, x: Any) -> list[Call]:
@@ -118,7 +118,7 @@ def _calls(model: keras.Model, x: Any) -> list[Call]:
     return calls
 
 
-def _net_std(layer: AcceleratedLayer, calls: list[Call], rate: float) -> float:
+def _noise_std(layer: AcceleratedLayer, calls: list[Call], rate: float) -> float:
     """Returns the standard deviation that dropout gives a pre-activation."""
     call, normalisation = _linear_below(layer, calls)
     linear: Any = call.operation
@@ -147,10 +147,10 @@ def _net_std(layer: AcceleratedLayer, calls: list[Call], rate: float) -> float:
         noise = noise / (total + normalisation.epsilon)
         if normalisation.scale:
             noise = noise * np.square(ops.convert_to_numpy(normalisation.gamma))
-    net_std = float(np.sqrt(noise.mean()))
-    if net_std == 0:
+    noise_std = float(np.sqrt(noise.mean()))
+    if noise_std == 0:
         raise _cannot_match(layer.name, "dropout gives its pre-activation no variance")
-    return net_std
+    return noise_std
 
 
 def _activation_name(layer: AcceleratedLayer) -> str:

@@ -50,7 +50,7 @@ class GAAF(AcceleratedLayer):
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
 
     Call arguments:
-        inputs: Floating-point tensor of any shape: the net input.
+        inputs: Floating-point tensor of any shape: the pre-activation.
         training: Whether the layer runs in training. Only `False` turns the
             acceleration off.
 

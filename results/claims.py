@@ -51,7 +51,7 @@ def table(study: Study, analyses: Analyses) -> Table:
     """
     base, dropout, gaaf = map(study.chosen_of, ("base", "dropout", "GAAF"))
     for variant in (base, dropout, gaaf):
-        missing = set(variant.trainings) - set(analyses.get(variant.name, {}))
+        missing = set(variant.runs) - set(analyses.get(variant.name, {}))
         if missing:
             raise UsageError(
                 f"The networks of {variant.name} with seeds {sorted(missing)} were not "
@@ -69,7 +69,7 @@ def table(study: Study, analyses: Analyses) -> Table:
         _rows(claims),
         f"Of dropout at a rate of {dropout.config.dropout:g}, the best of those tried "
         "by validation accuracy; the paper does not say which it used. Mean "
-        "differences over pairs of trainings with the same seed, with 95 % confidence "
+        "differences over pairs of runs with the same seed, with 95 % confidence "
         "intervals, one for each claim alone: of twenty, one misses on average. A "
         "claim holds if the interval is all on its side of 0 (of 1, if it is a "
         "factor). "
@@ -124,8 +124,8 @@ def about_networks(base: Variant, dropout: Variant, analyses: Analyses) -> list[
 
     def flow(seed: int) -> tuple[Measurements, Measurements]:
         return (
-            dropout.trainings[seed].gradient_flow,
-            base.trainings[seed].gradient_flow,
+            dropout.runs[seed].gradient_flow,
+            base.runs[seed].gradient_flow,
         )
 
     def while_both_train(layer: str) -> Values:
@@ -156,12 +156,13 @@ def about_networks(base: Variant, dropout: Variant, analyses: Analyses) -> list[
             None,
         ),
         (
-            "the same over each one's whole training, as in the paper: layer {}",
+            "the same over each one's whole run, as in the paper: layer {}",
             lambda i: over_all(layers[i]),
             None,
         ),
         (
-            "dropout drives layer {} into saturation (share of net inputs, % points)",
+            "dropout drives layer {} into saturation (share of pre-activations, "
+            "% points)",
             lambda i: analysed(lambda a: 100 * a["saturation"][layers[i]]["share"]),
             1,
         ),
@@ -258,7 +259,7 @@ def _change_of_accuracy(noise: Mapping[str, Any]) -> float:
 
 
 def _log_gradient(measured: Measurements, layer: str) -> float:
-    gradient = mean_of(measured)[layer].net_input_gradient
+    gradient = mean_of(measured)[layer].pre_activation_gradient
     return math.log10(gradient) if gradient > 0 else -math.inf
 
 

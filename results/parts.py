@@ -33,18 +33,18 @@ def not_run(name: str, flags: str = "--runs=3") -> str:
 
 def made_by(study: Study) -> str:
     """Returns how the records of a study were made."""
-    trainings = [t for variant in study.variants for t in variant.trainings.values()]
-    seeds = sorted({training.config.seed for training in trainings})
+    runs = [t for variant in study.variants for t in variant.runs.values()]
+    seeds = sorted({run.config.seed for run in runs})
     machines = {
         ", ".join(
-            [*training.resolved["devices"]]
-            + [f"{k} {v}" for k, v in training.resolved["versions"].items()]
+            [*run.resolved["devices"]]
+            + [f"{k} {v}" for k, v in run.resolved["versions"].items()]
         )
-        for training in trainings
+        for run in runs
     }
-    config = trainings[0].config
+    config = runs[0].config
     return (
-        f"{len(trainings)} trainings, seeds {', '.join(map(str, seeds))}, at most "
+        f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}, at most "
         f"{config.epochs} epochs, until {config.patience} have passed without a better "
         f"validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
         f"```bash\n{study.command}\n```\n"
@@ -110,14 +110,14 @@ def predictions(study: Study) -> Table:
         rows,
         "95 % prediction intervals: where the mean of as many other seeds lies with "
         "that probability, if they are normally distributed, with the same settings. A "
-        "dash where trainings diverged or all seeds gave the same.",
+        "dash where runs diverged or all seeds gave the same.",
     )
 
 
 def accuracy(variant: Variant) -> str:
     """Returns a variant's test accuracy in percent."""
     if variant.diverged:
-        return f"{variant.diverged} of {len(variant.trainings)} diverged"
+        return f"{variant.diverged} of {len(variant.runs)} diverged"
     return spread([100 * value for value in variant.values("test_accuracy")], 2)
 
 

@@ -132,7 +132,7 @@ def confirmations() -> dict[str, tuple[Variant, Variant, Variant]]:
 
 
 def confirmed_in(name: str) -> str:
-    """Returns the file of the trainings that confirm a search."""
+    """Returns the file of the runs that confirm a search."""
     return name.replace("search", "confirm")
 
 
@@ -165,7 +165,7 @@ def table(studies: Mapping[str, Study]) -> Table:
         "validation accuracy over seeds; its error divided by that of the plain "
         "activation, below 1 where it is better; and the geometric mean over networks, "
         "which decides. The best of many is in part the luckiest: what it is worth, "
-        "only trainings with other seeds can say.",
+        "only runs with other seeds can say.",
     )
 
 

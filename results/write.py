@@ -3,7 +3,7 @@
     python results/write.py
 
 Nothing in the tables and verdicts is typed by hand: they follow from the records, which
-`python -m experiments.report FOLDER --records=FILE` has made of trainings.
+`python -m experiments.report FOLDER --records=FILE` has made of runs.
 """
 
 import dataclasses
@@ -82,12 +82,12 @@ def own_rates() -> Iterator[parts.Part]:
     """Yields what each variant gives at its own best learning rate, as pictures."""
     for base in RATES:
         own = parts.chosen(rates(base))
-        seeds = len(own.variants[0].trainings)
+        seeds = len(own.variants[0].runs)
         title = f"{base} MLP on MNIST, each at its best rate"
         yield from parts.named(f"mnist_{base}", pictures.differences(own, title))
     yield (
         "Test accuracy, each variant at its own best learning rate of the same grid: "
-        f"mean difference over {seeds} pairs of trainings with the same seed, and its "
+        f"mean difference over {seeds} pairs of runs with the same seed, and its "
         "95 % confidence interval. Where that includes 0, no difference is shown, and "
         "the mark is hollow. Dropout has a rate of 0.2.\n"
     )
@@ -128,7 +128,7 @@ def paper_table(study: Study, analyses: Analyses) -> Iterator[parts.Part]:
     for title, drawn in (
         ("Weights (the paper's figure 1)", pictures.weights),
         ("Correlations between node values (figure 2)", pictures.correlations),
-        ("Net inputs of the test images (figure 5)", pictures.net_inputs),
+        ("Pre-activations of the test images (figure 5)", pictures.pre_activations),
     ):
         yield f"### {title}\n"
         yield from parts.named("mnist", drawn(study, analyses))
@@ -194,7 +194,7 @@ def summary() -> Table:
         *("MLP on MNIST", f"test accuracy %, rate {FIXED_RATE:g}", "against base"),
         *("own best rate", "test accuracy %", "against base", "best epoch"),
     ]
-    seeds = len(variants[0].trainings)
+    seeds = len(variants[0].runs)
     return Table(
         columns,
         rows,

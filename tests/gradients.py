@@ -5,7 +5,7 @@ import numpy as np
 
 
 def points(dtype="float64", count=2001, limit=30.0):
-    """Net inputs in [-limit, limit]: a grid, both zeros, both sides of the kinks."""
+    """Pre-activations in [-limit, limit]: a grid, both zeros, around the kinks."""
     tiny = np.finfo(dtype).tiny
     kinks = [0.0, -0.0, tiny, -tiny, 1e-3, -1e-3, -0.5, 0.5, -1.0, 1.0]
     grid = np.linspace(-limit, limit, count)

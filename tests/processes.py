@@ -72,7 +72,7 @@ def wait_for_epochs(path, epochs, process):
 
 
 def history(folder):
-    """Returns the losses and accuracies of a training, a list of numbers an epoch."""
+    """Returns the losses and accuracies of a run, a list of numbers an epoch."""
     with (folder / "history.csv").open() as file:
         return [
             [float(row[n]) for n in ("loss", "accuracy", "val_loss", "val_accuracy")]

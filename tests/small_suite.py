@@ -1,4 +1,4 @@
-"""A suite of small trainings, run as its user runs it, which several tests look at."""
+"""A suite of small runs, run as its user runs it, which several tests look at."""
 
 import filelock
 

@@ -21,7 +21,7 @@ TRAINING = (
 
 
 def outcome(folder):
-    """Returns the weights and numbers of a training, without its times."""
+    """Returns the weights and numbers of a run, without its times."""
     result = json.loads((folder / "result.json").read_text())
     del result["seconds"]
     model = keras.saving.load_model(folder / "model.keras")

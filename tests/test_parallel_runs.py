@@ -1,4 +1,4 @@
-"""Trainings in several processes at once: real ones, of which some are killed."""
+"""Runs in several processes at once: real ones, of which some are killed."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def test_one_that_dies_does_not_take_the_others_along(tmp_path):
     assert "FAILED: its process ended with SIGKILL" in done.stdout
     assert all(not command_line(pid) for pid in left)
     refused = train(*flags, folder=tmp_path)
-    assert "holds a training with other flags: epochs was 300" in refused.stderr
+    assert "holds a run with other flags: epochs was 300" in refused.stderr
 
 
 def running(folder):
@@ -92,11 +92,11 @@ def test_a_failure_is_told_at_the_end_and_the_rest_is_complete(tmp_path):
     unwritable = tmp_path / "file"
     unwritable.write_text("")
     folders = [tmp_path / "a", unwritable, tmp_path / "b"]
-    trainings = [
+    runs = [
         (path.name, TrainingConfig(**small, output_dir=str(path))) for path in folders
     ]
     found = {}
-    for index, message in parallel.train_all(trainings, 2):
+    for index, message in parallel.train_all(runs, 2):
         found.setdefault(index, []).append(message)
     assert isinstance(found[1][-1], parallel.Failure)
     assert "cannot be written to" in found[1][-1].reason

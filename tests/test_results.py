@@ -1,4 +1,4 @@
-"""What is said of the records of trainings: verdicts, and where they are silent."""
+"""What is said of the records of runs: verdicts, and where they are silent."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from experiments import TrainingConfig, UsageError
 from experiments.records import committed
-from experiments.records.studies import Study, Training, Variant
+from experiments.records.studies import Run, Study, Variant
 from experiments.suites import plans
 from gaaf_keras.analysis import LayerGradient
 
@@ -46,16 +46,16 @@ def test_the_page_and_the_readme_say_what_the_records_say(write):
 )
 def test_every_training_is_recorded_once(path):
     records = json.loads(path.read_text())
-    trainings = [(record["variant"], record["seed"]) for record in records]
-    assert len(set(trainings)) == len(trainings)
+    runs = [(record["variant"], record["seed"]) for record in records]
+    assert len(set(runs)) == len(runs)
     seeds = {}
-    for variant, seed in trainings:
+    for variant, seed in runs:
         seeds.setdefault(variant, set()).add(seed)
     assert len(set(map(frozenset, seeds.values()))) == 1
     assert {type(record["seed"]) for record in records} == {int}
 
 
-def training(seed, accuracy, epoch, gradient, diverged=None):
+def run(seed, accuracy, epoch, gradient, diverged=None):
     result = {
         "test_accuracy": accuracy,
         "validation_accuracy": accuracy,
@@ -67,15 +67,15 @@ def training(seed, accuracy, epoch, gradient, diverged=None):
         (step, {"layer": LayerGradient(gradient * 2 ** (step // 100), 1.0, 1.0, 1.0)})
         for step in range(0, 100 * epoch, 50)
     ]
-    return Training(Path(), TrainingConfig(seed=seed), {}, result, [], flow)
+    return Run(Path(), TrainingConfig(seed=seed), {}, result, [], flow)
 
 
 def variant(name, rows, **settings):
-    trainings = {seed: training(seed, *row) for seed, row in enumerate(rows)}
-    for seed, found in trainings.items():
+    runs = {seed: run(seed, *row) for seed, row in enumerate(rows)}
+    for seed, found in runs.items():
         config = dataclasses.replace(found.config, **settings)
-        trainings[seed] = dataclasses.replace(found, config=config)
-    return Variant(name, name, True, trainings)
+        runs[seed] = dataclasses.replace(found, config=config)
+    return Variant(name, name, True, runs)
 
 
 def study():

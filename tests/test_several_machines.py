@@ -86,7 +86,7 @@ def test_a_finished_training_and_other_flags(tmp_path):
     workers = start_workers(2, *flags, "--seed=1", folder=tmp_path)
     for done in map(finished, workers):
         assert done.returncode == 1
-        assert "train.py: output_dir 'new' holds a training with other" in done.stderr
+        assert "train.py: output_dir 'new' holds a run with other" in done.stderr
 
 
 @pytest.mark.slow

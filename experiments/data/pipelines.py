@@ -10,7 +10,7 @@ from experiments.data.batches import SHIFT, plan_epoch, plan_evaluation
 from experiments.data.datasets import Split
 
 _BATCHES_AHEAD = 4
-# Few, and its own: data is quickly gathered, and the training needs the processors.
+# Few, and its own: data is quickly gathered, and the run needs the processors.
 _THREADS = max(1, (os.cpu_count() or 1) // 4)
 
 

@@ -1,4 +1,4 @@
-"""Where a training runs: devices by the names of `--strategy`, on any backend.
+"""Where runs take place: devices by the names of `--strategy`, on any backend.
 
 One object of each in a process, since several can collide.
 """

@@ -1,4 +1,4 @@
-"""What a training asks of the devices it runs on, whichever backend has them."""
+"""What a run asks of the devices it runs on, whichever backend has them."""
 
 import contextlib
 import json

@@ -1,6 +1,6 @@
-"""Compact records of trainings: one JSON object each, to keep and to make tables of.
+"""Compact records of runs: one JSON object each, to keep and to make tables of.
 
-A folder of trainings has models, checkpoints and logs, and is large. Its records have
+A folder of runs has models, checkpoints and logs, and is large. Its records have
 what the tables and pictures of a report need: settings, scores, histories, gradients
 and, where they have been made, analyses.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from experiments import TrainingConfig, UsageError
 from experiments.config import PLACES
 from experiments.records import files, run_folder
-from experiments.records.studies import Study, Training, variants_of
+from experiments.records.studies import Run, Study, variants_of
 from experiments.report.analysis import made_before
 from experiments.report.measurements import Analyses
 from gaaf_keras.analysis import LayerGradient
@@ -31,12 +31,12 @@ def write(study: Study, path: Path) -> None:
     """Writes the records of a study as a JSON list, a line each.
 
     Raises:
-        UsageError: If a training of the study is not finished, or the file cannot be
+        UsageError: If a run of the study is not finished, or the file cannot be
             written.
     """
     if study.unfinished:
         raise UsageError(
-            f"{study.unfinished} trainings in '{study.folder}' are not finished. The "
+            f"{study.unfinished} runs in '{study.folder}' are not finished. The "
             "command that began them goes on; write the records then."
         )
     lines = [json.dumps(record, allow_nan=False) for record in to_records(study)]
@@ -62,7 +62,7 @@ def read(path: Path) -> tuple[Study, Analyses]:
 
 
 def to_records(study: Study) -> list[dict[str, Any]]:
-    """Returns a record of each training, in the order of the variants and seeds.
+    """Returns a record of each run, in the order of the variants and seeds.
 
     Scores have nine digits, other numbers four; gradients are means over the
     measurements of 500 steps.
@@ -73,20 +73,18 @@ def to_records(study: Study) -> list[dict[str, Any]]:
             "variant": variant.name,
             "group": variant.group,
             "seed": seed,
-            "settings": _settings(training.config),
-            "result": _rounded(training.result, _DIGITS_OF_SCORES),
+            "settings": _settings(run.config),
+            "result": _rounded(run.result, _DIGITS_OF_SCORES),
             "command": study.command,
             "resolved": {
-                name: value
-                for name, value in training.resolved.items()
-                if name != "command"
+                name: value for name, value in run.resolved.items() if name != "command"
             },
-            "history": _rounded(_columns(training.history), _DIGITS_OF_SCORES),
-            "gradient_flow": _rounded(_by_steps(training.gradient_flow)),
-            "analysis": _rounded(_analysis(training)),
+            "history": _rounded(_columns(run.history), _DIGITS_OF_SCORES),
+            "gradient_flow": _rounded(_by_steps(run.gradient_flow)),
+            "analysis": _rounded(_analysis(run)),
         }
         for variant in study.variants
-        for seed, training in variant.trainings.items()
+        for seed, run in variant.runs.items()
     ]
 
 
@@ -94,13 +92,13 @@ def from_records(
     records: Sequence[dict[str, Any]], path: Path
 ) -> tuple[Study, Analyses]:
     """Returns the study that some records are about, and its analyses."""
-    trainings: dict[str, dict[int, Training]] = {}
+    runs: dict[str, dict[int, Run]] = {}
     analyses: dict[str, dict[int, Any]] = {}
     groups: dict[str, str] = {}
     for record in records:
         name, seed = record["variant"], record["seed"]
         groups[name] = record["group"]
-        trainings.setdefault(name, {})[seed] = Training(
+        runs.setdefault(name, {})[seed] = Run(
             path,
             TrainingConfig(**record["settings"], seed=seed),
             record["resolved"],
@@ -114,7 +112,7 @@ def from_records(
         )
         if record["analysis"]:
             analyses.setdefault(name, {})[seed] = _numbers(record["analysis"])
-    first, variants = records[0], variants_of(groups, trainings)
+    first, variants = records[0], variants_of(groups, runs)
     return Study(path, first["title"], first["command"], variants, 0), analyses
 
 
@@ -151,10 +149,10 @@ def _by_steps(measurements: Measurements) -> list[tuple[list[int], dict[str, Any
     ]
 
 
-def _analysis(training: Training) -> dict[str, Any]:
-    found = made_before(training) or {}
+def _analysis(run: Run) -> dict[str, Any]:
+    found = made_before(run) or {}
     kept = {name: value for name, value in found.items() if name not in _LEFT_OUT}
-    for measured in kept.get("net_variance", {}).values():
+    for measured in kept.get("pre_activation_variance", {}).values():
         measured.pop("curve", None)
     return kept
 

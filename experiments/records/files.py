@@ -1,4 +1,4 @@
-"""Files of a training: written whole or not at all."""
+"""Files of a run: written whole or not at all."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ def require_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise UsageError(
             f"output_dir '{folder}' is on a disk with {free / 1e6:,.0f} MB left; this "
-            f"training needs about {needed / 1e6:,.0f} MB. Make room or give another "
+            f"run needs about {needed / 1e6:,.0f} MB. Make room or give another "
             "folder."
         )
 

@@ -1,4 +1,4 @@
-"""The folder of a training: what is in it tells how far the training came."""
+"""The folder of a run: what is in it tells how far the run came."""
 
 import dataclasses
 import functools
@@ -29,15 +29,15 @@ FIGURES = "figures"
 
 
 def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
-    """Raises unless a folder is free for trainings, or holds the same ones.
+    """Raises unless a folder is free for runs, or holds the same ones.
 
     Args:
         output_dir: The folder of all of them.
-        configs: The trainings, each with its own `output_dir` there.
+        configs: The runs, each with its own `output_dir` there.
 
     Raises:
         UsageError: If there is something else in the folder, or the flags of a
-            training in it were others; the message names them.
+            run in it were others; the message names them.
     """
     own = {Path(str(config.output_dir)): config for config in configs}
     expected = {parent for path in own for parent in path.parents} | set(own)
@@ -68,13 +68,13 @@ def _require_same(folder: Path, config: TrainingConfig) -> None:
         before = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"output_dir '{folder}' is not empty, and there is no training in it that "
+            f"output_dir '{folder}' is not empty, and there is no run in it that "
             "could go on. Give a new folder, so that nothing is overwritten."
         ) from error
     require_same(
         before,
         config,
-        f"output_dir '{folder}' holds a training with other flags: ",
+        f"output_dir '{folder}' holds a run with other flags: ",
         "Give the same flags to go on with it, or a new folder.",
     )
 
@@ -82,7 +82,7 @@ def _require_same(folder: Path, config: TrainingConfig) -> None:
 def require_same(
     before: dict[str, Any], config: TrainingConfig, problem: str, remedy: str
 ) -> None:
-    """Raises a `UsageError` that names the flags in which a training differs."""
+    """Raises a `UsageError` that names the flags in which a run differs."""
     different = [
         f"{name} was {before.get(name)} and is {value}"
         for name, value in flags(config).items()
@@ -97,12 +97,12 @@ def require_same(
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the training in a folder has come to its end."""
+    """Whether the run in a folder has come to its end."""
     return (folder / RESULT).is_file()
 
 
 def read_finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
-    """Returns the numbers and the history of a training that is finished.
+    """Returns the numbers and the history of a run that is finished.
 
     Raises:
         UsageError: If they cannot be read.
@@ -112,7 +112,7 @@ def read_finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
         return result, from_csv((folder / HISTORY).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"output_dir '{folder}' holds a training that is finished, but its results "
+            f"output_dir '{folder}' holds a run that is finished, but its results "
             f"cannot be read ({error}). Give a new folder."
         ) from error
 
@@ -123,18 +123,18 @@ def flags(config: TrainingConfig) -> dict[str, Any]:
 
 
 def description(config: TrainingConfig) -> dict[str, Any]:
-    """Returns what decides a training, as `config.json` says it."""
+    """Returns what decides a run, as `config.json` says it."""
     return {**flags(config), "contents": contents(config)}
 
 
 def contents(config: TrainingConfig) -> dict[str, str]:
-    """Returns the SHA-256 of each file of the user's that a training starts from."""
+    """Returns the SHA-256 of each file of the user's that a run starts from."""
     given = [config.dataset] if config.reads_file else []
     given += [config.init_from] if config.init_from is not None else []
     return {path: _sha256(Path(path).expanduser()) for path in given}
 
 
-@functools.cache  # a suite has many trainings on the same data
+@functools.cache  # a suite has many runs on the same data
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The trainings in a folder, as `train.py` has left them."""
+"""The runs in a folder, as `train.py` has left them."""
 
 import dataclasses
 import json
@@ -17,8 +17,8 @@ from gaaf_keras.analysis.flow import Measurements
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
-    """A training that is finished.
+class Run:
+    """A run that is finished.
 
     Attributes:
         folder: Its folder.
@@ -44,7 +44,7 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Trainings that differ in their seed only.
+    """Runs that differ in their seed only.
 
     Attributes:
         name: What it is called.
@@ -52,40 +52,40 @@ class Variant:
             as the learning rate: its name, if there are none.
         chosen: Whether it is the best of these on validation data. None of them is
             until each has been trained with a seed that all have.
-        trainings: The trainings, by seed.
+        runs: The runs, by seed.
     """
 
     name: str
     group: str
     chosen: bool
-    trainings: dict[int, Training]
+    runs: dict[int, Run]
 
     @property
     def config(self) -> TrainingConfig:
-        """What its trainings have in common."""
-        return next(iter(self.trainings.values())).config
+        """What its runs have in common."""
+        return next(iter(self.runs.values())).config
 
     @property
     def diverged(self) -> int:
-        """How many of its trainings diverged."""
-        return sum(training.diverged for training in self.trainings.values())
+        """How many of its runs diverged."""
+        return sum(run.diverged for run in self.runs.values())
 
     def values(self, field: str, seeds: list[int] | None = None) -> list[float]:
-        """Returns a number of `result.json` for each training, or for some seeds."""
-        seeds = list(self.trainings) if seeds is None else seeds
-        return [self.trainings[seed].result[field] for seed in seeds]
+        """Returns a number of `result.json` for each run, or for some seeds."""
+        seeds = list(self.runs) if seeds is None else seeds
+        return [self.runs[seed].result[field] for seed in seeds]
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """All finished trainings in a folder.
+    """All finished runs in a folder.
 
     Attributes:
         folder: The folder.
         title: What they are about.
         command: The command that trained them.
         variants: The variants, in the order of the table.
-        unfinished: How many trainings are not finished, or not begun.
+        unfinished: How many runs are not finished, or not begun.
     """
 
     folder: Path
@@ -146,10 +146,10 @@ def _comparable(config: TrainingConfig) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Study:
-    """Returns what is in the folder of a training, of a suite, or of several seeds.
+    """Returns what is in the folder of a run, of a suite, or of several seeds.
 
     Raises:
-        UsageError: If there is no finished training, if those in the folder are not
+        UsageError: If there is no finished run, if those in the folder are not
             of one command, or something cannot be read.
     """
     if not folder.is_dir():
@@ -164,7 +164,7 @@ def read(folder: Path) -> Study:
     finished = [path for path in found if run_folder.is_finished(path)]
     if not finished:
         raise UsageError(
-            f"'{folder}' holds no finished training"
+            f"'{folder}' holds no finished run"
             + (f", only {len(found)} unfinished. Go on with them" if found else "")
             + ". Give a folder that train.py has written."
         )
@@ -173,13 +173,13 @@ def read(folder: Path) -> Study:
     )
     planned = plan.get("variants", [])
     groups = {variant["name"]: variant["group"] for variant in planned}
-    by_variant: dict[str, dict[int, Training]] = {name: {} for name in groups}
+    by_variant: dict[str, dict[int, Run]] = {name: {} for name in groups}
     for path in finished:
-        training = _training(path)
-        name = _variant_name(path.relative_to(folder), training, list(groups))
-        trainings = by_variant.setdefault(name, {})
-        _require_like(training, trainings, name, folder)
-        trainings[training.config.seed] = training
+        run = _run(path)
+        name = _variant_name(path.relative_to(folder), run, list(groups))
+        runs = by_variant.setdefault(name, {})
+        _require_like(run, runs, name, folder)
+        runs[run.config.seed] = run
     variants = variants_of(groups, by_variant)
     if not any(variant.chosen for variant in variants):
         raise UsageError(
@@ -190,11 +190,11 @@ def read(folder: Path) -> Study:
     data = {(v.config.dataset, v.config.train_examples) for v in variants}
     if len(data) > 1:
         raise UsageError(
-            f"'{folder}' holds trainings on different data ("
+            f"'{folder}' holds runs on different data ("
             + ", ".join(sorted({dataset for dataset, _ in data}))
-            + "), which cannot be compared. Give the folder of one suite or training."
+            + "), which cannot be compared. Give the folder of one suite or run."
         )
-    first = next(iter(variants[0].trainings.values()))
+    first = next(iter(variants[0].runs.values()))
     return Study(
         folder,
         plan.get("title", f"{first.config.dataset}, {first.config.model}"),
@@ -204,63 +204,61 @@ def read(folder: Path) -> Study:
     )
 
 
-def _require_like(
-    training: Training, others: Mapping[int, Training], name: str, folder: Path
-) -> None:
-    """Raises if a training differs from others of a variant in more than its seed."""
-    advice = "Give the folder of one suite or training."
-    if training.config.seed in others:
+def _require_like(run: Run, others: Mapping[int, Run], name: str, folder: Path) -> None:
+    """Raises if a run differs from others of a variant in more than its seed."""
+    advice = "Give the folder of one suite or run."
+    if run.config.seed in others:
         raise UsageError(
-            f"'{folder}' holds several trainings of {name} with seed "
-            f"{training.config.seed}. {advice}"
+            f"'{folder}' holds several runs of {name} with seed "
+            f"{run.config.seed}. {advice}"
         )
-    first = next(iter(others.values()), training)  # which the others are like
+    first = next(iter(others.values()), run)  # which the others are like
     settings = dataclasses.asdict(first.config)
     different = [
         field
-        for field, value in dataclasses.asdict(training.config).items()
+        for field, value in dataclasses.asdict(run.config).items()
         if field not in ("seed", *PLACES) and value != settings[field]
     ]
     if different:
         raise UsageError(
-            f"'{folder}' holds trainings of {name} that differ in "
+            f"'{folder}' holds runs of {name} that differ in "
             f"{' and '.join(different)}. {advice}"
         )
 
 
 def variants_of(
-    groups: Mapping[str, str], trainings: Mapping[str, dict[int, Training]]
+    groups: Mapping[str, str], runs: Mapping[str, dict[int, Run]]
 ) -> list[Variant]:
     """Returns variants, of each group the best one chosen.
 
     Args:
         groups: The group of each variant that has one.
-        trainings: The finished trainings of each variant, by seed; none of those that
+        runs: The finished runs of each variant, by seed; none of those that
             are still to be trained.
     """
     accuracies = {
         name: {seed: each.result["validation_accuracy"] for seed, each in found.items()}
-        for name, found in trainings.items()
+        for name, found in runs.items()
     }
     chosen = best_of_each_group(groups, accuracies)
     return [
         Variant(
             name, groups.get(name, name), name in chosen, dict(sorted(found.items()))
         )
-        for name, found in trainings.items()
+        for name, found in runs.items()
         if found
     ]
 
 
-def _variant_name(path: Path, training: Training, known: list[str]) -> str:
+def _variant_name(path: Path, run: Run, known: list[str]) -> str:
     folder = path.parts[0] if len(path.parts) > 1 else ""
     for name in known:
         if folder in ("", folder_name(name)):
             return name
-    return folder.replace("_", " ") if folder else training.config.activation
+    return folder.replace("_", " ") if folder else run.config.activation
 
 
-def _training(folder: Path) -> Training:
+def _run(folder: Path) -> Run:
     written = _json(folder / run_folder.CONFIG)
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
     try:
@@ -270,11 +268,9 @@ def _training(folder: Path) -> Training:
         text = measured.read_text(encoding="utf-8") if measured.is_file() else ""
         flow = watching.from_csv(text)
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"The training in '{folder}' cannot be read ({error})."
-        ) from error
+        raise UsageError(f"The run in '{folder}' cannot be read ({error}).") from error
     resolved = written.get("resolved", {})
-    return Training(folder, config, resolved, result, history, flow)
+    return Run(folder, config, resolved, result, history, flow)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A page about a training, a suite or several seeds: tables, figures, how it was made.
+"""A page about a run, a suite or several seeds: tables, figures, how it was made.
 
     python -m experiments.report DIRECTORY
 

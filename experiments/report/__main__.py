@@ -11,9 +11,9 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.report",
         description="Writes report.html and figures/ into a folder that train.py has "
-        "written: of one training, of a suite, or of several seeds.",
+        "written: of one run, of a suite, or of several seeds.",
     )
-    parser.add_argument("directory", type=Path, help="folder of a training or a suite")
+    parser.add_argument("directory", type=Path, help="folder of a run or a suite")
     parser.add_argument(
         "--data_dir", help="folder of the prepared data set, if it has moved since"
     )
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         "--records",
         metavar="FILE",
         type=Path,
-        help="write compact records of the trainings there, with the analyses that a "
+        help="write compact records of the runs there, with the analyses that a "
         "report has made before, and no report",
     )
     return parser

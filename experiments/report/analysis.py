@@ -12,7 +12,7 @@ from experiments import networks
 from experiments.config import TrainingConfig, UsageError
 from experiments.data import datasets
 from experiments.records import files, run_folder
-from experiments.records.studies import Training
+from experiments.records.studies import Run
 from gaaf_keras import analysis
 from gaaf_keras._core.kinds import name_of
 from gaaf_keras.analysis.measuring import Observation
@@ -26,63 +26,63 @@ _DRAWS = 32
 _HESSIAN_EXAMPLES = 500
 
 
-def analysis_of(training: Training, data_dir: str | None = None) -> dict[str, Any]:
-    """Returns the analyses of a training, from its folder if they are there.
+def analysis_of(run: Run, data_dir: str | None = None) -> dict[str, Any]:
+    """Returns the analyses of a run, from its folder if they are there.
 
     Otherwise they are made, which takes some seconds and needs the data set, and
     written there.
 
     Args:
-        training: A finished training.
+        run: A finished run.
         data_dir: Where the prepared data set lies, if it has moved since.
 
     Raises:
         UsageError: If the data set or the model is not there.
     """
-    found = made_before(training)
+    found = made_before(run)
     if found is not None:
         return found
-    path = training.folder / run_folder.ANALYSIS
-    model_path = training.folder / run_folder.MODEL
-    config = training.config
+    path = run.folder / run_folder.ANALYSIS
+    model_path = run.folder / run_folder.MODEL
+    config = run.config
     data = datasets.load(
         config.dataset, data_dir or config.data_dir, False, config.train_examples
     )
     try:
         model = keras.saving.load_model(model_path)
     except (OSError, ValueError) as error:
-        raise _unreadable(training, error) from error
-    found = {"origin": _origin(training), **_analyse(model, config, data)}
+        raise _unreadable(run, error) from error
+    found = {"origin": _origin(run), **_analyse(model, config, data)}
     keras.backend.clear_session()
     files.write_json(path, found)
     # As read from the file, so that a report is the same at first and later.
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def made_before(training: Training) -> dict[str, Any] | None:
-    """Returns the analyses in a training's folder, None if it has none of its model.
+def made_before(run: Run) -> dict[str, Any] | None:
+    """Returns the analyses in a run's folder, None if it has none of its model.
 
     Raises:
         UsageError: If the model is not there.
     """
-    path = training.folder / run_folder.ANALYSIS
+    path = run.folder / run_folder.ANALYSIS
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    return found if found.get("origin") == _origin(training) else None
+    return found if found.get("origin") == _origin(run) else None
 
 
-def _origin(training: Training) -> dict[str, Any]:
+def _origin(run: Run) -> dict[str, Any]:
     """Returns what an analysis is of, and by which version of it."""
     try:
-        content = (training.folder / run_folder.MODEL).read_bytes()
+        content = (run.folder / run_folder.MODEL).read_bytes()
     except OSError as error:
-        raise _unreadable(training, error) from error
+        raise _unreadable(run, error) from error
     return {"version": _VERSION, "model": hashlib.sha256(content).hexdigest()}
 
 
-def _unreadable(training: Training, error: Exception) -> UsageError:
-    return UsageError(f"The model in '{training.folder}' cannot be read ({error}).")
+def _unreadable(run: Run, error: Exception) -> UsageError:
+    return UsageError(f"The model in '{run.folder}' cannot be read ({error}).")
 
 
 def _analyse(
@@ -115,7 +115,7 @@ def _analyse(
         "hessian_examples": len(few[0]),
         "layers": list(saturation),
         "saturation": saturation,
-        "net_variance": analysis.net_variance(
+        "pre_activation_variance": analysis.pre_activation_variance(
             model, x[:_HESSIAN_EXAMPLES], _DRAWS if noisy else 2
         ),
         "correlations": analysis.correlations(model, x),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from experiments.records.studies import Study, Training, Variant
+from experiments.records.studies import Run, Study, Variant
 from experiments.report import paper
 from experiments.report.tables import Table, signed, spread
 from experiments.training.checkpoints import is_finite
@@ -17,7 +17,7 @@ def results(study: Study) -> Table:
         percent = _percent(variant.values("test_accuracy"))
         row = [
             _name(variant),
-            str(len(variant.trainings)),
+            str(len(variant.runs)),
             spread(_percent(variant.values("validation_accuracy")), 2),
             spread(percent, 2) if variant.chosen else "not chosen",
             spread(variant.values("best_epoch"), 1),
@@ -41,25 +41,25 @@ def results(study: Study) -> Table:
 
 
 def cut_short(variants: Sequence[Variant]) -> str:
-    """Returns a sentence about trainings that might have got further, if any.
+    """Returns a sentence about runs that might have got further, if any.
 
     Not about those that were to have all of their epochs.
     """
-    trainings = [
-        training
+    runs = [
+        run
         for variant in variants
-        for training in variant.trainings.values()
-        if training.config.patience < training.config.epochs
+        for run in variant.runs.values()
+        if run.config.patience < run.config.epochs
     ]
     count = sum(
         t.result["epochs_run"] - t.result["best_epoch"] < t.config.patience
-        for t in trainings
+        for t in runs
         if not t.diverged
     )
     if not count:
         return ""
     return (
-        f" {count} of {len(trainings)} trainings ended at their last epoch and not "
+        f" {count} of {len(runs)} runs ended at their last epoch and not "
         "because their accuracy had stopped rising: with more epochs they may get "
         "further."
     )
@@ -124,22 +124,22 @@ def comparisons(study: Study) -> list[tuple[Variant, Variant]]:
     return [
         (variant, other)
         for variant, other in pairs
-        if other is not None and set(variant.trainings) & set(other.trainings)
+        if other is not None and set(variant.runs) & set(other.runs)
     ]
 
 
 def seeds_of(variant: Variant, other: Variant, field: str) -> list[int]:
     """Returns the seeds that both have, for a difference in a field.
 
-    When a training came to its best or to its end says nothing if it diverged.
+    When a run came to its best or to its end says nothing if it diverged.
     """
     return [
         seed
-        for seed in variant.trainings
-        if seed in other.trainings
+        for seed in variant.runs
+        if seed in other.runs
         and (
             field == "test_accuracy"
-            or not (variant.trainings[seed].diverged or other.trainings[seed].diverged)
+            or not (variant.runs[seed].diverged or other.runs[seed].diverged)
         )
     ]
 
@@ -149,7 +149,7 @@ def paired(
 ) -> Difference | None:
     """Returns by how much two variants differ.
 
-    None without a pair of seeds; and of the accuracies if a training diverged, which
+    None without a pair of seeds; and of the accuracies if a run diverged, which
     makes them all but normally distributed.
     """
     seeds = seeds_of(variant, other, field)
@@ -190,11 +190,11 @@ def differences(
     return Table(
         columns,
         rows,
-        "Mean difference over pairs of trainings with the same seed, and its 95 % "
+        "Mean difference over pairs of runs with the same seed, and its 95 % "
         "confidence interval (Student’s t, n − 1). Nothing is shown if the interval "
         "includes 0 or has no width. The intervals are for one comparison each; of "
-        "twenty, one misses on average. Accuracies are not compared where a training "
-        "diverged, epochs and seconds are without those trainings; seconds depend on "
+        "twenty, one misses on average. Accuracies are not compared where a run "
+        "diverged, epochs and seconds are without those runs; seconds depend on "
         "what else the machine did.",
     )
 
@@ -227,11 +227,11 @@ def reached(study: Study) -> Table | None:
             if target is variant:
                 row += ["–", "–", "–"]
                 continue
-            seeds = [seed for seed in variant.trainings if seed in target.trainings]
+            seeds = [seed for seed in variant.runs if seed in target.runs]
             moments = {
                 seed: when_reached(
-                    variant.trainings[seed],
-                    target.trainings[seed].result["validation_accuracy"],
+                    variant.runs[seed],
+                    target.runs[seed].result["validation_accuracy"],
                 )
                 for seed in seeds
             }
@@ -239,7 +239,7 @@ def reached(study: Study) -> Table | None:
             row.append(f"{len(there)} of {len(seeds)}")
             for index, field in ((0, "epoch"), (1, "seconds")):
                 own = [moment[index] for moment in there.values()]
-                theirs = [_at_best(target.trainings[seed], field) for seed in there]
+                theirs = [_at_best(target.runs[seed], field) for seed in there]
                 times = f"{spread(own, 1)} of {spread(theirs, 1)}"
                 row.append(times if there else "–")
         rows.append(row)
@@ -252,20 +252,20 @@ def reached(study: Study) -> Table | None:
         rows,
         "For each seed, the first epoch with a validation accuracy as high as the best "
         "of the other variant’s training with that seed; behind “of”, when that "
-        "training had it, over the same seeds. The trainings not counted did not get "
+        "training had it, over the same seeds. The runs not counted did not get "
         "there before they ended. Even a variant that is no worse gets there in about "
-        "half of its trainings only, since a best is a maximum.",
+        "half of its runs only, since a best is a maximum.",
     )
 
 
-def _at_best(training: Training, field: str) -> float:
-    best = int(training.result["best_epoch"])
-    return training.history[best - 1][field] if best else 0.0
+def _at_best(run: Run, field: str) -> float:
+    best = int(run.result["best_epoch"])
+    return run.history[best - 1][field] if best else 0.0
 
 
-def when_reached(training: Training, accuracy: float) -> tuple[float, float] | None:
-    """Returns epoch and seconds at which a training first was as accurate."""
-    for row in training.history:
+def when_reached(run: Run, accuracy: float) -> tuple[float, float] | None:
+    """Returns epoch and seconds at which a run first was as accurate."""
+    for row in run.history:
         if is_finite(row) and row["val_accuracy"] >= accuracy:
             return row["epoch"], row["seconds"]
     return None

@@ -23,22 +23,22 @@ def gradients(study: Study) -> Table | None:
     variants = [
         variant
         for variant in study.chosen
-        if all(t.gradient_flow for t in variant.trainings.values())
+        if all(t.gradient_flow for t in variant.runs.values())
     ]
     if not variants:
         return None
     last = min(
-        training.gradient_flow[-1][0]
+        run.gradient_flow[-1][0]
         for variant in variants
-        for training in variant.trainings.values()
+        for run in variant.runs.values()
     )
     missing = [v.name for v in study.chosen if v not in variants]
     of_paper = any(_is_of_paper(variant) for variant in variants)
     rows = []
     for variant in variants:
         flows = [
-            mean_of([row for row in training.gradient_flow if row[0] <= last])
-            for training in variant.trainings.values()
+            mean_of([row for row in run.gradient_flow if row[0] <= last])
+            for run in variant.runs.values()
         ]
         for layer in flows[0]:
             values = [flow[layer] for flow in flows]
@@ -48,7 +48,7 @@ def gradients(study: Study) -> Table | None:
                 *(
                     spread([getattr(value, name) for value in values], None)
                     for name in (
-                        "net_input_gradient",
+                        "pre_activation_gradient",
                         "output_gradient",
                         "activity",
                         "ratio",
@@ -68,12 +68,12 @@ def gradients(study: Study) -> Table | None:
     return Table(
         columns,
         rows,
-        f"Means over the measurements up to step {last}, to which all trainings came, "
+        f"Means over the measurements up to step {last}, to which all runs came, "
         "of absolute values over examples and nodes; then mean (standard deviation) "
-        "over seeds. L is the loss of a batch, z the net input of a node, a its output "
-        "before dropout. |a ∂L/∂a| does not depend on the scale of the outputs, which "
-        "dropout changes."
-        + (f" Not measured in all trainings: {', '.join(missing)}." if missing else ""),
+        "over seeds. L is the loss of a batch, z the pre-activation of a node, a its "
+        "output before dropout. |a ∂L/∂a| does not depend on the scale of the outputs, "
+        "which dropout changes."
+        + (f" Not measured in all runs: {', '.join(missing)}." if missing else ""),
     )
 
 
@@ -92,7 +92,7 @@ def _published_gradient(variant: Variant, layer: str) -> str:
 
 
 def saturation(study: Study, analyses: Analyses) -> Table | None:
-    """Returns how many net inputs of each layer are saturated."""
+    """Returns how many pre-activations of each layer are saturated."""
     return _by_layer(
         study,
         analyses,
@@ -117,24 +117,24 @@ def saturation(study: Study, analyses: Analyses) -> Table | None:
         ),
         (1, 1, 1, 3),
         "On test data, at inference; mean (standard deviation) over seeds. Saturated "
-        "is a net input where the derivative of the plain activation is below 0.07 "
-        "(tanh: |z| > 2; ReLU: z ≤ 0); in training, where the derivative that the "
+        "is a pre-activation where the derivative of the plain activation is below "
+        "0.07 (tanh: |z| > 2; ReLU: z ≤ 0); in training, where the derivative that the "
         "backward pass uses is below that too. A node is dead if it is saturated with "
         "all examples.",
     )
 
 
-def net_variance(study: Study, analyses: Analyses) -> Table | None:
-    """Returns the variance of net inputs and the derivatives beside it."""
+def pre_activation_variance(study: Study, analyses: Analyses) -> Table | None:
+    """Returns the variance of pre-activations and the derivatives beside it."""
 
     def of(name: str) -> Callable[[Any, str], float]:
-        return lambda a, layer: a["net_variance"][layer][name]
+        return lambda a, layer: a["pre_activation_variance"][layer][name]
 
     return _by_layer(
         study,
         analyses,
         (
-            ("net variance", of("variance")),
+            ("pre-activation variance", of("variance")),
             ("φ′", of("derivative")),
             ("φ′ under noise", of("derivative_under_noise")),
             ("in training", of("derivative_in_training")),
@@ -143,9 +143,9 @@ def net_variance(study: Study, analyses: Analyses) -> Table | None:
             ("in training", of("saturated_derivative_in_training")),
         ),
         (3,) * 7,
-        "Variance of a net input over repeated runs in training mode, φ′ at its mean, "
-        "the mean of φ′ over the runs, and the derivative that the backward pass uses "
-        "at the mean; then the same where the mean is saturated. Means over test "
+        "Variance of a pre-activation over repeated calls in training mode, φ′ at its "
+        "mean, the mean of φ′ over the calls, and the derivative that the backward "
+        "pass uses at the mean; then the same where the mean is saturated. Means over test "
         "examples and nodes, then over seeds.",
     )
 
@@ -153,12 +153,12 @@ def net_variance(study: Study, analyses: Analyses) -> Table | None:
 def expected_derivatives(study: Study, analyses: Analyses) -> Table | None:
     """Returns how well shapes match the derivative that dropout gives on average."""
     rows = []
-    for variant, layer, net_std, curves in matched_derivatives(study, analyses):
+    for variant, layer, noise_std, curves in matched_derivatives(study, analyses):
         errors = [
             math.sqrt(statistics.fmean((curve - curves.under_noise) ** 2))
             for curve in (curves.plain, curves.matched, curves.default)
         ]
-        row = [variant.name, layer, f"{net_std:.3f}", *(f"{e:.4f}" for e in errors)]
+        row = [variant.name, layer, f"{noise_std:.3f}", *(f"{e:.4f}" for e in errors)]
         rows.append(row)
     if not rows:
         return None
@@ -168,7 +168,7 @@ def expected_derivatives(study: Study, analyses: Analyses) -> Table | None:
         columns,
         rows,
         "How far the derivative in training is from the one that dropout gives on "
-        "average: root mean square over net inputs from the 0.1st to the 99.9th "
+        "average: root mean square over pre-activations from the 0.1st to the 99.9th "
         "percentile, of the first seed. DropoutMatched has the net deviation beside "
         "it, one for all nodes of the layer.",
     )
@@ -176,9 +176,9 @@ def expected_derivatives(study: Study, analyses: Analyses) -> Table | None:
 
 @dataclasses.dataclass(frozen=True)
 class MatchedDerivatives:
-    """Derivatives by net input: without noise, under dropout, and by shapes."""
+    """Derivatives by pre-activation: without noise, under dropout, and by shapes."""
 
-    net_input: np.ndarray
+    pre_activation: np.ndarray
     plain: np.ndarray
     under_noise: np.ndarray
     matched: np.ndarray
@@ -195,18 +195,18 @@ def matched_derivatives(
         if config.accelerates or config.activation not in MATCHED_ACTIVATIONS:
             continue
         for layer in found["layers"] if found and config.dropout else ():
-            measured = found["net_variance"][layer]
-            net_std, curve = measured["net_std"], measured["curve"]
-            if net_std < _LEAST_NOISE:
+            measured = found["pre_activation_variance"][layer]
+            noise_std, curve = measured["noise_std"], measured["curve"]
+            if noise_std < _LEAST_NOISE:
                 continue  # below the first dropout
-            x = np.array(curve["net_input"])
-            shape = DropoutMatched(config.activation, net_std)
+            x = np.array(curve["pre_activation"])
+            shape = DropoutMatched(config.activation, noise_std)
             matched = analysis.curve(GAAF(config.activation, shape), x)
             default = analysis.curve(GAAF(config.activation), x)
             yield (
                 variant,
                 layer,
-                net_std,
+                noise_std,
                 MatchedDerivatives(
                     x,
                     np.array(curve["plain"]),

@@ -49,7 +49,7 @@ def write(
     data_dir: str | None = None,
     console: Console | None = None,
 ) -> Path:
-    """Writes the report of a training, of a suite, or of several seeds.
+    """Writes the report of a run, of a suite, or of several seeds.
 
     The networks are analysed first, unless that has been done: `analysis.json` in a
     training's folder has what was found.
@@ -66,7 +66,7 @@ def write(
         The path of the page.
 
     Raises:
-        UsageError: If there is no finished training, if a model or the data set cannot
+        UsageError: If there is no finished run, if a model or the data set cannot
             be read, or the folder not be written to.
 
     Examples:
@@ -79,15 +79,15 @@ def write(
     study = read(Path(folder).expanduser())
     console = Console(highlight=False) if console is None else console
     wanted = [
-        (variant.name, seed, training)
+        (variant.name, seed, run)
         for variant in study.chosen
-        for seed, training in variant.trainings.items()
+        for seed, run in variant.runs.items()
     ]
     analyses: dict[str, dict[int, Any]] = {}
-    for name, seed, training in track(
+    for name, seed, run in track(
         wanted, "Looking into the networks", console=console, transient=True
     ):
-        analyses.setdefault(name, {})[seed] = analysis_of(training, data_dir)
+        analyses.setdefault(name, {})[seed] = analysis_of(run, data_dir)
     figures = files.writable_folder(study.folder / run_folder.FIGURES)
     page = _page(study, _sections(study, analyses, figures))
     path = study.folder / run_folder.REPORT
@@ -100,8 +100,8 @@ def _page(study: Study, sections: Sequence[Section]) -> str:
         autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    trainings = sum(len(variant.trainings) for variant in study.variants)
-    subtitle = f"{trainings} trainings, {len(study.variants)} variants"
+    runs = sum(len(variant.runs) for variant in study.variants)
+    subtitle = f"{runs} runs, {len(study.variants)} variants"
     if study.unfinished:
         subtitle += f"; {study.unfinished} more are not finished and not in here"
     return template.render(
@@ -122,9 +122,9 @@ def _summary(study: Study) -> list[str]:
     for variant, other in comparison.comparisons(study):
         seeds = comparison.seeds_of(variant, other, "test_accuracy")
         diverged = [
-            f"{sum(v.trainings[seed].diverged for seed in seeds)} of {v.name} diverged"
+            f"{sum(v.runs[seed].diverged for seed in seeds)} of {v.name} diverged"
             for v in (variant, other)
-            if any(v.trainings[seed].diverged for seed in seeds)
+            if any(v.runs[seed].diverged for seed in seeds)
         ]
         parts = []
         for field, title, factor, decimals in (
@@ -179,7 +179,7 @@ def _sections(
                 "A larger gradient works in part like a larger learning rate. Only at "
                 "the best rate of each is it fair to compare two variants. The band is "
                 "one standard deviation over seeds; errors of more than twice the "
-                "smallest, such as those of trainings that failed, are above the "
+                "smallest, such as those of runs that failed, are above the "
                 "picture."
             ],
             pictures=saved(pictures.learning_rates(study)),
@@ -188,9 +188,9 @@ def _sections(
             "curves",
             "Learning curves",
             [
-                "Thin lines are single trainings, thick ones their means as far as all "
+                "Thin lines are single runs, thick ones their means as far as all "
                 "of them go, with a band of one standard deviation, cut off where no "
-                "training is; over time, one training is drawn strongly. An error of 0 "
+                "training is; over time, one run is drawn strongly. An error of 0 "
                 "is drawn at half of the smallest other one."
             ],
             pictures=saved(pictures.learning_curves(study)),
@@ -208,28 +208,28 @@ def _sections(
         ),
         Section(
             "saturation",
-            "Net inputs and saturation",
+            "Pre-activations and saturation",
             [
-                "Where the net inputs of the test images lie after training: the "
+                "Where the pre-activations of the test images lie after training: the "
                 "paper’s figure 5, in which dropout drives them into the saturation "
                 "area. The first seed is drawn strongly, the others thinly."
             ],
             some(measurements.saturation(study, analyses)),
-            saved(pictures.net_inputs(study, analyses)),
+            saved(pictures.pre_activations(study, analyses)),
         ),
         Section(
-            "net_variance",
-            "Net variance and the gradient it buys",
+            "pre_activation_variance",
+            "Pre-activation variance and the gradient it buys",
             [
-                "The paper’s mechanism: dropout’s noise moves net inputs about, and so "
-                "gives them a derivative on average where they had none. The pictures "
-                "set that derivative beside the shape that was derived from the noise "
-                "(DropoutMatched, for noise that is Gaussian and equally strong in all "
+                "The paper’s mechanism: dropout’s noise moves pre-activations about, "
+                "and so gives them a derivative on average where they had none. The "
+                "pictures set that derivative beside the shape that was derived from the "
+                "noise (DropoutMatched, for noise that is Gaussian and equally strong in all "
                 "nodes) and beside the default one, which is the paper’s for tanh and "
                 "ReLU."
             ],
             some(
-                measurements.net_variance(study, analyses),
+                measurements.pre_activation_variance(study, analyses),
                 measurements.expected_derivatives(study, analyses),
             ),
             saved(pictures.expected_derivatives(study, analyses)),
@@ -281,16 +281,16 @@ def _sections(
 
 def _provenance(study: Study, analyses: Mapping[str, Mapping[int, Any]]) -> Section:
     variant = study.variants[0]
-    training = next(iter(variant.trainings.values()))
-    config, resolved = training.config, training.resolved
+    run = next(iter(variant.runs.values()))
+    config, resolved = run.config, run.resolved
     versions = resolved.get("versions", {})
     found = analyses.get(study.chosen[0].name, {})
     analysis: Mapping[str, Any] = next(iter(found.values()), {})
     facts = [
         ("data", config.dataset),
-        ("seeds", ", ".join(map(str, variant.trainings))),
-        ("test examples scored", str(training.result["test_examples"])),
-        ("parameters", f"{training.result['parameters']:,}"),
+        ("seeds", ", ".join(map(str, variant.runs))),
+        ("test examples scored", str(run.result["test_examples"])),
+        ("parameters", f"{run.result['parameters']:,}"),
         ("devices", ", ".join(resolved.get("devices", ["not recorded"]))),
         ("versions", ", ".join(f"{k} {v}" for k, v in versions.items())),
     ]

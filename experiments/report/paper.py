@@ -1,7 +1,7 @@
 """What the paper reports, to be shown beside what was found here.
 
 "Gradient Acceleration in Activation Functions" (Hahn and Choi, arXiv 1806.09783). Means
-with their standard deviations where it gives them; of MNIST, five trainings each.
+with their standard deviations where it gives them; of MNIST, five runs each.
 """
 
 import dataclasses

@@ -64,8 +64,8 @@ def learning_curves(study: Study) -> Pictures:
     errors = [
         1 - row["val_accuracy"]
         for variant in study.chosen
-        for training in variant.trainings.values()
-        for row in training.history
+        for run in variant.runs.values()
+        for row in run.history
         if is_finite(row)
     ]
     # An error of 0 has no place on a logarithmic axis.
@@ -79,21 +79,21 @@ def learning_curves(study: Study) -> Pictures:
         for variant in study.chosen:
             histories = [
                 [value(row) for row in t.history if is_finite(row)]
-                for t in variant.trainings.values()
+                for t in variant.runs.values()
             ]
             found += _with_band(variant.name, histories, style_of[variant.name])
         return found
 
     over_time = [
         Line(
-            [row["seconds"] for row in training.history if is_finite(row)],
-            [percent_wrong(row) for row in training.history if is_finite(row)],
+            [row["seconds"] for row in run.history if is_finite(row)],
+            [percent_wrong(row) for row in run.history if is_finite(row)],
             variant.name * (index == 0),
             style_of[variant.name],
             faint=index > 0,
         )
         for variant in study.chosen
-        for index, training in enumerate(variant.trainings.values())
+        for index, run in enumerate(variant.runs.values())
     ]
     error = "validation error, %"
     return {
@@ -147,7 +147,7 @@ def _mean_and_deviation(table: np.ndarray) -> tuple[Any, Any]:
 def learning_rates(study: Study) -> Pictures:
     """Returns the validation error over the learning rates that were tried.
 
-    Where a training fails, it is above the picture: otherwise the differences between
+    Where a run fails, it is above the picture: otherwise the differences between
     those that do not could not be seen.
     """
     groups: dict[str, list[Variant]] = {}
@@ -197,13 +197,13 @@ def gradient_flow(study: Study) -> Pictures:
     by_layer: dict[str, list[Line]] = {}
     for variant in study.chosen:
         found: dict[str, dict[int, list[float]]] = {}
-        for training in variant.trainings.values():
-            for step, layers in training.gradient_flow:
+        for run in variant.runs.values():
+            for step, layers in run.gradient_flow:
                 for layer, values in layers.items():
                     at = found.setdefault(layer, {}).setdefault(step, [])
-                    at.append(values.net_input_gradient)
+                    at.append(values.pre_activation_gradient)
         for layer, measured in found.items():
-            everyone = len(variant.trainings)
+            everyone = len(variant.runs)
             steps = {s: v for s, v in measured.items() if len(v) == everyone}
             if not steps:
                 continue
@@ -226,13 +226,13 @@ def _thinned(x: list[int], y: list[float]) -> tuple[list[float], list[float]]:
     return [float(a) for a, _ in points], [float(b) for _, b in points]
 
 
-def net_inputs(study: Study, analyses: Analyses) -> Pictures:
-    """Returns the distribution of each layer's net inputs."""
+def pre_activations(study: Study, analyses: Analyses) -> Pictures:
+    """Returns the distribution of each layer's pre-activations."""
     return _distributions(
         study,
         analyses,
-        ("net_input", "net inputs", "net input"),
-        lambda a, layer: a["saturation"][layer]["net_inputs"],
+        ("pre_activation", "pre-activations", "pre-activation"),
+        lambda a, layer: a["saturation"][layer]["pre_activations"],
     )
 
 
@@ -367,19 +367,19 @@ def expected_derivatives(study: Study, analyses: Analyses) -> Pictures:
     return {
         f"derivative_{slug(variant.name)}_{slug(layer)}": draw(
             [
-                Line(curves.net_input, curves.plain, "φ′ without noise", plain),
+                Line(curves.pre_activation, curves.plain, "φ′ without noise", plain),
                 Line(
-                    curves.net_input,
+                    curves.pre_activation,
                     curves.under_noise,
                     "under dropout",
                     real,
                     marked=True,
                 ),
-                Line(curves.net_input, curves.matched, "DropoutMatched", matched),
-                Line(curves.net_input, curves.default, "default shape", default),
+                Line(curves.pre_activation, curves.matched, "DropoutMatched", matched),
+                Line(curves.pre_activation, curves.default, "default shape", default),
             ],
             f"{layer}: derivative under {variant.name}",
-            "mean net input",
+            "mean pre-activation",
             "mean derivative",
         )
         for variant, layer, _, curves in matched_derivatives(study, analyses)

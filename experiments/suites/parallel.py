@@ -1,4 +1,4 @@
-"""Trainings that do not depend on each other, in several processes at once.
+"""Runs that do not depend on each other, in several processes at once.
 
 A small network leaves most of a machine's cores idle most of the time. Each process has
 its share of them, and its own Keras; it trains one network after the other.
@@ -24,34 +24,34 @@ from experiments.training.run import train_and_evaluate
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a process tells of a training after an epoch, for `ProgressView.report`."""
+    """What a process tells of a run after an epoch, for `ProgressView.report`."""
 
     arguments: tuple[Any, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A training that could not be completed, and why."""
+    """A run that could not be completed, and why."""
 
     reason: str
 
 
-def processes_for(wanted: int | str, trainings: int, strategy: Strategy) -> int:
+def processes_for(wanted: int | str, runs: int, strategy: Strategy) -> int:
     """Returns how many processes to train in.
 
     Args:
         wanted: A number, or `"auto"`: one a core without a GPU, and one with it.
-        trainings: How many trainings there are.
+        runs: How many runs there are.
         strategy: Where they run.
 
     Raises:
-        UsageError: If several would have to share what a training uses alone.
+        UsageError: If several would have to share what a run uses alone.
     """
     if wanted == "auto":
         on_cpu = all("CPU" in device.upper() for device in strategy.devices)
         alone = strategy.replicas == 1 and not strategy.has_other_processes
         wanted = len(_cores()) if on_cpu and alone else 1
-    processes = min(int(wanted), trainings)
+    processes = min(int(wanted), runs)
     if processes > 1 and (strategy.replicas > 1 or strategy.has_other_processes):
         raise UsageError(
             "parallel_runs trains each network on one device, and cannot be used with "
@@ -62,22 +62,22 @@ def processes_for(wanted: int | str, trainings: int, strategy: Strategy) -> int:
 
 
 def train_all(
-    trainings: Sequence[tuple[str, TrainingConfig]], processes: int
+    runs: Sequence[tuple[str, TrainingConfig]], processes: int
 ) -> Iterator[tuple[int, Report | TrainingResult | Failure]]:
     """Trains networks in several processes.
 
-    A training that fails, or whose process dies, does not take the others along.
+    A run that fails, or whose process dies, does not take the others along.
 
     Args:
-        trainings: What to call each training when telling of it, and its
+        runs: What to call each run when telling of it, and its
             configuration.
         processes: How many to train at once.
 
     Yields:
-        The index of a training, and a report of it or what came out, without the model;
+        The index of a run, and a report of it or what came out, without the model;
         in the order in which that happens.
     """
-    waiting = list(enumerate(trainings))[::-1]
+    waiting = list(enumerate(runs))[::-1]
     shares = _shares(processes)
     workers = {}
     try:
@@ -124,10 +124,10 @@ class _Worker:
             _keep_to(before)
         theirs.close()
 
-    def give(self, index: int, training: tuple[str, TrainingConfig]) -> None:
+    def give(self, index: int, run: tuple[str, TrainingConfig]) -> None:
         """Has a network trained."""
         self.index = index
-        self.connection.send(training)
+        self.connection.send(run)
 
     def receive(self) -> Any:
         """Returns what the process says, or that it is dead."""
@@ -171,7 +171,7 @@ def _work(connection: Connection) -> None:
 
 
 class _Remote:
-    """Takes a training's reports to another process."""
+    """Takes a run's reports to another process."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Which trainings are meant: one, a sweep of learning rates, or a suite."""
+"""Which runs are meant: one, a sweep of learning rates, or a suite."""
 
 import dataclasses
 import re
@@ -32,13 +32,13 @@ class Plan:
     runs: int = 1
     groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def trainings(self, output_dir: Path) -> list[tuple[str, TrainingConfig]]:
-        """Returns the variant's name and the configuration of every training.
+    def all_runs(self, output_dir: Path) -> list[tuple[str, TrainingConfig]]:
+        """Returns the variant's name and the configuration of every run.
 
-        A training that is alone writes into `output_dir` itself, others into
+        A run that is alone writes into `output_dir` itself, others into
         `VARIANT/seed_N` below it, without the variant if there is only one.
         """
-        trainings = []
+        runs = []
         for run in range(self.runs):  # the first complete table comes early
             for name, config in self.variants.items():
                 folder = output_dir
@@ -49,8 +49,8 @@ class Plan:
                 seeded = dataclasses.replace(
                     config, seed=config.seed + run, output_dir=str(folder)
                 )
-                trainings.append((name, seeded))
-        return trainings
+                runs.append((name, seeded))
+        return runs
 
     def to_json(self) -> dict[str, Any]:
         """Returns what is to be trained, as plain data."""

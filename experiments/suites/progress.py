@@ -1,4 +1,4 @@
-"""A live view of a training, or of several: epoch, losses, accuracies, time left."""
+"""A live view of a run, or of several: epoch, losses, accuracies, time left."""
 
 import datetime
 import time
@@ -14,20 +14,20 @@ _SECONDS_BETWEEN_LINES = 5
 
 
 class ProgressView:
-    """Shows trainings as they run: bars in a terminal, some lines in a log.
+    """Shows runs as they run: bars in a terminal, some lines in a log.
 
-    The time left supposes that every training runs to its last epoch; with early
+    The time left supposes that every run goes to its last epoch; with early
     stopping it is an upper bound.
 
     Args:
-        trainings: How many trainings there will be.
+        runs: How many runs there will be.
         epochs: Most epochs of each.
         quiet: Whether to show nothing.
     """
 
-    def __init__(self, trainings: int, epochs: int, quiet: bool = False) -> None:
+    def __init__(self, runs: int, epochs: int, quiet: bool = False) -> None:
         self.console = Console(highlight=False, quiet=quiet)
-        self._total = trainings * epochs
+        self._total = runs * epochs
         self._epochs = epochs
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -39,7 +39,7 @@ class ProgressView:
         )
         self._all: TaskID | None = None
         self._running: dict[str, tuple[TaskID, int]] = {}  # with epochs so far
-        self._ended = 0  # trainings
+        self._ended = 0  # runs
         self._trained = 0  # epochs, not those of before an interruption
         self._next_line = 0.0
         self._start = time.monotonic()
@@ -62,11 +62,11 @@ class ProgressView:
         self.console.print(line, soft_wrap=True, markup=False)
 
     def callback(self, name: str) -> keras.callbacks.Callback:
-        """Returns the callback that shows a training under a name."""
+        """Returns the callback that shows a run under a name."""
         return Reporter(self, name)
 
     def report(self, name: str, epoch: int, logs: Mapping[str, float]) -> None:
-        """Shows the state of a training after an epoch that was trained now.
+        """Shows the state of a run after an epoch that was trained now.
 
         Args:
             name: The training's.
@@ -94,7 +94,7 @@ class ProgressView:
             self.print(f"{name}  {status}{left and '  '}{left}")
 
     def training_done(self, name: str) -> None:
-        """Counts a training as done, whatever epoch it stopped at."""
+        """Counts a run as done, whatever epoch it stopped at."""
         self._ended += 1
         if name in self._running:
             self._bar.remove_task(self._running.pop(name)[0])
@@ -119,7 +119,7 @@ class ProgressView:
 
 
 class Reporter(keras.callbacks.Callback):
-    """Shows a training to a view after each epoch.
+    """Shows a run to a view after each epoch.
 
     Args:
         view: What has a method `report` like that of `ProgressView`.

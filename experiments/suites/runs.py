@@ -25,37 +25,37 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
     Args:
         plan: What to train.
         output_dir: A new or empty folder, or one of the same plan, interrupted: what
-            is finished there is not trained again. It gets the trainings' own folders
-            and, if there is more than one training, `plan.json` at the beginning and
+            is finished there is not trained again. It gets the runs' own folders
+            and, if there is more than one run, `plan.json` at the beginning and
             `summary.json` and `summary.md` at the end.
         parallel_runs: How many networks to train at once, each in a process with its
             share of the cores; or `"auto"`. A script that asks for several needs
             `if __name__ == "__main__":`, as with any use of `multiprocessing`.
 
     Returns:
-        The last training of the last variant that is chosen.
+        The last run of the last variant that is chosen.
 
     Raises:
-        UsageError: If something in the plan cannot be done; before any training and
+        UsageError: If something in the plan cannot be done; before any run and
             before anything is written. With several at once, if one of them could not
             be completed; after all others.
-        WorkerLostError: If another process of the same training is gone.
+        WorkerLostError: If another process of the same run is gone.
     """
     output_dir = output_dir.expanduser()
-    trainings = plan.trainings(output_dir)
-    configs = [config for _, config in trainings]
+    runs = plan.all_runs(output_dir)
+    configs = [config for _, config in runs]
     prepared = [prepare(config) for config in plan.variants.values()]
     strategy = prepared[0].strategy
-    processes = parallel.processes_for(parallel_runs, len(trainings), strategy)
+    processes = parallel.processes_for(parallel_runs, len(runs), strategy)
     strategy.decide(lambda: _make_room(output_dir, plan, configs))
     results: dict[str, dict[int, TrainingResult]] = {name: {} for name in plan.variants}
     failures = []
     epochs = max(config.epochs for config in plan.variants.values())
     labels = [
-        f"[{number}/{len(trainings)}] {name}, seed {config.seed}"
-        for number, (name, config) in enumerate(trainings, start=1)
+        f"[{number}/{len(runs)}] {name}, seed {config.seed}"
+        for number, (name, config) in enumerate(runs, start=1)
     ]
-    with ProgressView(len(trainings), epochs, not strategy.is_chief) as view:
+    with ProgressView(len(runs), epochs, not strategy.is_chief) as view:
         if keras.backend.backend() != "tensorflow":
             view.print(
                 f"On {keras.backend.backend()} neither SavedModels nor TensorBoard's "
@@ -64,7 +64,7 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
         for note in (variant.note for variant in prepared if variant.note):
             view.console.print(note)
         for index, result in _outcomes(labels, configs, processes, view):
-            (name, config), label = trainings[index], labels[index]
+            (name, config), label = runs[index], labels[index]
             view.training_done(label)
             if isinstance(result, parallel.Failure):
                 failures.append(f"{label}: {result.reason}")
@@ -83,7 +83,7 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
                 view.print(_advice(result, config))
     if failures:
         raise UsageError(
-            f"{len(failures)} of {len(trainings)} trainings failed, the others are "
+            f"{len(failures)} of {len(runs)} runs failed, the others are "
             "complete; the same command trains what is missing.\n" + "\n".join(failures)
         )
     return _summed_up(plan, results, output_dir, view)
@@ -92,7 +92,7 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
 def _outcomes(
     labels: list[str], configs: list[TrainingConfig], processes: int, view: ProgressView
 ) -> Iterator[tuple[int, TrainingResult | parallel.Failure]]:
-    """Yields the index of each training with its outcome, as soon as it has one."""
+    """Yields the index of each run with its outcome, as soon as it has one."""
     if processes == 1:
         for index, (label, config) in enumerate(zip(labels, configs, strict=True)):
             result = train_and_evaluate(config, [view.callback(label)])
@@ -147,7 +147,7 @@ def _before(result: TrainingResult) -> str:
 
 
 def _advice(result: TrainingResult, config: TrainingConfig) -> str:
-    """Returns what is said of a training that diverged."""
+    """Returns what is said of a run that diverged."""
     epoch, step = result.diverged_at or (0, 0)
     causes = [f"a learning rate of {config.learning_rate:g} that is too high"]
     if config.accelerates and not config.unit_gain:

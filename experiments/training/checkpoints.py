@@ -1,4 +1,4 @@
-"""What a training needs to go on after an epoch as if it had never stopped."""
+"""What a run needs to go on after an epoch as if it had never stopped."""
 
 import dataclasses
 import io
@@ -19,7 +19,7 @@ Row = dict[str, float]
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training after an epoch.
+    """The state of a run after an epoch.
 
     Attributes:
         history: A row for each epoch so far.

@@ -1,4 +1,4 @@
-"""The optimizer, its learning rate over time, and the loss of a training."""
+"""The optimizer, its learning rate over time, and the loss of a run."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _NOT_DECAYED = ("bias", "beta", "gamma")
 
 
 def optimizer(config: TrainingConfig, steps: int) -> keras.Optimizer:
-    """Returns the optimizer of a training.
+    """Returns the optimizer of a run.
 
     Weight decay is decoupled from the gradient, and leaves biases and the parameters
     of normalisations alone.

@@ -1,4 +1,4 @@
-"""The callback that records a training: history, best epoch, checkpoints."""
+"""The callback that records a run: history, best epoch, checkpoints."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ _WHOLE_NUMBERS = ("epoch",)
 
 
 class Recorder(keras.callbacks.Callback):
-    """Keeps a training's history and best weights, and says when to stop.
+    """Keeps a run's history and best weights, and says when to stop.
 
     It stops when the validation accuracy has not improved for some epochs, and when
     the loss is not finite. (Keras's own callbacks for that forget everything when

@@ -1,4 +1,4 @@
-"""What comes out of a training."""
+"""What comes out of a run."""
 
 import dataclasses
 from pathlib import Path
@@ -13,16 +13,16 @@ _NOT_NUMBERS = ("history", "model", "output_dir", "epochs_before")
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What came out of one training.
+    """What came out of one run.
 
     Attributes:
         test_accuracy: Share of all test examples that the best epoch's weights
             classify rightly, from 0 to 1.
         validation_accuracy: The same on validation data: the best of all epochs.
         best_epoch: The first epoch with that validation accuracy, counted from 1. 0 if
-            the training diverged in its first: the scores are those of the start.
+            the run diverged in its first: the scores are those of the start.
         epochs_run: How many epochs were trained.
-        seconds: Wall time of the training in seconds, validation included.
+        seconds: Wall time of the run in seconds, validation included.
         parameters: Trainable parameters of the model.
         test_examples: How many test examples were scored: all of them.
         diverged_at: The epoch and its step, both counted from 1, by which the loss was

@@ -1,4 +1,4 @@
-"""One training: fit, choose the best epoch on validation data, score it on test."""
+"""One run: fit, choose the best epoch on validation data, score it on test."""
 
 import shlex
 import sys
@@ -40,7 +40,7 @@ def train_and_evaluate(
     `history.csv`, `gradient_flow.csv`, `tensorboard/` (with TensorFlow), `model.keras`,
     `saved_model/` (with `config.export`) and, last, `result.json`.
 
-    Until then `checkpoint.npz` there has all that the training needs to go on: called
+    Until then `checkpoint.npz` there has all that the run needs to go on: called
     again with the same configuration it goes on after the last epoch that was
     completed, as if it had never stopped, and finished it is read, not trained again.
 
@@ -55,7 +55,7 @@ def train_and_evaluate(
         UsageError: If what the configuration asks for cannot be done; before any
             training and before anything is written. Later only if the output folder
             can be written to no longer.
-        WorkerLostError: If another process of the same training is gone.
+        WorkerLostError: If another process of the same run is gone.
 
     Examples:
         ```python
@@ -107,7 +107,7 @@ def train_and_evaluate(
 
 
 class Prepared(NamedTuple):
-    """What a training needs, found to be there.
+    """What a run needs, found to be there.
 
     Attributes:
         strategy: Where it runs.
@@ -121,7 +121,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(config: TrainingConfig) -> Prepared:
-    """Returns the strategy and the data of a training, or says why it cannot run.
+    """Returns the strategy and the data of a run, or says why it cannot run.
 
     Raises:
         UsageError: If the data set is not there, or model, batch and devices do not

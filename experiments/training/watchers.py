@@ -22,9 +22,9 @@ _COLUMNS = ("step", "layer", *_QUANTITIES)
 
 
 class GradientFlowLog(GradientFlow):
-    """Measures the gradient flow and writes it into a training's folder.
+    """Measures the gradient flow and writes it into a run's folder.
 
-    After each epoch the file is complete, so that a training can go on from there.
+    After each epoch the file is complete, so that a run can go on from there.
 
     Args:
         x: Inputs.
@@ -96,12 +96,12 @@ def from_csv(text: str) -> Measurements:
 class Histograms(keras.callbacks.Callback):
     """Writes histograms for TensorBoard after each epoch.
 
-    Of the net inputs of activations, of the correlations between node values, and of
-    the weights.
+    Of the pre-activations of activations, of the correlations between node values, and
+    of the weights.
 
     Args:
         folder: Where TensorBoard will look.
-        images: The images that net inputs and node values are of.
+        images: The images that pre-activations and node values are of.
     """
 
     def __init__(self, folder: Path, images: np.ndarray) -> None:
@@ -113,15 +113,15 @@ class Histograms(keras.callbacks.Callback):
         import tensorflow as tf
 
         self._writer = tf.summary.create_file_writer(str(self._folder))
-        self._net_inputs = Observation(self.model)
+        self._pre_activations = Observation(self.model)
         self._outputs = Observation(self.model, OUTPUT)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         import tensorflow as tf
 
         with self._writer.as_default(step=epoch):
-            for name, (values,) in self._net_inputs(self._images).items():
-                tf.summary.histogram(f"net_input/{name}", values)
+            for name, (values,) in self._pre_activations(self._images).items():
+                tf.summary.histogram(f"pre_activation/{name}", values)
             for name, (values,) in self._outputs(self._images).items():
                 nodes = self._outputs.nodes(name, values)
                 tf.summary.histogram(f"correlation/{name}", correlations_of(nodes))

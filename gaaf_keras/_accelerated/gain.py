@@ -20,7 +20,7 @@ class UnitGain:
 
     `factor(strength) = min(1, sup |phi'| / sup |phi' + strength * s|)`
 
-    The suprema are computed once: on net inputs from -100 to 100 at a spacing of
+    The suprema are computed once: on pre-activations from -100 to 100 at a spacing of
     0.001, refined to 1e-6 around every local maximum, and further out at distances
     that grow by a tenth. For shapes no narrower than 0.01 there, and a fifth of the
     distance further out, they are right to a relative 1e-6. The supremum is kept as a
@@ -89,7 +89,7 @@ _known = functools.lru_cache(maxsize=64)(UnitGain)
 
 @functools.cache
 def _points() -> np.ndarray:
-    """The net inputs of the first look, in order: everywhere, and at usual kinks."""
+    """The pre-activations of the first look, in order: everywhere, at usual kinks."""
     everywhere = np.arange(-100_000, 100_001) * _SPACING
     beyond = np.geomspace(100, 1e30, 700)
     kinks = np.add.outer(np.arange(-10, 10.5, 0.5), [-1e-9, 1e-9]).ravel()

@@ -1,7 +1,7 @@
 """What happens in a network: gradient, saturation, co-adaptation, flatness.
 
 For any built Keras model and data, on every Keras backend. Nothing changes the model
-that is looked at. What is defined by the values of an activation's net inputs and
+that is looked at. What is defined by the values of an activation's pre-activations and
 outputs is found wherever a model applies one: in activation layers, in layers with
 `activation=`, and in nested models. Not looked into are recurrent layers,
 `TimeDistributed` and `Bidirectional`.
@@ -34,7 +34,11 @@ from gaaf_keras.analysis.statistics import (
     paired_difference,
     prediction_interval,
 )
-from gaaf_keras.analysis.variance import ExpectedDerivative, NetVariance, net_variance
+from gaaf_keras.analysis.variance import (
+    ExpectedDerivative,
+    PreActivationVariance,
+    pre_activation_variance,
+)
 
 __all__ = [
     "Ablation",
@@ -46,7 +50,7 @@ __all__ = [
     "ExpectedDerivative",
     "GradientFlow",
     "LayerGradient",
-    "NetVariance",
+    "PreActivationVariance",
     "Robustness",
     "Saturation",
     "Spread",
@@ -56,8 +60,8 @@ __all__ = [
     "gradient_flow",
     "hessian_eigenvalue",
     "input_noise",
-    "net_variance",
     "paired_difference",
+    "pre_activation_variance",
     "prediction_interval",
     "saturation",
     "weight_noise",

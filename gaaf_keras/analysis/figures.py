@@ -213,7 +213,7 @@ def draw_distributions(
 
     Args:
         distributions: By the name of a variant, a distribution for each of its
-            trainings. The first is drawn strongly, the others faintly.
+            runs. The first is drawn strongly, the others faintly.
         title: What is shown.
         x_label: What is distributed, with its unit.
         style_of: Styles by the names. Defaults to those of `styles`.
@@ -222,8 +222,10 @@ def draw_distributions(
         ```python
         found = analysis.saturation(model, x_test)
         figures.draw_distributions(
-            {"GAAF": [found["activation_1"].net_inputs]}, "Layer 1", "net input"
-        ).savefig("net_inputs.png")
+            {"GAAF": [found["activation_1"].pre_activations]},
+            "Layer 1",
+            "pre-activation",
+        ).savefig("pre_activations.png")
         ```
     """
     style_of = styles(distributions) if style_of is None else style_of
@@ -255,14 +257,14 @@ def draw_curve(curve: Curve, title: str) -> Figure:
     """
     plain, shape, total, value = list(styles("abcd").values())
     lines = [
-        Line(curve.net_input, curve.value, "value", value),
-        Line(curve.net_input, curve.derivative, "its derivative", plain),
+        Line(curve.pre_activation, curve.value, "value", value),
+        Line(curve.pre_activation, curve.derivative, "its derivative", plain),
     ]
     if np.any(curve.added):
         lines += [
-            Line(curve.net_input, curve.added, "added in training", shape),
+            Line(curve.pre_activation, curve.added, "added in training", shape),
             Line(
-                curve.net_input,
+                curve.pre_activation,
                 curve.derivative_in_training,
                 "derivative in training",
                 total,
@@ -271,7 +273,7 @@ def draw_curve(curve: Curve, title: str) -> Figure:
     highest = max(float(np.max(line.y)) for line in lines[1:])
     lowest = min(float(np.min(line.y)) for line in lines)
     limits = max(lowest, -1.5) - 0.1, max(1.0, highest) + 0.3
-    return draw(lines, title, "net input", "value, derivative", y_limits=limits)
+    return draw(lines, title, "pre-activation", "value, derivative", y_limits=limits)
 
 
 def draw_differences(

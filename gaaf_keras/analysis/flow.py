@@ -1,7 +1,7 @@
 """How much gradient reaches each layer: the paper's table 2.
 
-With the loss L, the net input z of a layer and its output a = phi(z), for each layer
-the means over examples and nodes of |dL/dz|, |dL/da| and |a|.
+With the loss L, the pre-activation z of a layer and its output a = phi(z), for each
+layer the means over examples and nodes of |dL/dz|, |dL/da| and |a|.
 
 Dropout multiplies the outputs that it keeps by 1 / (1 - rate), and a network may have
 large outputs and small weights behind them or the other way round, so that gradients
@@ -24,7 +24,11 @@ from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient_and_more
 from gaaf_keras.analysis import measuring
 from gaaf_keras.analysis.isolation import isolated, shapes_of
-from gaaf_keras.analysis.observation import NET_INPUT, observed_activations, observing
+from gaaf_keras.analysis.observation import (
+    PRE_ACTIVATION,
+    observed_activations,
+    observing,
+)
 
 # A float16 gradient below 6e-8 is 0; multiplied by the first it is not. If that is too
 # much, the others are tried.
@@ -36,7 +40,7 @@ class LayerGradient:
     """Gradient and activity of a layer, means over examples and nodes.
 
     Attributes:
-        net_input_gradient: Mean of |dL/dz|, z being the net input.
+        pre_activation_gradient: Mean of |dL/dz|, z being the pre-activation.
         output_gradient: Mean of |dL/da|, a being the output of the activation, before
             dropout.
         activity: Mean of |a|.
@@ -44,7 +48,7 @@ class LayerGradient:
             an output. Does not depend on the scale of the outputs.
     """
 
-    net_input_gradient: float
+    pre_activation_gradient: float
     output_gradient: float
     activity: float
     sensitivity: float
@@ -56,7 +60,7 @@ class LayerGradient:
 
     @classmethod
     def mean(cls, values: Sequence["LayerGradient"]) -> "LayerGradient":
-        """Returns the means over several batches or trainings."""
+        """Returns the means over several batches or runs."""
         rows = [dataclasses.astuple(value) for value in values]
         return cls(*np.mean(rows, axis=0).tolist())
 
@@ -150,7 +154,7 @@ def gradient_probe(
             seen: list[Any] = []
 
             def observe(name: str, kind: str, tensor: Any) -> Any:
-                if kind == NET_INPUT:
+                if kind == PRE_ACTIVATION:
                     names.append(name)
                 seen.append(tensor)
                 return tensor
@@ -175,7 +179,7 @@ def gradient_probe(
         gradients, values = gradient_and_more(loss_and_values)(nudges)
         return [
             _means(gradients[i], gradients[i + 1], values[i + 1], scale)
-            for i in range(0, len(shapes), 2)  # net input and output in turn
+            for i in range(0, len(shapes), 2)  # pre-activation and output in turn
         ]
 
     compiled = isolated(model, measure, often=often)
@@ -199,13 +203,15 @@ def _with_a_scale_that_fits(measure: Callable[[Any], Any]) -> Any:
     return rows
 
 
-def _means(of_net_input: Any, of_output: Any, output: Any, scale: Any) -> list[Any]:
+def _means(
+    of_pre_activation: Any, of_output: Any, output: Any, scale: Any
+) -> list[Any]:
     """Returns the attributes of a `LayerGradient`, in their order."""
-    of_net_input, of_output, output = (
-        ops.cast(tensor, "float32") for tensor in (of_net_input, of_output, output)
+    of_pre_activation, of_output, output = (
+        ops.cast(tensor, "float32") for tensor in (of_pre_activation, of_output, output)
     )
     return [
-        ops.mean(ops.abs(of_net_input)) / scale,
+        ops.mean(ops.abs(of_pre_activation)) / scale,
         ops.mean(ops.abs(of_output)) / scale,
         ops.mean(ops.abs(output)),
         ops.mean(ops.abs(output * of_output)) / scale,
@@ -231,7 +237,7 @@ class GradientFlow(keras.callbacks.Callback):
             is compiled with.
 
     Attributes:
-        history: Of the last training: for each measurement the step, counted from 1,
+        history: Of the last run: for each measurement the step, counted from 1,
             and the layers' gradients by name.
 
     Raises:

@@ -12,16 +12,16 @@ from gaaf_keras.analysis.observation import ObservedActivation, base_of
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """An activation at some net inputs.
+    """An activation at some pre-activations.
 
     Attributes:
-        net_input: The net inputs.
+        pre_activation: The pre-activations.
         value: phi at each, as the activation computes it.
         derivative: The derivative of the base activation.
         derivative_in_training: The derivative that the backward pass uses.
     """
 
-    net_input: np.ndarray
+    pre_activation: np.ndarray
     value: np.ndarray
     derivative: np.ndarray
     derivative_in_training: np.ndarray
@@ -32,13 +32,13 @@ class Curve:
         return self.derivative_in_training - self.derivative
 
 
-def curve(activation: Any, net_input: Any = None) -> Curve:
+def curve(activation: Any, pre_activation: Any = None) -> Curve:
     """Returns value and gradient of an activation, as it computes them.
 
     Args:
         activation: The name of an activation, among them `"gaaf_tanh"` and its like, a
             function, an activation layer, or a `GAAF` layer.
-        net_input: Array of net inputs. Defaults to 401 from -8 to 8.
+        pre_activation: Array of pre-activations. Defaults to 401 from -8 to 8.
 
     Returns:
         The curves, in float32.
@@ -59,7 +59,11 @@ def curve(activation: Any, net_input: Any = None) -> Curve:
 
     applied = activations.get(activation)
     observed = ObservedActivation(applied, applied, *base_of(applied))
-    points = np.linspace(-8, 8, 401) if net_input is None else np.asarray(net_input)
+    points = (
+        np.linspace(-8, 8, 401)
+        if pre_activation is None
+        else np.asarray(pre_activation)
+    )
     x = ops.convert_to_tensor(points.astype("float32"))
     return Curve(
         points,

@@ -11,7 +11,7 @@ from keras import ops
 from gaaf_keras.analysis.accuracy import classification
 from gaaf_keras.analysis.isolation import isolated, replicas, to_numpy
 from gaaf_keras.analysis.observation import (
-    NET_INPUT,
+    PRE_ACTIVATION,
     ObservedActivation,
     observed_activations,
     observing,
@@ -168,16 +168,16 @@ class Observation:
 
     Args:
         model: A built Keras model.
-        kind: Which tensors to return: `NET_INPUT` or `OUTPUT`.
+        kind: Which tensors to return: `PRE_ACTIVATION` or `OUTPUT`.
         training: Whether the model runs as in training.
-        derivatives: Whether to return, after the net input, also the derivative of the
-            base activation there and the derivative used in training.
+        derivatives: Whether to return, after the pre-activation, also the derivative of
+            the base activation there and the derivative used in training.
     """
 
     def __init__(
         self,
         model: Any,
-        kind: str = NET_INPUT,
+        kind: str = PRE_ACTIVATION,
         *,
         training: bool = False,
         derivatives: bool = False,

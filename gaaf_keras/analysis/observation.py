@@ -32,7 +32,7 @@ class ObservedActivation:
     Attributes:
         holder: The activation layer or operation, or the layer that was given the
             activation as an argument.
-        applied: What is applied to the net input: the activation itself, with its
+        applied: What is applied to the pre-activation: the activation itself, with its
             accelerated gradient if it has one.
         base: The base activation, without acceleration.
         is_accelerated: Whether the gradient is another than that of the base.
@@ -182,14 +182,14 @@ def numbered(name: str, times: collections.Counter[str]) -> str:
 # Called with the name of an activation, what the tensor is and the tensor; returns
 # what the model goes on with.
 Observer = Callable[[str, str, Any], Any]
-NET_INPUT, OUTPUT = "net input", "output"
+PRE_ACTIVATION, OUTPUT = "pre-activation", "output"
 
 
 @contextlib.contextmanager
 def observing(
     activations: list[ObservedActivation], observer: Observer
 ) -> Iterator[dict[str, ObservedActivation]]:
-    """Shows an observer all net inputs and outputs while a model is called.
+    """Shows an observer all pre-activations and outputs while a model is called.
 
     Gives a dictionary of the activations by name, which fills as the model computes.
 
@@ -209,7 +209,7 @@ def observing(
         def call(x: Any, *args: Any, **kwargs: Any) -> Any:
             label = numbered(activation.name, times)
             by_label[label] = activation
-            x = observer(label, NET_INPUT, x)
+            x = observer(label, PRE_ACTIVATION, x)
             return observer(label, OUTPUT, apply(x, *args, **kwargs))
 
         return call

@@ -1,4 +1,4 @@
-"""Where a layer's net inputs lie, and how many of them are saturated: figure 5."""
+"""Where a layer's pre-activations lie, and how many of them are saturated: figure 5."""
 
 import dataclasses
 from typing import Any
@@ -13,20 +13,21 @@ THRESHOLD = 0.07  # the derivative of tanh at 2
 
 @dataclasses.dataclass(frozen=True)
 class Saturation:
-    """The net inputs of a layer.
+    """The pre-activations of a layer.
 
     Attributes:
-        net_inputs: Their distribution, without those that are not finite.
+        pre_activations: Their distribution, without those that are not finite.
         share: Share of these in the saturation area, where |phi'| is below the
             threshold; phi' is the derivative of the base activation, whether it is
             accelerated or not.
         dead_nodes: Nodes that are there with every example. For ReLU: never active.
         nodes: How many nodes the layer has: units, or channels of a convolution.
-        accelerated_share: Share of net inputs where the derivative used in training is
-            below the threshold too. The same as `share` without acceleration.
+        accelerated_share: Share of pre-activations where the derivative used in
+            training is below the threshold too. The same as `share` without
+            acceleration.
     """
 
-    net_inputs: measuring.Distribution
+    pre_activations: measuring.Distribution
     share: float
     dead_nodes: int
     nodes: int
@@ -36,13 +37,13 @@ class Saturation:
 def saturation(
     model: Any, x: Any, threshold: float = THRESHOLD
 ) -> dict[str, Saturation]:
-    """Measures where the net inputs of each layer lie, at inference.
+    """Measures where the pre-activations of each layer lie, at inference.
 
     Args:
         model: A built Keras model.
         x: Inputs, as arrays that the model can be called on.
-        threshold: A net input z is in the saturation area if |phi'(z)| is below this.
-            Greater than 0. Defaults to 0.07, which puts that area of tanh at
+        threshold: A pre-activation z is in the saturation area if |phi'(z)| is below
+            this. Greater than 0. Defaults to 0.07, which puts that area of tanh at
             |z| > 2, and of ReLU at z <= 0.
 
     Returns:
@@ -85,7 +86,7 @@ def saturation(
             dead[name] = dead.get(name, True) & nodes
     return {
         name: Saturation(
-            net_inputs=sample.distribution(),
+            pre_activations=sample.distribution(),
             share=float(counts[name][1] / max(counts[name][0], 1)),
             dead_nodes=int(dead[name].sum()),
             nodes=dead[name].size,

@@ -1,4 +1,4 @@
-"""Means, spreads and paired differences of a few trainings."""
+"""Means, spreads and paired differences of a few runs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def paired_difference(
     """Returns the mean difference of paired values and its t interval.
 
     `mean(d) +- t(confidence, n - 1) * standard deviation(d) / sqrt(n)` with
-    `d = values - base`. For trainings, pair those of the same seed, which begin with
+    `d = values - base`. For runs, pair those of the same seed, which begin with
     the same weights and see the same batches.
 
     Args:

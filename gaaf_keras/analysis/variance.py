@@ -1,9 +1,9 @@
-"""The noise that dropout gives to net inputs, and the gradient that it buys.
+"""The noise that dropout gives to pre-activations, and the gradient that it buys.
 
-The paper's mechanism: noise moves net inputs out of the saturation area now and then,
-so that on average they have a derivative there. That is what is measured here: for each
-net input its mean and variance over many draws of the noise, the derivative at the mean
-and the mean of the derivative.
+The paper's mechanism: noise moves pre-activations out of the saturation area now and
+then, so that on average they have a derivative there. That is what is measured here:
+for each pre-activation its mean and variance over many draws of the noise, the
+derivative at the mean and the mean of the derivative.
 """
 
 import dataclasses
@@ -24,39 +24,40 @@ _FEWEST_IN_A_BIN = 20
 
 @dataclasses.dataclass(frozen=True)
 class ExpectedDerivative:
-    """The derivative that noise gives on average, at net inputs of different size.
+    """The derivative that noise gives on average, at pre-activations of different size.
 
     Attributes:
-        net_input: Mean net input over the draws, a value a bin.
+        pre_activation: Mean pre-activation over the draws, a value a bin.
         plain: phi' at that mean.
         under_noise: Mean of phi' over the draws.
     """
 
-    net_input: list[float]
+    pre_activation: list[float]
     plain: list[float]
     under_noise: list[float]
 
 
 @dataclasses.dataclass(frozen=True)
-class NetVariance:
-    """The variance of a layer's net inputs under noise, and what it does.
+class PreActivationVariance:
+    """The variance of a layer's pre-activations under noise, and what it does.
 
     Attributes:
-        variance: Variance of a net input over the draws, mean over examples and nodes.
-        net_std: Its square root: what `DropoutMatched` takes.
-        derivative: phi' at the mean net input, mean over examples and nodes.
+        variance: Variance of a pre-activation over the draws, mean over examples and
+            nodes.
+        noise_std: Its square root: what `DropoutMatched` takes.
+        derivative: phi' at the mean pre-activation, mean over examples and nodes.
         derivative_under_noise: Mean of phi' over the draws as well.
-        derivative_in_training: What the backward pass uses at the mean net input:
+        derivative_in_training: What the backward pass uses at the mean pre-activation:
             more than `derivative` where the activation is accelerated.
-        saturated: Share of net inputs whose mean is in the saturation area.
+        saturated: Share of pre-activations whose mean is in the saturation area.
         saturated_derivative: As `derivative`, over those alone. NaN if there are none.
         saturated_derivative_under_noise: As `derivative_under_noise`, over those.
         saturated_derivative_in_training: As `derivative_in_training`, over those.
-        curve: The derivatives by net input.
+        curve: The derivatives by pre-activation.
     """
 
     variance: float
-    net_std: float
+    noise_std: float
     derivative: float
     derivative_under_noise: float
     derivative_in_training: float
@@ -67,10 +68,10 @@ class NetVariance:
     curve: ExpectedDerivative
 
 
-def net_variance(
+def pre_activation_variance(
     model: Any, x: Any, draws: int = 32, threshold: float = THRESHOLD
-) -> dict[str, NetVariance]:
-    """Measures the variance that a model's noise gives to its net inputs.
+) -> dict[str, PreActivationVariance]:
+    """Measures the variance that a model's noise gives to its pre-activations.
 
     The model is run several times on the same inputs as in training: with dropout, and
     any other noise that it has. Without noise all variances are 0. The draws are those
@@ -82,7 +83,8 @@ def net_variance(
         x: Inputs, as arrays that the model can be called on, all computed at once.
             Some hundred examples do.
         draws: How often to run the model, 2 or more.
-        threshold: A net input z is in the saturation area if |phi'(z)| is below this.
+        threshold: A pre-activation z is in the saturation area if |phi'(z)| is below
+            this.
 
     Returns:
         What was found by the name of the layer that holds the activation, in the order
@@ -94,7 +96,7 @@ def net_variance(
 
     Examples:
         ```python
-        analysis.net_variance(model, x_test[:500])["activation_2"].net_std
+        analysis.pre_activation_variance(model, x_test[:500])["activation_2"].noise_std
         ```
 
     Reference:
@@ -106,21 +108,23 @@ def net_variance(
     observation = measuring.Observation(model, training=True, derivatives=True)
     sums: dict[str, list[np.ndarray]] = {}
     for _ in range(draws):
-        for name, (net_input, slope, _) in observation(x).items():
-            wide = net_input.astype("float64")
+        for name, (pre_activation, slope, _) in observation(x).items():
+            wide = pre_activation.astype("float64")
             terms = [wide, np.square(wide), slope.astype("float64")]
             if name in sums:
                 terms = [a + b for a, b in zip(sums[name], terms, strict=True)]
             sums[name] = terms
     return {
-        name: _net_variance(observation.activation(name), draws, threshold, terms)
+        name: _pre_activation_variance(
+            observation.activation(name), draws, threshold, terms
+        )
         for name, terms in sums.items()
     }
 
 
-def _net_variance(
+def _pre_activation_variance(
     activation: Any, draws: int, threshold: float, sums: list[np.ndarray]
-) -> NetVariance:
+) -> PreActivationVariance:
     total, of_squares, of_slopes = sums
     mean = total / draws
     variance = max(0.0, float(np.mean(of_squares - total * mean)) / (draws - 1))
@@ -133,9 +137,9 @@ def _net_variance(
     def where_flat(values: np.ndarray) -> float:
         return float(values[flat].mean()) if flat.any() else math.nan
 
-    return NetVariance(
+    return PreActivationVariance(
         variance=variance,
-        net_std=variance**0.5,
+        noise_std=variance**0.5,
         derivative=float(plain.mean()),
         derivative_under_noise=float(noisy.mean()),
         derivative_in_training=float(in_training.mean()),
@@ -143,11 +147,11 @@ def _net_variance(
         saturated_derivative=where_flat(plain),
         saturated_derivative_under_noise=where_flat(noisy),
         saturated_derivative_in_training=where_flat(in_training),
-        curve=_by_net_input(mean, plain, noisy),
+        curve=_by_pre_activation(mean, plain, noisy),
     )
 
 
-def _by_net_input(
+def _by_pre_activation(
     mean: np.ndarray, plain: np.ndarray, noisy: np.ndarray
 ) -> ExpectedDerivative:
     low, high = np.quantile(mean, [0.001, 0.999])

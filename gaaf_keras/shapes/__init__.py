@@ -177,7 +177,7 @@ def default_for(activation: Any) -> Shape:
 
     The paper gives two. The others follow from them: a sigmoid is a tanh of half the
     height and twice the width, and a one-sided activation gets ReLU's step half a unit
-    beyond the net input where its derivative first falls below 0.07, which is what
+    beyond the pre-activation where its derivative first falls below 0.07, which is what
     tanh's derivative is at 2. Below that it counts as flat here.
 
     | activation | default shape | why |

@@ -60,11 +60,11 @@ class Shape:
         return Clipped(self, minimum, maximum)
 
     def one_sided(self, side: str = "negative", at: float = 0.0) -> "Shape":
-        """Returns the shape on one side of a net input, and 0 on the other.
+        """Returns the shape on one side of a pre-activation, and 0 on the other.
 
         Args:
             side: `"negative"` keeps x <= at, `"positive"` keeps x > at.
-            at: The net input that divides the sides.
+            at: The pre-activation that divides the sides.
         """
         return OneSided(self, side, at)
 
@@ -185,7 +185,7 @@ class Clipped(Shape):
 @keras.saving.register_keras_serializable("gaaf_keras")
 @dataclasses.dataclass(frozen=True)
 class OneSided(Shape):
-    """A shape on one side of a net input, and 0 on the other.
+    """A shape on one side of a pre-activation, and 0 on the other.
 
     - `side="negative"`: `s(x) = shape(x) if x <= at else 0`
     - `side="positive"`: `s(x) = shape(x) if x > at else 0`
@@ -197,7 +197,7 @@ class OneSided(Shape):
     Args:
         shape_function: The shape function.
         side: `"negative"` or `"positive"`. Defaults to `"negative"`.
-        at: The net input that divides the sides. Defaults to 0.
+        at: The pre-activation that divides the sides. Defaults to 0.
 
     Raises:
         TypeError: If `shape_function` is no shape function or `at` is no number.

@@ -1,10 +1,10 @@
 """The shape that gives the derivative which dropout gives on average.
 
-Dropout of rate p before a layer with weights w and activities a adds to its net input
-a noise of variance `p / (1 - p) * sum_i (w_i a_i)^2`. Under noise of standard
-deviation sigma that is close to Gaussian, the derivative that a net input x meets on
-average is `E[phi'(x + sigma e)]` with e standard normal. What this exceeds phi'(x) by
-is the shape.
+Dropout of rate p before a layer with weights w and activities a adds to its
+pre-activation a noise of variance `p / (1 - p) * sum_i (w_i a_i)^2`. Under noise of
+standard deviation sigma that is close to Gaussian, the derivative that a pre-activation
+x meets on average is `E[phi'(x + sigma e)]` with e standard normal. What this exceeds
+phi'(x) by is the shape.
 
 For ReLU the expectation is `Phi(x / sigma)`, Phi being the normal distribution
 function. For tanh, phi' is written as a sum of Gaussians,
@@ -48,8 +48,8 @@ _WEIGHTS = np.array(
 )
 
 
-def _expected_tanh(x: Any, net_std: float) -> Any:
-    variances = _VARIANCES + net_std**2
+def _expected_tanh(x: Any, noise_std: float) -> Any:
+    variances = _VARIANCES + noise_std**2
     heights = _WEIGHTS * np.sqrt(_VARIANCES / variances)
     square = ops.square(x)
     terms = [
@@ -59,12 +59,12 @@ def _expected_tanh(x: Any, net_std: float) -> Any:
     return sum(terms[1:], terms[0])
 
 
-def _expected_sigmoid(x: Any, net_std: float) -> Any:
-    return 0.25 * _expected_tanh(0.5 * x, 0.5 * net_std)
+def _expected_sigmoid(x: Any, noise_std: float) -> Any:
+    return 0.25 * _expected_tanh(0.5 * x, 0.5 * noise_std)
 
 
-def _expected_relu(x: Any, net_std: float) -> Any:
-    return 0.5 * (1.0 + ops.erf(x * float(np.sqrt(0.5)) / net_std))
+def _expected_relu(x: Any, noise_std: float) -> Any:
+    return 0.5 * (1.0 + ops.erf(x * float(np.sqrt(0.5)) / noise_std))
 
 
 _EXPECTED = {
@@ -82,7 +82,7 @@ MATCHED_ACTIVATIONS = tuple(_EXPECTED)
 class DropoutMatched(Shape):
     """The shape whose total derivative is the one that dropout gives on average.
 
-    `s(x) = E[phi'(x + net_std * e)] - phi'(x)`, e standard normal
+    `s(x) = E[phi'(x + noise_std * e)] - phi'(x)`, e standard normal
 
     The expectation is closed: exact for ReLU, and to 7e-7 for tanh and 2e-7 for the
     sigmoid. The shape is negative where noise lowers the derivative (at 0 for tanh,
@@ -92,18 +92,18 @@ class DropoutMatched(Shape):
     Args:
         activation: `"tanh"`, `"relu"` or `"sigmoid"`: the only activation to which
             the shape can be given.
-        net_std: Standard deviation of the net input under dropout, in units of net
-            input. Greater than 0. `gaaf_keras.match_dropout` measures it.
+        noise_std: Standard deviation of the pre-activation under dropout, in units of
+            pre-activation. Greater than 0. `gaaf_keras.match_dropout` measures it.
 
     Raises:
-        TypeError: If `net_std` is not a number.
-        ValueError: If `net_std` is not finite and greater than 0, or the activation
+        TypeError: If `noise_std` is not a number.
+        ValueError: If `noise_std` is not finite and greater than 0, or the activation
             is another.
 
     Examples:
         >>> from gaaf_keras import GAAFTanh
         >>> from gaaf_keras.shapes import DropoutMatched
-        >>> layer = GAAFTanh(shape_function=DropoutMatched("tanh", net_std=0.8))
+        >>> layer = GAAFTanh(shape_function=DropoutMatched("tanh", noise_std=0.8))
 
     Reference:
         The paper, section 3, asks for a shape that follows the dropout rate and gives
@@ -111,7 +111,7 @@ class DropoutMatched(Shape):
     """
 
     activation: str
-    net_std: float
+    noise_std: float
 
     def __post_init__(self) -> None:
         if not isinstance(self.activation, str) or self.activation not in _EXPECTED:
@@ -119,7 +119,7 @@ class DropoutMatched(Shape):
                 f"Argument `activation` must be one of {', '.join(_EXPECTED)}. "
                 f"Received: activation={self.activation!r}"
             )
-        self._set(net_std=positive_number("net_std", self.net_std))
+        self._set(noise_std=positive_number("noise_std", self.noise_std))
 
     def bound_to(self, activation: Any) -> "DropoutMatched":
         if function_of(activation) is not function_of(self.activation):
@@ -133,4 +133,4 @@ class DropoutMatched(Shape):
     def __call__(self, x: Any) -> Any:
         plain = derivative_of(self.activation)
         assert plain is not None
-        return _EXPECTED[self.activation](x, self.net_std) - plain(x)
+        return _EXPECTED[self.activation](x, self.noise_std) - plain(x)

@@ -22,7 +22,7 @@ class Gaussian(Shape):
     still passes gradient at |x| = 3, where tanh alone has almost none left.
 
     Args:
-        width: Net input at which the shape has fallen to 1/e. Greater than 0.
+        width: Pre-activation at which the shape has fallen to 1/e. Greater than 0.
             Defaults to 2, which is the paper's `exp(-x^2 / 4)`.
 
     Call arguments:
@@ -68,9 +68,9 @@ class ShiftedSigmoid(Shape):
     over the layers of a deep network and acts there like a larger learning rate.
 
     Args:
-        slope: Steepness of the step, per unit of net input. Greater than 0.
+        slope: Steepness of the step, per unit of pre-activation. Greater than 0.
             Defaults to 5.
-        shift: How far below zero the step lies, in units of net input: the shape
+        shift: How far below zero the step lies, in units of pre-activation: the shape
             is 1/2 at `x = -shift`. Any finite number. Defaults to 0.5.
 
     Call arguments:

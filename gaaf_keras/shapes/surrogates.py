@@ -11,7 +11,7 @@ from gaaf_keras._core.derivatives import derivative_of, known_activations
 from gaaf_keras._core.kinds import function_of
 from gaaf_keras.shapes.base import Constant, Shape, require_shape
 
-# Beyond this net input the derivatives below have reached their limits, in every
+# Beyond this pre-activation the derivatives below have reached their limits, in every
 # dtype; clipping there keeps infinity times zero out of the formulas.
 _FAR = 1e4
 

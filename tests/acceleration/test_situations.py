@@ -261,11 +261,11 @@ def test_matching_dropout_in_a_model_of_ones_own(accelerated):
     x = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
     model(x)
     acceleration = None if accelerated else accelerate(model)
-    (net_std,) = gaaf_keras.match_dropout(model, x, rate=0.5).values()
+    (noise_std,) = gaaf_keras.match_dropout(model, x, rate=0.5).values()
     kernel = model.dense.get_weights()[0]
     noise = np.mean(np.square(x) @ np.square(kernel))
-    assert net_std == pytest.approx(np.sqrt(noise), rel=1e-5)
-    assert accelerated_layers(model)[0].shape_function.net_std == net_std
+    assert noise_std == pytest.approx(np.sqrt(noise), rel=1e-5)
+    assert accelerated_layers(model)[0].shape_function.noise_std == noise_std
     if acceleration is not None:
         acceleration.remove()
         with pytest.raises(ValueError, match=r"no accelerated activations to match"):

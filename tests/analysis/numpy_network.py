@@ -128,14 +128,14 @@ class Activation:
         return slope + SHAPES[self.kind](z) if self.accelerated else slope
 
     def forward(self, z):
-        self.net_input = z
+        self.pre_activation = z
         self.output = FUNCTIONS[self.kind][0](z)
         return self.replace(self.output)
 
     def backward(self, upstream):
         self.output_gradient = upstream
-        self.net_input_gradient = upstream * self.slope(self.net_input)
-        return self.net_input_gradient
+        self.pre_activation_gradient = upstream * self.slope(self.pre_activation)
+        return self.pre_activation_gradient
 
 
 class Network:

@@ -95,14 +95,14 @@ def test_gradient_flow(case):
         gradient = layer.output_gradient
         np.testing.assert_allclose(
             [
-                flow[name].net_input_gradient,
+                flow[name].pre_activation_gradient,
                 flow[name].output_gradient,
                 flow[name].activity,
                 flow[name].sensitivity,
                 flow[name].ratio,
             ],
             [
-                np.abs(layer.net_input_gradient).mean(),
+                np.abs(layer.pre_activation_gradient).mean(),
                 np.abs(gradient).mean(),
                 np.abs(layer.output).mean(),
                 np.abs(gradient * layer.output).mean(),
@@ -120,8 +120,10 @@ def test_gradient_flow_at_inference_has_the_true_gradient(case):
     network = numpy_network.of_model(model)
     network.backward(x.astype("float64"), y)
     for name, layer in network.activations.items():
-        expected = np.abs(layer.net_input_gradient).mean()
-        np.testing.assert_allclose(flow[name].net_input_gradient, expected, **EXACT)
+        expected = np.abs(layer.pre_activation_gradient).mean()
+        np.testing.assert_allclose(
+            flow[name].pre_activation_gradient, expected, **EXACT
+        )
 
 
 def test_gradient_flow_is_the_mean_over_whole_batches(case):
@@ -150,7 +152,7 @@ def test_saturation(case):
         model, training=True, masks=[1.0, 1.0]
     ).activations
     for name, layer in network.activations.items():
-        z = layer.net_input
+        z = layer.pre_activation
         flat = np.abs(layer.slope(z)) < 0.4
         nodes = flat.reshape(-1, flat.shape[-1])
         assert found[name].share == pytest.approx(flat.mean(), abs=1e-12)
@@ -159,15 +161,15 @@ def test_saturation(case):
         assert found[name].accelerated_share == pytest.approx(
             (np.abs(accelerated[name].slope(z)) < 0.4).mean(), abs=1e-12
         )
-        net_inputs = found[name].net_inputs
+        pre_activations = found[name].pre_activations
         np.testing.assert_allclose(
-            [net_inputs.mean, net_inputs.standard_deviation],
+            [pre_activations.mean, pre_activations.standard_deviation],
             [z.mean(), z.std()],
             rtol=1e-5,
-            atol=1e-6,  # net inputs of about 2, whose mean is nearly 0
+            atol=1e-6,  # pre-activations of about 2, whose mean is nearly 0
         )
-        widths = np.diff(net_inputs.edges)
-        assert np.sum(widths * net_inputs.density) == pytest.approx(1, abs=0.02)
+        widths = np.diff(pre_activations.edges)
+        assert np.sum(widths * pre_activations.density) == pytest.approx(1, abs=0.02)
 
 
 def test_correlations(case):
@@ -295,16 +297,16 @@ def test_the_hessian_of_a_frozen_model_is_refused():
         analysis.hessian_eigenvalue(model, x, y, loss=CROSS_ENTROPY)
 
 
-def test_net_variance():
+def test_pre_activation_variance():
     model = with_dropout()
     x = np.random.default_rng(0).normal(size=(30, 6)).astype("float32")
     before = state(model)
-    found = analysis.net_variance(model, x, draws=6, threshold=0.5)
+    found = analysis.pre_activation_variance(model, x, draws=6, threshold=0.5)
     runs = []
     for masks in numpy_network.dropout_masks(model, x, runs=6):
         network = numpy_network.of_model(model, training=True, masks=masks)
         network.forward(x.astype("float64"))
-        runs.append({n: a.net_input for n, a in network.activations.items()})
+        runs.append({n: a.pre_activation for n, a in network.activations.items()})
     plain = numpy_network.of_model(model).activations
     in_training = network.activations
     for name in ("first", "second", "third"):

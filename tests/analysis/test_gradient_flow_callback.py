@@ -60,8 +60,8 @@ def test_it_measures_the_model_of_that_moment_on_the_next_batch():
     fit(model, flow, Check())
     assert len(own) == 4
     for (_, measured), expected in zip(flow.history, own, strict=True):
-        assert measured["tanh"].net_input_gradient == pytest.approx(
-            expected["tanh"].net_input_gradient, rel=1e-5
+        assert measured["tanh"].pre_activation_gradient == pytest.approx(
+            expected["tanh"].pre_activation_gradient, rel=1e-5
         )
     values = [m["tanh"].output_gradient for _, m in flow.history]
     assert flow.mean()["tanh"].output_gradient == pytest.approx(np.mean(values))
@@ -73,7 +73,7 @@ def test_the_strength_of_a_schedule_is_followed():
     strengths = {0: 0.0, 1: 3.0, 2: 0.0}
     flow = analysis.GradientFlow(X, Y, every=4, batch_size=64)
     fit(model, AccelerationSchedule(strengths.get), flow)
-    first, second, third = (m["tanh"].net_input_gradient for _, m in flow.history)
+    first, second, third = (m["tanh"].pre_activation_gradient for _, m in flow.history)
     assert second > 2 * first
     assert third < second / 2
 

@@ -72,12 +72,12 @@ def test_every_analysis_on_models_of_all_kinds(make):
     model(X)
     before = [np.array(ops.convert_to_numpy(v)) for v in model.variables]
     flow = analysis.gradient_flow(model, X, Y, loss="mse")
-    assert all(layer.net_input_gradient > 0 for layer in flow.values())
+    assert all(layer.pre_activation_gradient > 0 for layer in flow.values())
     results = [
         analysis.saturation(model, X),
         analysis.correlations(model, X),
         analysis.ablation(model, X, Y, loss="mse"),
-        analysis.net_variance(model, X, draws=2),
+        analysis.pre_activation_variance(model, X, draws=2),
     ]
     for result in results:
         assert list(result) == list(flow)
@@ -112,8 +112,8 @@ def test_several_inputs_and_outputs_with_compiled_losses():
     flow = analysis.gradient_flow(model, data, targets)
     alone = keras.Model([first, second], outputs[0])
     expected = analysis.gradient_flow(alone, data, Y, loss="mse")
-    assert flow["hidden"].net_input_gradient == pytest.approx(
-        expected["hidden"].net_input_gradient, rel=1e-5
+    assert flow["hidden"].pre_activation_gradient == pytest.approx(
+        expected["hidden"].pre_activation_gradient, rel=1e-5
     )
     assert analysis.weight_noise(model, data, targets).accuracies == []
 
@@ -195,9 +195,9 @@ def test_curve_of_the_live_object():
             lambda m: analysis.hessian_eigenvalue(m, X, Y, loss="mse", iterations=0),
             "`iterations`",
         ),
-        (lambda m: analysis.net_variance(m, X, threshold=-1), "`threshold`"),
-        (lambda m: analysis.net_variance(m, X[:0]), "at least one"),
-        (lambda m: analysis.net_variance(m, X, draws=1), "`draws`"),
+        (lambda m: analysis.pre_activation_variance(m, X, threshold=-1), "`threshold`"),
+        (lambda m: analysis.pre_activation_variance(m, X[:0]), "at least one"),
+        (lambda m: analysis.pre_activation_variance(m, X, draws=1), "`draws`"),
         (lambda m: analysis.ablation(m, X, Y, loss="mse", shares=[1.5]), "`shares`"),
         (lambda m: analysis.weight_noise(m, X, Y, loss="mse", sizes=[-1]), "`sizes`"),
         (lambda m: analysis.GradientFlow(X, Y, every=0), "`every`.*Received: every=0"),
@@ -263,7 +263,7 @@ def test_nothing_at_all_is_changed(several_losses):
     analysis.input_noise(model, X, y)
     analysis.ablation(model, X, y)
     analysis.hessian_eigenvalue(model, X, y)
-    analysis.net_variance(model, X)
+    analysis.pre_activation_variance(model, X)
     for value, expected in zip(state(), before, strict=True):
         np.testing.assert_array_equal(value, expected)
 
@@ -280,16 +280,21 @@ def test_training_is_the_same_with_the_callback(several_losses):
     assert histories[0] == histories[1]
 
 
-def test_net_inputs_of_wide_layers_are_of_all_nodes():
+def test_pre_activations_of_wide_layers_are_of_all_nodes():
     model = keras.Sequential(
         [keras.Input((2,)), layers.Dense(800, activation="tanh", name="wide")]
     )
     bias = np.arange(800) % 4
     model.layers[0].set_weights([np.zeros((2, 800)), bias])
     found = analysis.saturation(model, np.zeros((1000, 2), "float32"))["wide"]
-    assert found.net_inputs.mean == pytest.approx(1.5, abs=1e-6)
-    assert found.net_inputs.standard_deviation == pytest.approx(bias.std(), abs=1e-6)
-    edges, density = np.array(found.net_inputs.edges), found.net_inputs.density
+    assert found.pre_activations.mean == pytest.approx(1.5, abs=1e-6)
+    assert found.pre_activations.standard_deviation == pytest.approx(
+        bias.std(), abs=1e-6
+    )
+    edges, density = (
+        np.array(found.pre_activations.edges),
+        found.pre_activations.density,
+    )
     for value in range(4):
         near = np.abs((edges[:-1] + edges[1:]) / 2 - value) < 0.2
         share = np.sum(np.array(density)[near]) * (edges[1] - edges[0])

@@ -51,12 +51,12 @@ def test_results_are_in_the_order_of_the_computation():
     for found in (
         analysis.saturation(model, X),
         analysis.correlations(model, X),
-        analysis.net_variance(model, X, draws=2),
+        analysis.pre_activation_variance(model, X, draws=2),
         analysis.ablation(model, X, X, loss="mse", shares=[]),
         analysis.gradient_flow(model, X, X, loss="mse"),
     ):
         assert list(found) == names
     hidden = keras.Model(model.inputs, model.layers[9].output)
     values = ops.convert_to_numpy(hidden(X))
-    net_inputs = analysis.saturation(model, X)["hidden_10"].net_inputs
-    assert net_inputs.mean == pytest.approx(np.arctanh(values).mean(), abs=1e-5)
+    pre_activations = analysis.saturation(model, X)["hidden_10"].pre_activations
+    assert pre_activations.mean == pytest.approx(np.arctanh(values).mean(), abs=1e-5)

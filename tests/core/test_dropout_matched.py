@@ -14,18 +14,18 @@ X = np.array([-6.0, -3.0, -1.5, -0.5, -0.05, 0.0, 0.05, 0.3, 1.0, 2.0, 4.0])
 STATED_ERROR = {"tanh": 7e-7, "sigmoid": 2e-7, "relu": 0.0}
 
 
-def total_derivative(activation, net_std, x):
-    shape = DropoutMatched(activation, net_std)
+def total_derivative(activation, noise_std, x):
+    shape = DropoutMatched(activation, noise_std)
     added = keras.ops.convert_to_numpy(shape(keras.ops.convert_to_tensor(x)))
     return reference.DERIVATIVES[activation](x) + added
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("net_std", [0.1, 0.7, 2.0, 5.0])
+@pytest.mark.parametrize("noise_std", [0.1, 0.7, 2.0, 5.0])
 @pytest.mark.parametrize("activation", STATED_ERROR)
-def test_against_a_million_samples(activation, net_std):
-    noise = np.random.default_rng(7).normal(size=1_000_000) * net_std
-    expected = total_derivative(activation, net_std, X)
+def test_against_a_million_samples(activation, noise_std):
+    noise = np.random.default_rng(7).normal(size=1_000_000) * noise_std
+    expected = total_derivative(activation, noise_std, X)
     for x, ours in zip(X, expected, strict=True):
         samples = reference.DERIVATIVES[activation](x + noise)
         # At least that of one sample in a million falling elsewhere.
@@ -55,7 +55,7 @@ def inputs(count=200, width=30):
     return np.random.default_rng(0).normal(size=(count, width)).astype("float32")
 
 
-def measured_net_std(linear, activities, rate, draws=400):
+def measured_noise_std(linear, activities, rate, draws=400):
     """The standard deviation under real dropout masks, drawn one by one."""
     random = np.random.default_rng(3)
     nets = []
@@ -86,10 +86,10 @@ def test_matching_measures_real_dropout():
     norm = model.get_layer("norm")
     norm.gamma.assign(np.linspace(-1, 2, 15))
     x = inputs()
-    net_stds = gaaf_keras.match_dropout(model, x, rate=0.4)
-    assert list(net_stds) == ["first", "second", "third"]
-    assert net_stds["first"] == pytest.approx(
-        measured_net_std(hidden, x, 0.4), rel=0.05
+    noise_stds = gaaf_keras.match_dropout(model, x, rate=0.4)
+    assert list(noise_stds) == ["first", "second", "third"]
+    assert noise_stds["first"] == pytest.approx(
+        measured_noise_std(hidden, x, 0.4), rel=0.05
     )
 
     def output(name):
@@ -98,16 +98,16 @@ def test_matching_measures_real_dropout():
     first = output("first").predict(x, verbose=0)
     second = output("second").predict(x, verbose=0)  # before the moving averages move
     below = keras.Sequential([model.get_layer("below"), norm])
-    assert net_stds["second"] == pytest.approx(
-        measured_net_std(lambda a: below(a, training=True), first, 0.4), rel=0.05
+    assert noise_stds["second"] == pytest.approx(
+        measured_noise_std(lambda a: below(a, training=True), first, 0.4), rel=0.05
     )
     kernel, bias = model.get_layer("last").get_weights()
-    assert net_stds["third"] == pytest.approx(
-        measured_net_std(lambda a: a @ kernel + bias, second, 0.4), rel=0.05
+    assert noise_stds["third"] == pytest.approx(
+        measured_noise_std(lambda a: a @ kernel + bias, second, 0.4), rel=0.05
     )
     for name, activation in [("first", "tanh"), ("second", "relu")]:
         assert model.get_layer(name).shape_function == DropoutMatched(
-            activation, net_stds[name]
+            activation, noise_stds[name]
         )
 
 
@@ -122,10 +122,10 @@ def test_matching_of_a_convolution_and_of_chosen_layers():
         ]
     )
     x = np.random.default_rng(0).normal(size=(50, 6, 6, 2)).astype("float32")
-    net_stds = gaaf_keras.match_dropout(model, x, rate={"relu": 0.5})
+    noise_stds = gaaf_keras.match_dropout(model, x, rate={"relu": 0.5})
     conv = model.get_layer("conv")
-    expected = measured_net_std(conv, x, 0.5)
-    assert net_stds == {"relu": pytest.approx(expected, rel=0.05)}
+    expected = measured_noise_std(conv, x, 0.5)
+    assert noise_stds == {"relu": pytest.approx(expected, rel=0.05)}
     with pytest.raises(ValueError, match="'elsewhere' cannot be matched to dropout"):
         gaaf_keras.match_dropout(model, x, rate=0.5)
 
@@ -176,9 +176,9 @@ def test_matching_of_what_is_normalised_along_another_axis(axis):
     x = rng.normal(size=(400, 4, 3)).astype("float32")
     dense = model.layers[0]
     below = keras.Sequential([dense, norm])
-    expected = measured_net_std(lambda a: below(a, training=True), x, 0.4)
-    (net_std,) = gaaf_keras.match_dropout(model, x, 0.4).values()
-    assert net_std == pytest.approx(expected, rel=0.05)
+    expected = measured_noise_std(lambda a: below(a, training=True), x, 0.4)
+    (noise_std,) = gaaf_keras.match_dropout(model, x, 0.4).values()
+    assert noise_std == pytest.approx(expected, rel=0.05)
 
 
 def test_real_dropout_of_a_finite_layer_is_near():
@@ -190,8 +190,8 @@ def test_real_dropout_of_a_finite_layer_is_near():
     masks = random.random((4000, 100)) >= 0.5
     noisy = (activities * masks / 0.5) @ weights
     real = reference.tanh_derivative(noisy).mean(axis=0)
-    net_std = float(np.sqrt(np.mean(activities**2 @ weights**2)))
-    ours = total_derivative("tanh", net_std, net[0])
+    noise_std = float(np.sqrt(np.mean(activities**2 @ weights**2)))
+    ours = total_derivative("tanh", noise_std, net[0])
     assert np.abs(real - ours).max() < 0.14
     without = np.abs(real - reference.tanh_derivative(net[0])).mean()
     assert np.abs(real - ours).mean() < without / 3
@@ -251,10 +251,12 @@ def test_matching_in_half_precision_computes_in_full():
     model = keras.Sequential(
         [keras.Input((784,)), keras.layers.Dense(50, dtype="mixed_float16"), GAAFTanh()]
     )
-    (net_std,) = gaaf_keras.match_dropout(model, np.full((4, 784), 255.0), 0.5).values()
+    (noise_std,) = gaaf_keras.match_dropout(
+        model, np.full((4, 784), 255.0), 0.5
+    ).values()
     kernel = model.layers[0].get_weights()[0]
     expected = 255 * np.sqrt((kernel.astype("float64") ** 2).sum(axis=0).mean())
-    assert net_std == pytest.approx(expected, rel=1e-4)
+    assert noise_std == pytest.approx(expected, rel=1e-4)
 
 
 def _shared_name():

@@ -223,7 +223,7 @@ def test_a_shape_of_ones_own():
             "matched to activation 'tanh'.*'relu'",
         ),
         (lambda: shapes.DropoutMatched("elu", 1), ValueError, "tanh, sigmoid.*'elu'"),
-        (lambda: shapes.DropoutMatched("relu", 0), ValueError, "`net_std`.*0"),
+        (lambda: shapes.DropoutMatched("relu", 0), ValueError, "`noise_std`.*0"),
         (
             lambda: shapes.default_for("exponential"),
             ValueError,

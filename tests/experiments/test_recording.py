@@ -1,4 +1,4 @@
-"""What is seen of a training: histograms, and the moment at which it goes wrong."""
+"""What is seen of a run: histograms, and the moment at which it goes wrong."""
 
 import csv
 import json
@@ -59,16 +59,21 @@ def test_histograms_for_tensorboard(tmp_path):
     train_and_evaluate(config)
     events = EventAccumulator(str(tmp_path / "new" / "tensorboard"))
     events.Reload()
-    quantities = ("net_input_gradient", "output_gradient", "activity", "sensitivity")
+    quantities = (
+        "pre_activation_gradient",
+        "output_gradient",
+        "activity",
+        "sensitivity",
+    )
     weights = ("dense_1/kernel", "dense_1/bias", "logits/kernel", "logits/bias")
     assert set(events.Tags()["tensors"]) == {
-        "net_input/activation_1",
+        "pre_activation/activation_1",
         "correlation/activation_1",
         *(f"{quantity}/activation_1" for quantity in quantities),
         *(f"weight/{path}" for path in weights),
     }
     assert [e.step for e in events.Tensors("activity/activation_1")] == [1, 2]
-    steps = [event.step for event in events.Tensors("net_input/activation_1")]
+    steps = [event.step for event in events.Tensors("pre_activation/activation_1")]
     assert steps == [0, 1]
 
 

@@ -22,7 +22,7 @@ class StoppedError(Exception):
 
 
 class StopIn(keras.callbacks.Callback):
-    """Ends a training in the middle of an epoch, counted from 1."""
+    """Ends a run in the middle of an epoch, counted from 1."""
 
     def __init__(self, epoch):
         super().__init__()
@@ -251,7 +251,7 @@ def test_a_folder_with_something_else_is_left_alone(name, tmp_path):
     [
         ("checkpoint.npz", "damaged", "The checkpoint is damaged"),
         ("result.json", "{", "its results cannot be read"),
-        ("config.json", "{", "no training in it that could go on"),
+        ("config.json", "{", "no run in it that could go on"),
     ],
 )
 def test_damaged_files_are_named(name, content, message, tmp_path):
@@ -319,11 +319,9 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
 
 
 def test_too_little_space_is_seen_before_the_first_step(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match=r"with .* MB left; this training needs about"):
+    with pytest.raises(UsageError, match=r"with .* MB left; this run needs about"):
         files.require_space(tmp_path, 10**18)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
-    with pytest.raises(
-        UsageError, match="with 1 MB left; this training needs about 10"
-    ):
+    with pytest.raises(UsageError, match="with 1 MB left; this run needs about 10"):
         train(tmp_path / "new", StopIn(1))

@@ -1,4 +1,4 @@
-"""One training: what it computes, what it writes, what it refuses."""
+"""One run: what it computes, what it writes, what it refuses."""
 
 import csv
 import json

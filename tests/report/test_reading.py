@@ -1,4 +1,4 @@
-"""What is read of a folder in which trainings are missing, or not alike."""
+"""What is read of a folder in which runs are missing, or not alike."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def test_trainings_not_begun_are_known_to_be_missing(suite, part):
     whole = studies.read(suite)
     assert (study.title, study.command) == (whole.title, whole.command)
     assert whole.unfinished == 0
-    with pytest.raises(UsageError, match=r"2 trainings .* not finished"):
+    with pytest.raises(UsageError, match=r"2 runs .* not finished"):
         committed.write(study, part.parent / "records.json")
 
 

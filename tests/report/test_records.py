@@ -40,8 +40,8 @@ def written(suite, tmp_path, monkeypatch):
 
 def test_an_object_a_training(written):
     found = json.loads(written.read_text())
-    trainings = [(record["variant"], record["seed"]) for record in found]
-    assert trainings == [(name, seed) for name in VARIANTS for seed in range(SEEDS)]
+    runs = [(record["variant"], record["seed"]) for record in found]
+    assert runs == [(name, seed) for name in VARIANTS for seed in range(SEEDS)]
     assert found[0]["settings"]["activation"] == "tanh"
     assert written.stat().st_size < 50_000 * len(found)
     assert "/" not in json.dumps([record["settings"] for record in found])
@@ -55,12 +55,12 @@ def test_the_tables_are_the_same(suite, written):
     assert comparison.reached(study) == comparison.reached(whole)
     for ours, theirs in zip(study.variants, whole.variants, strict=True):
         folder = ours.config.output_dir, theirs.config.output_dir
-        assert folder == (None, str(theirs.trainings[0].folder))
+        assert folder == (None, str(theirs.runs[0].folder))
         same = dataclasses.replace(ours.config, output_dir=folder[1])
         assert same == theirs.config
     assert set(analyses) == set(VARIANTS)
     original = {
-        variant.name: {seed: analysis_of(t) for seed, t in variant.trainings.items()}
+        variant.name: {seed: analysis_of(t) for seed, t in variant.runs.items()}
         for variant in whole.variants
     }
     shares = [
@@ -70,7 +70,7 @@ def test_the_tables_are_the_same(suite, written):
         assert ours[:2] == theirs[:2]
         for one, other in zip(ours[2:], theirs[2:], strict=True):
             assert float(one.split()[0]) == pytest.approx(float(other.split()[0]), 0.01)
-    assert pictures.net_inputs(study, analyses)
+    assert pictures.pre_activations(study, analyses)
     assert (
         measurements.gradients(study).caption == measurements.gradients(whole).caption
     )
@@ -83,13 +83,13 @@ def test_the_tables_are_the_same(suite, written):
 
 def test_what_is_no_number_in_json(suite):
     study = studies.read(suite)
-    training = study.variants[0].trainings[0]
-    training.history[-1]["loss"] = math.nan
+    run = study.variants[0].runs[0]
+    run.history[-1]["loss"] = math.nan
     found = json.loads(json.dumps(committed.to_records(study), allow_nan=False))
     again, _ = committed.from_records(found, suite)
-    history = again.variants[0].trainings[0].history
+    history = again.variants[0].runs[0].history
     assert math.isnan(history[-1]["loss"])
-    assert history[0]["loss"] == pytest.approx(training.history[0]["loss"], rel=1e-5)
+    assert history[0]["loss"] == pytest.approx(run.history[0]["loss"], rel=1e-5)
 
 
 def test_gradients_up_to_the_step_that_all_reached():
@@ -143,7 +143,7 @@ def test_only_what_could_have_stopped_early_was_cut_short(suite):
         record["result"] |= {"epochs_run": 4, "best_epoch": 3}
         record["settings"] |= {"epochs": 4, "patience": 3}
     study = committed.from_records(found, suite)[0]
-    count = f"{len(found)} of {len(found)} trainings ended at their last epoch"
+    count = f"{len(found)} of {len(found)} runs ended at their last epoch"
     assert count in comparison.cut_short(study.variants)
     for record in found:
         record["settings"]["patience"] = 4
@@ -167,7 +167,7 @@ def test_the_best_is_chosen_anew(suite):
 
 def test_unfinished_trainings_are_not_recorded(suite, tmp_path):
     study = dataclasses.replace(studies.read(suite), unfinished=2)
-    with pytest.raises(UsageError, match=r"2 trainings .* not finished"):
+    with pytest.raises(UsageError, match=r"2 runs .* not finished"):
         committed.write(study, tmp_path / "records.json")
 
 

@@ -100,7 +100,13 @@ def test_links_lead_somewhere_and_names_are_unique(suite):
 def test_every_section_is_there(suite):
     ids = Page(suite / "report.html").ids()
     for section in (
-        *("results", "curves", "gradient_flow", "saturation", "net_variance"),
+        *(
+            "results",
+            "curves",
+            "gradient_flow",
+            "saturation",
+            "pre_activation_variance",
+        ),
         *("co_adaptation", "weights", "flatness", "functions", "made"),
     ):
         assert section in ids
@@ -167,18 +173,16 @@ def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
 def test_epochs_to_reach_another_variant(suite):
     rows = Page(suite / "report.html").table(["variant", "reached base’s best"])
     study = studies.read(suite)
-    base = study.base.trainings
+    base = study.base.runs
     for row, variant in zip(rows, study.chosen, strict=True):
         if variant is study.base:
             assert row["reached base’s best"] == "–"
             continue
         epochs, at_best = [], []
-        for seed, training in variant.trainings.items():
+        for seed, run in variant.runs.items():
             accuracies = [r["val_accuracy"] for r in base[seed].history]
             there = [
-                r["epoch"]
-                for r in training.history
-                if r["val_accuracy"] >= max(accuracies)
+                r["epoch"] for r in run.history if r["val_accuracy"] >= max(accuracies)
             ]
             epochs += there[:1]
             at_best += [1 + int(np.argmax(accuracies))] * bool(there)
@@ -254,7 +258,7 @@ def test_one_training_that_diverges_of_a_convolutional_network_from_a_file(tmp_p
     assert page.table(["variant", "seeds"])[0]["variant"].endswith(" (1 diverged)")
     assert "difference" not in [table[0][0] for table in page.tables]
     assert page.table(["variant", "layer", "saturated, %"])[0]["layer"] == "convolution"
-    assert "net_input_convolution" in page.ids()
+    assert "pre_activation_convolution" in page.ids()
 
 
 @pytest.mark.slow
@@ -285,7 +289,7 @@ def test_errors(tmp_path, suite, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "none")])
     with pytest.raises(SystemExit, match=r"experiments.report: .* is no folder"):
         main()
-    with pytest.raises(UsageError, match="holds no finished training"):
+    with pytest.raises(UsageError, match="holds no finished run"):
         report.write(tmp_path)
     folder = tmp_path / "broken"
     shutil.copytree(suite / "base" / "seed_0", folder)
@@ -301,7 +305,7 @@ def test_errors(tmp_path, suite, monkeypatch):
         report.write(tmp_path / "mixed")
     shutil.rmtree(tmp_path / "mixed" / "b")
     shutil.copytree(suite / "base" / "seed_1", tmp_path / "mixed" / "a" / "again")
-    with pytest.raises(UsageError, match="several trainings of a with seed 1"):
+    with pytest.raises(UsageError, match="several runs of a with seed 1"):
         report.write(tmp_path / "mixed")
     (folder / "history.csv").write_text("broken")
     with pytest.raises(UsageError, match="cannot be read"):
@@ -312,8 +316,8 @@ def test_errors(tmp_path, suite, monkeypatch):
 def test_the_base_has_batch_normalisation_only_if_all_have(tmp_path, batch_norm):
     def variant(name, batch_norm, **settings):
         config = TrainingConfig(batch_norm=batch_norm, **settings)
-        training = studies.Training(tmp_path, config, {}, {}, [], [])
-        return studies.Variant(name, name, True, {0: training})
+        run = studies.Run(tmp_path, config, {}, {}, [], [])
+        return studies.Variant(name, name, True, {0: run})
 
     first, second, third = batch_norm
     variants = [

@@ -145,8 +145,8 @@ def pre_activation_variance(study: Study, analyses: Analyses) -> Table | None:
         (3,) * 7,
         "Variance of a pre-activation over repeated calls in training mode, φ′ at its "
         "mean, the mean of φ′ over the calls, and the derivative that the backward "
-        "pass uses at the mean; then the same where the mean is saturated. Means over test "
-        "examples and nodes, then over seeds.",
+        "pass uses at the mean; then the same where the mean is saturated. Means over "
+        "test examples and nodes, then over seeds.",
     )
 
 

@@ -223,10 +223,10 @@ def _sections(
             [
                 "The paper’s mechanism: dropout’s noise moves pre-activations about, "
                 "and so gives them a derivative on average where they had none. The "
-                "pictures set that derivative beside the shape that was derived from the "
-                "noise (DropoutMatched, for noise that is Gaussian and equally strong in all "
-                "nodes) and beside the default one, which is the paper’s for tanh and "
-                "ReLU."
+                "pictures set that derivative beside the shape that was derived from "
+                "the noise (DropoutMatched, for noise that is Gaussian and equally "
+                "strong in all nodes) and beside the default one, which is the paper’s "
+                "for tanh and ReLU."
             ],
             some(
                 measurements.pre_activation_variance(study, analyses),

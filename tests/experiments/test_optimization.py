@@ -10,6 +10,11 @@ from experiments.training import optimization
 STEPS = 5  # an epoch
 
 
+def choices_of(name):
+    (field,) = (field for field in config.settings() if field.name == name)
+    return field.metadata["choices"]
+
+
 def rates(**given):
     rate = optimization.learning_rate(
         TrainingConfig(learning_rate=0.4, epochs=8, **given), STEPS
@@ -55,7 +60,7 @@ def test_steps_down():
 def test_few_epochs(epochs, warm_up):
     if warm_up >= epochs:
         return
-    for schedule in config.LEARNING_RATE_SCHEDULES:
+    for schedule in choices_of("learning_rate_schedule"):
         given = TrainingConfig(
             epochs=epochs, warm_up_epochs=warm_up, learning_rate_schedule=schedule
         )
@@ -64,7 +69,7 @@ def test_few_epochs(epochs, warm_up):
             assert all(0 <= float(rate(i)) <= 0.1 + 1e-7 for i in range(epochs * STEPS))
 
 
-@pytest.mark.parametrize("name", config.OPTIMIZERS)
+@pytest.mark.parametrize("name", choices_of("optimizer"))
 def test_every_optimizer_takes_a_step(name):
     given = TrainingConfig(optimizer=name, learning_rate=0.1, weight_decay=0.5)
     kernel = keras.Variable(np.ones(3), name="kernel")

@@ -9,7 +9,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import train
-from experiments.config import explained, settings
 from experiments.suites import plans
 from experiments.suites.catalogue import SUITES
 
@@ -32,7 +31,6 @@ def page():
 def flags():
     yield "| flag | default | |"
     yield "|---|---|---|"
-    fields = {field.name: field for field in settings()}
     for name in (
         *("suite", "runs"),
         *(flag.name for flag in train.SETTINGS),
@@ -40,11 +38,7 @@ def flags():
     ):
         flag = train.flags.FLAGS[name]
         choices = getattr(flag.parser, "enum_values", None) or ()
-        text = (
-            explained(fields[name])
-            if name in fields and name != "output_dir"
-            else flag.help
-        )
+        text = flag.help
         if name == "suite":
             text = "Train one of the [whole tables](#suites); other flags override it."
         elif choices:

@@ -241,6 +241,9 @@ def _fit(
             )
         if strategy.replicas > 1:  # what was trained on many is to be used on one
             model = _compiled_model(config, Strategy(["one"]), network, data)
+    if config.label_smoothing:  # whose loss a saved model must not need
+        loss = optimization.crossentropy(network.from_logits)
+        model.compile(model.optimizer, loss, weighted_metrics=[_accuracy()])
     recorder.last_good.restore(model)
     model.set_weights(recorder.last_good.best_weights)
     if schedule:
@@ -263,12 +266,16 @@ def _compiled_model(
     model.compile(
         optimizer=optimization.optimizer(config, steps),
         loss=optimization.loss(config, network.from_logits),
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        weighted_metrics=[_accuracy()],
         steps_per_execution=strategy.steps_per_execution(steps),
         jit_compile=strategy.jit_compile(config.jit_compile),
     )
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _accuracy() -> keras.Metric:
+    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
 
 def _require_space(model: keras.Model, folder: Path) -> None:

@@ -11,7 +11,7 @@ from experiments import UsageError
 from experiments.records.studies import Study, Variant
 from experiments.report import comparison
 from experiments.report.measurements import Analyses
-from experiments.report.tables import Table
+from experiments.tables import Table
 from gaaf_keras.analysis import Difference, paired_difference
 from gaaf_keras.analysis.flow import Measurements, mean_of
 

@@ -11,7 +11,7 @@ from experiments.records import committed
 from experiments.records.studies import Study, Variant
 from experiments.report import comparison, pictures
 from experiments.report.measurements import Analyses
-from experiments.report.tables import Table, markdown, spread
+from experiments.tables import Table, markdown, spread
 from gaaf_keras.analysis import prediction_interval
 
 HERE = Path(__file__).parent

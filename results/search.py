@@ -20,7 +20,7 @@ from parts import (
 
 from experiments.records.studies import Study, Variant
 from experiments.report import comparison, measurements, pictures
-from experiments.report.tables import Table, markdown, spread
+from experiments.tables import Table, markdown, spread
 
 SEARCHES = {
     "tanh": {

@@ -20,7 +20,7 @@ from experiments import UsageError
 from experiments.records.studies import Study
 from experiments.report import comparison, measurements, pictures
 from experiments.report.measurements import Analyses
-from experiments.report.tables import Table, markdown, spread
+from experiments.tables import Table, markdown, spread
 from gaaf_keras.analysis import figures
 
 README = parts.HERE.parent / "README.md"

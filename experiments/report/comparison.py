@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.records.studies import Run, Study, Variant
 from experiments.report import paper
-from experiments.report.tables import Table, signed, spread
+from experiments.tables import Table, signed, spread
 from experiments.training.checkpoints import is_finite
 from gaaf_keras.analysis import Difference, paired_difference
 

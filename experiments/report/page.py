@@ -14,7 +14,7 @@ from experiments.records import files, run_folder
 from experiments.records.studies import Study, read
 from experiments.report import comparison, measurements, pictures
 from experiments.report.analysis import analysis_of
-from experiments.report.tables import Table
+from experiments.tables import Table
 from gaaf_keras.analysis import Difference
 from gaaf_keras.analysis.figures import save
 

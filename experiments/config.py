@@ -53,8 +53,8 @@ ACCELERATION = (
     "frequency",
     "acceleration_schedule",
 )
-# What may be otherwise when a run goes on.
-PLACES = ("data_dir", "download", "output_dir")
+# What may be otherwise when a run resumes.
+PLACES = ("data_dir", "download", "output_dir", "variant")
 
 
 class UsageError(ValueError):
@@ -139,6 +139,8 @@ class TrainingConfig:
         output_dir: Folder for what the run writes. If it holds the same run,
             interrupted, that goes on; otherwise it must be new or empty. Defaults to
             writing nothing.
+        variant: What the run is called among others; runs of a variant differ in their
+            seed only. Defaults to what it trains.
         export: Whether to write a SavedModel into `output_dir`. Defaults to yes where
             the Keras backend is TensorFlow, which can.
 
@@ -184,6 +186,7 @@ class TrainingConfig:
     gradient_flow: int = 100
     histograms: bool = False
     output_dir: str | None = None
+    variant: str | None = dataclasses.field(default=None, compare=False)
     export: bool | None = None
 
     def __post_init__(self) -> None:
@@ -250,6 +253,15 @@ class TrainingConfig:
             self._require("frequency", 0 < self.frequency < math.inf, "be above 0")
         self._require("gradient_flow", self.gradient_flow >= 0, "be 0 or greater")
         self._require("seed", 0 <= self.seed < 2**32, "be from 0 to 2**32 - 1")
+
+    @property
+    def variant_name(self) -> str:
+        """What the run is called among others."""
+        if self.variant is not None:
+            return self.variant
+        if self.init_from is None:
+            return self.activation
+        return "accelerated" if self.accelerate else "as it is"
 
     @property
     def accelerates(self) -> bool:

@@ -5,6 +5,7 @@ what the tables and pictures of a report need: settings, scores, histories, grad
 and, where they have been made, analyses.
 """
 
+import copy
 import dataclasses
 import json
 import math
@@ -12,19 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import TrainingConfig, UsageError
-from experiments.config import PLACES
+from experiments.config import PLACES, TrainingConfig, UsageError
 from experiments.records import files, run_folder
+from experiments.records.history import Row
 from experiments.records.studies import Run, Study, variants_of
-from experiments.report.analysis import made_before
-from experiments.report.measurements import Analyses
 from gaaf_keras.analysis import LayerGradient
 from gaaf_keras.analysis.flow import Measurements, mean_of
 
 _DIGITS = 4
 _DIGITS_OF_SCORES = 9
 _STEPS = 500  # over which gradients are averaged
-_LEFT_OUT = ("origin", "functions")  # of an analysis: large, and the same for all
+_LEFT_OUT = "functions"  # of an analysis: large, and the same for all
 
 
 def write(study: Study, path: Path) -> None:
@@ -37,23 +36,22 @@ def write(study: Study, path: Path) -> None:
     if study.unfinished:
         raise UsageError(
             f"{study.unfinished} runs in '{study.folder}' are not finished. The "
-            "command that began them goes on; write the records then."
+            "command that began them resumes; write the records then."
         )
     lines = [json.dumps(record, allow_nan=False) for record in to_records(study)]
     files.writable_folder(path.parent)
     files.write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
-def read(path: Path) -> tuple[Study, Analyses]:
-    """Returns the study that a file of records is about, and its analyses.
+def read(path: Path) -> Study:
+    """Returns the study that a file of records is about.
 
     Raises:
         UsageError: If the file cannot be read or holds something else.
     """
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-        return from_records(records, path)
-    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return from_records(files.read_json(path), path)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UsageError(
             f"The records in '{path}' cannot be read ({type(error).__name__}: "
             f"{error}). Write them with `python -m experiments.report FOLDER "
@@ -88,32 +86,31 @@ def to_records(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def from_records(
-    records: Sequence[dict[str, Any]], path: Path
-) -> tuple[Study, Analyses]:
-    """Returns the study that some records are about, and its analyses."""
+def from_records(records: Sequence[dict[str, Any]], path: Path) -> Study:
+    """Returns the study that some records are about."""
     runs: dict[str, dict[int, Run]] = {}
-    analyses: dict[str, dict[int, Any]] = {}
-    groups: dict[str, str] = {}
     for record in records:
-        name, seed = record["variant"], record["seed"]
-        groups[name] = record["group"]
-        runs.setdefault(name, {})[seed] = Run(
-            path,
-            TrainingConfig(**record["settings"], seed=seed),
-            record["resolved"],
-            record["result"],
-            _rows(_numbers(record["history"])),
-            [
-                (step, {layer: LayerGradient(*mean) for layer, mean in found.items()})
-                for steps, found in _numbers(record["gradient_flow"])
-                for step in steps
-            ],
-        )
-        if record["analysis"]:
-            analyses.setdefault(name, {})[seed] = _numbers(record["analysis"])
-    first, variants = records[0], variants_of(groups, runs)
-    return Study(path, first["title"], first["command"], variants, 0), analyses
+        runs.setdefault(record["variant"], {})[record["seed"]] = _run(record, path)
+    groups = {record["variant"]: record["group"] for record in records}
+    first = records[0]
+    return Study(path, first["title"], first["command"], variants_of(groups, runs), 0)
+
+
+def _run(record: dict[str, Any], path: Path) -> Run:
+    name, seed = record["variant"], record["seed"]
+    return Run(
+        path,
+        TrainingConfig(**record["settings"], seed=seed, variant=name),
+        record["resolved"],
+        record["result"],
+        _rows(_numbers(record["history"])),
+        [
+            (step, {layer: LayerGradient(*mean) for layer, mean in found.items()})
+            for steps, found in _numbers(record["gradient_flow"])
+            for step in steps
+        ],
+        _numbers(record["analysis"]),
+    )
 
 
 def _settings(config: TrainingConfig) -> dict[str, Any]:
@@ -121,11 +118,11 @@ def _settings(config: TrainingConfig) -> dict[str, Any]:
     return {name: flags[name] for name in flags if name not in (*PLACES, "seed")}
 
 
-def _columns(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
-def _rows(columns: dict[str, list[float]]) -> list[dict[str, float]]:
+def _rows(columns: dict[str, list[float]]) -> list[Row]:
     return [
         dict(zip(columns, row, strict=True))
         for row in zip(*columns.values(), strict=True)
@@ -150,8 +147,8 @@ def _by_steps(measurements: Measurements) -> list[tuple[list[int], dict[str, Any
 
 
 def _analysis(run: Run) -> dict[str, Any]:
-    found = made_before(run) or {}
-    kept = {name: value for name, value in found.items() if name not in _LEFT_OUT}
+    kept = copy.deepcopy(run.analysis)
+    kept.pop(_LEFT_OUT, None)
     for measured in kept.get("pre_activation_variance", {}).values():
         measured.pop("curve", None)
     return kept

@@ -80,8 +80,20 @@ def cannot_be_written(path: Path, reason: str) -> UsageError:
     """Returns the error that tells of a file or folder that is not complete."""
     return UsageError(
         f"'{path}' cannot be written ({reason}). What was written before is complete: "
-        "make room, and give the same command to go on."
+        "make room, and give the same command to resume."
     )
+
+
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file holds.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"'{path}' cannot be read ({error}).") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import shlex
-import statistics
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -47,7 +46,10 @@ class Plan:
                 if self.runs > 1 or len(self.variants) > 1:
                     folder /= f"seed_{config.seed + run}"
                 seeded = dataclasses.replace(
-                    config, seed=config.seed + run, output_dir=str(folder)
+                    config,
+                    seed=config.seed + run,
+                    output_dir=str(folder),
+                    variant=name,
                 )
                 runs.append((name, seeded))
         return runs
@@ -66,32 +68,6 @@ class Plan:
                 for name, config in self.variants.items()
             ],
         }
-
-
-def best_of_each_group(
-    groups: Mapping[str, str], accuracies: Mapping[str, Mapping[int, float]]
-) -> set[str]:
-    """Returns the variants that are chosen: of each group one, and all without a group.
-
-    Args:
-        groups: As in `Plan`.
-        accuracies: The validation accuracies of each variant so far, by seed. The best
-            has the highest mean over the seeds that all of its group have; without such
-            a seed none is chosen.
-    """
-    names: dict[str, list[str]] = {}
-    for name in accuracies:
-        names.setdefault(groups.get(name, name), []).append(name)
-    chosen = set()
-    for found in names.values():
-        seeds = set.intersection(*(set(accuracies[name]) for name in found))
-        means = {
-            name: statistics.fmean(accuracies[name][seed] for seed in seeds)
-            for name in found
-            if seeds
-        }
-        chosen |= {max(means, key=means.__getitem__)} if means else set()
-    return chosen
 
 
 def folder_name(variant: str) -> str:
@@ -134,12 +110,11 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
         _require_acceleration(given, [config])
         if config.init_from is None:
             _require_use(given, config.model)
-            model, variant = config.model, config.activation
+            model = config.model
         else:
             _require_no_architecture(given)
             model = Path(config.init_from).name
-            variant = "accelerated" if config.accelerate else "as it is"
-        return Plan(f"{config.dataset}, {model}", {variant: config}, runs)
+        return Plan(f"{config.dataset}, {model}", {config.variant_name: config}, runs)
     definition = SUITES[suite]
     fixed = {
         "dataset",

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from experiments.config import TrainingConfig, UsageError
 from experiments.records import files, run_folder
+from experiments.records.studies import best_of_each_group
 from experiments.suites import parallel
-from experiments.suites.plans import Plan, best_of_each_group
+from experiments.suites.plans import Plan
 from experiments.suites.progress import ProgressView
 from experiments.training.result import TrainingResult
 from experiments.training.run import prepare, train_and_evaluate
@@ -121,8 +122,7 @@ def _summed_up(
     summary = summarise(plan, results)
     is_chief = not view.console.quiet
     if sum(map(len, results.values())) > 1 and is_chief:
-        files.write_json(output_dir / "summary.json", summary)
-        files.write_text(output_dir / "summary.md", markdown(summary))
+        run_folder.write_summary(output_dir, summary, markdown(summary))
     view.console.print(table(summary))
     view.print(f"Results: {output_dir}")
     chosen = {variant["name"] for variant in summary["variants"] if variant["chosen"]}
@@ -137,7 +137,7 @@ def _make_room(output_dir: Path, plan: Plan, configs: list[TrainingConfig]) -> N
     run_folder.require_room(output_dir, configs)
     files.writable_folder(output_dir)
     if len(configs) > 1:
-        files.write_json(output_dir / run_folder.PLAN, plan.to_json())
+        run_folder.write_plan(output_dir, plan.to_json())
 
 
 def _before(result: TrainingResult) -> str:

@@ -5,11 +5,11 @@ what the tables and pictures of a report need: settings, scores, histories, grad
 and, where they have been made, analyses.
 """
 
-import copy
 import dataclasses
+import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from gaaf_keras.analysis.flow import Measurements, mean_of
 _DIGITS = 4
 _DIGITS_OF_SCORES = 9
 _STEPS = 500  # over which gradients are averaged
-_LEFT_OUT = "functions"  # of an analysis: large, and the same for all
 
 
 def write(study: Study, path: Path) -> None:
@@ -71,15 +70,13 @@ def to_records(study: Study) -> list[dict[str, Any]]:
             "variant": variant.name,
             "group": variant.group,
             "seed": seed,
-            "settings": _settings(run.config),
+            "settings": _without(run_folder.flags(run.config), *PLACES, "seed"),
             "result": _rounded(run.result, _DIGITS_OF_SCORES),
             "command": study.command,
-            "resolved": {
-                name: value for name, value in run.resolved.items() if name != "command"
-            },
+            "resolved": _without(run.resolved, "command"),
             "history": _rounded(_columns(run.history), _DIGITS_OF_SCORES),
             "gradient_flow": _rounded(_by_steps(run.gradient_flow)),
-            "analysis": _rounded(_analysis(run)),
+            "analysis": _analysis(run),
         }
         for variant in study.variants
         for seed, run in variant.runs.items()
@@ -113,9 +110,8 @@ def _run(record: dict[str, Any], path: Path) -> Run:
     )
 
 
-def _settings(config: TrainingConfig) -> dict[str, Any]:
-    flags = run_folder.flags(config)
-    return {name: flags[name] for name in flags if name not in (*PLACES, "seed")}
+def _without(found: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in names}
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
@@ -131,24 +127,20 @@ def _rows(columns: dict[str, list[float]]) -> list[Row]:
 
 def _by_steps(measurements: Measurements) -> list[tuple[list[int], dict[str, Any]]]:
     """Returns steps close to each other with the means of what was measured there."""
-    parts: dict[int, Measurements] = {}
-    for step, found in measurements:
-        parts.setdefault(step // _STEPS, []).append((step, found))
+    groups = itertools.groupby(measurements, lambda measured: measured[0] // _STEPS)
+    parts = [list(group) for _, group in groups]
     return [
         (
-            [step for step, _ in measured],
-            {
-                layer: list(dataclasses.astuple(mean))
-                for layer, mean in mean_of(measured).items()
-            },
+            [step for step, _ in part],
+            {name: dataclasses.astuple(mean) for name, mean in mean_of(part).items()},
         )
-        for measured in parts.values()
+        for part in parts
     ]
 
 
 def _analysis(run: Run) -> dict[str, Any]:
-    kept = copy.deepcopy(run.analysis)
-    kept.pop(_LEFT_OUT, None)
+    kept = _rounded(run.analysis)
+    kept.pop("functions", None)  # large, and the same for all
     for measured in kept.get("pre_activation_variance", {}).values():
         measured.pop("curve", None)
     return kept
@@ -156,23 +148,17 @@ def _analysis(run: Run) -> dict[str, Any]:
 
 def _rounded(value: Any, digits: int = _DIGITS) -> Any:
     """Returns data with rounded numbers, and null for what JSON has no number for."""
-
-    def rounded(leaf: Any) -> Any:
-        if not isinstance(leaf, float):
-            return leaf
-        return float(f"{leaf:.{digits}g}") if math.isfinite(leaf) else None
-
-    return _mapped(rounded, value)
+    return json.loads(
+        json.dumps(value),
+        parse_float=lambda number: float(f"{float(number):.{digits}g}"),
+        parse_constant=lambda _: None,
+    )
 
 
 def _numbers(value: Any) -> Any:
     """Returns data with not-a-number where `_rounded` has put null."""
-    return _mapped(lambda leaf: math.nan if leaf is None else leaf, value)
-
-
-def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _mapped(function, each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_mapped(function, each) for each in value]
-    return function(value)
+        return {name: _numbers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_numbers(each) for each in value]
+    return math.nan if value is None else value

@@ -1,6 +1,7 @@
 """Files of a run: written whole or not at all."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -108,5 +109,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file under a temporary name and renames it when complete."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Writes a JSON file under a temporary name and renames it when complete.
+
+    Arrays are written as lists, dataclasses as objects.
+    """
+    write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return vars(value) if dataclasses.is_dataclass(value) else value.tolist()

@@ -1,6 +1,5 @@
 """The analysis of a trained network, made once and kept in its folder."""
 
-import dataclasses
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ from experiments.records.studies import Run
 from gaaf_keras import analysis
 from gaaf_keras._core.kinds import name_of
 from gaaf_keras.analysis.measuring import Observation
-from gaaf_keras.analysis.observation import observed_activations
+from gaaf_keras.analysis.observation import ObservedActivation, observed_activations
 
 _MOST_EXAMPLES = 1000
 _FEWEST_EXAMPLES = 128
@@ -64,7 +63,7 @@ def _found(
     try:
         activations = observed_activations(model)
     except ValueError:  # nothing of the kind in the user's own model
-        return _plain({**found, "layers": []})
+        return found | {"layers": []}
     loss = keras.losses.SparseCategoricalCrossentropy(
         from_logits=not networks.gives_probabilities(config, model, data)
     )
@@ -76,7 +75,7 @@ def _found(
     noisy = any(v.name == "seed_generator_state" for v in model.variables)
     saturation = analysis.saturation(model, x)
     training_loss = analysis.weight_noise(model, *few, loss=loss, sizes=[])
-    found |= {
+    return found | {
         "examples": len(x),
         "hessian_examples": len(few[0]),
         "layers": list(saturation),
@@ -95,7 +94,6 @@ def _found(
             for activation in activations
         },
     }
-    return _plain(found)
 
 
 def _first(split: datasets.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,21 +106,6 @@ def _initial(config: TrainingConfig, data: datasets.ImageData) -> keras.Model:
     return networks.build(config, data)
 
 
-def _description(activation: Any) -> str:
+def _description(activation: ObservedActivation) -> str:
     name = name_of(activation.base)
     return f"accelerated {name}" if activation.is_accelerated else name
-
-
-def _plain(value: Any) -> Any:
-    """Returns results as data that JSON can hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(
-            {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        )
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    return value

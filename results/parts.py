@@ -190,9 +190,3 @@ def at_both_rates(studies: Mapping[str, Study]) -> Table:
         "rates are chosen by validation accuracy, dropout has a rate of 0.2."
         + comparison.cut_short(variants),
     )
-
-
-FOR_THE_PAGE = (
-    *(recorded, only, chosen, at_rate, against_gaaf),
-    *(made_by, compared, tables, at_both_rates),
-)

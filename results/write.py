@@ -9,7 +9,7 @@ hand: they follow from the records, which `python -m experiments.report FOLDER
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import claims
 import jinja2
@@ -81,7 +81,7 @@ def in_readme() -> str:
     return _tidied(re.sub(r">\n+<img", ">\n<img", text))
 
 
-def _template(drawn) -> jinja2.Template:
+def _template(drawn: Callable[[str, pictures.Pictures], str]) -> jinja2.Template:
     """Returns the page to be filled in, by what draws pictures on it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(parts.HERE),
@@ -95,9 +95,9 @@ def _template(drawn) -> jinja2.Template:
         "claims": claims,
         "comparison": comparison,
         "measurements": measurements,
+        "parts": parts,
         "pictures": pictures,
         "search": search,
-        **{each.__name__: each for each in parts.FOR_THE_PAGE},
     }
     return environment.get_template("page.md")
 

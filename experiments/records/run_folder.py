@@ -35,7 +35,6 @@ REPORT = "report.html"
 FIGURES = "figures"
 
 _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
-_ANALYSIS_VERSION = 1  # of `analysis.json`: another one is made again
 
 
 def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
@@ -132,12 +131,12 @@ def _sha256(path: Path) -> str:
 def write_config(
     folder: Path, config: TrainingConfig, resolved: dict[str, Any]
 ) -> None:
-    """Writes `config.json`: what was asked for, of which variant, and its outcome.
+    """Writes `config.json`: what was asked for, and what that came to.
 
     Args:
         folder: The run's.
-        config: What was asked for.
-        resolved: What that came to: devices, versions, the command.
+        config: What was asked for. The file has its `variant_name` as `variant`.
+        resolved: What it came to: devices, versions, the command.
     """
     variant = {"variant": config.variant_name, "resolved": resolved}
     files.write_json(folder / CONFIG, description(config) | variant)
@@ -212,35 +211,17 @@ def read_finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
 
 
 def write_analysis(folder: Path, found: dict[str, Any]) -> None:
-    """Writes `analysis.json`: what was found in the network that is in the folder."""
-    files.write_json(folder / ANALYSIS, {"origin": _origin(folder), **found})
+    """Writes `analysis.json`: what was found in the network of a finished run."""
+    files.write_json(folder / ANALYSIS, found)
 
 
 def read_analysis(folder: Path) -> dict[str, Any]:
-    """Returns what was found in the network that is in a folder, empty if nothing was.
+    """Returns what `write_analysis` has written, empty without a file.
 
     Raises:
-        UsageError: If the file or the network cannot be read.
+        UsageError: If it cannot be read.
     """
-    if not (folder / ANALYSIS).is_file():
-        return {}
-    found = files.read_json(folder / ANALYSIS)
-    return found if found.pop("origin", None) == _origin(folder) else {}
-
-
-def _origin(folder: Path) -> dict[str, Any]:
-    """Returns what an analysis is of, and by which version of it."""
-    try:
-        content = (folder / MODEL).read_bytes()
-    except OSError as error:
-        raise unreadable_model(folder, error) from error
-    digest = hashlib.sha256(content).hexdigest()
-    return {"version": _ANALYSIS_VERSION, "model": digest}
-
-
-def unreadable_model(folder: Path, error: Exception) -> UsageError:
-    """Returns the error that tells of a network that cannot be read."""
-    return UsageError(f"The model in '{folder}' cannot be read ({error}).")
+    return _json_or_nothing(folder / ANALYSIS)
 
 
 def write_plan(folder: Path, plan: dict[str, Any]) -> None:
@@ -254,14 +235,17 @@ def read_plan(folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: If it cannot be read.
     """
-    path = folder / PLAN
-    return files.read_json(path) if path.is_file() else {}
+    return _json_or_nothing(folder / PLAN)
 
 
 def write_summary(folder: Path, summary: dict[str, Any], page: str) -> None:
     """Writes `summary.json` and, as a page in Markdown, `summary.md`."""
     files.write_json(folder / SUMMARY, summary)
     files.write_text(folder / SUMMARY_PAGE, page)
+
+
+def _json_or_nothing(path: Path) -> dict[str, Any]:
+    return files.read_json(path) if path.is_file() else {}
 
 
 def _write_csv(

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from experiments import networks
-from experiments.config import TrainingConfig
+from experiments.config import TrainingConfig, UsageError
 from experiments.data import datasets
 from experiments.records import run_folder
 from experiments.records.studies import Run
@@ -43,7 +43,9 @@ def analyse(run: Run, data_dir: str | None = None) -> None:
     try:
         model = keras.saving.load_model(run.folder / run_folder.MODEL)
     except (OSError, ValueError) as error:
-        raise run_folder.unreadable_model(run.folder, error) from error
+        raise UsageError(
+            f"The model in '{run.folder}' cannot be read ({error})."
+        ) from error
     run_folder.write_analysis(run.folder, _found(model, config, data))
     keras.backend.clear_session()
     # As read from the file, so that a report is the same at first and later.

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
-from rich.console import Console
 from rich.progress import track
 
 from experiments.config import PLACES, TrainingConfig
@@ -136,7 +135,6 @@ _SECTIONS = (
 def write(
     folder: str | os.PathLike[str],
     data_dir: str | None = None,
-    console: Console | None = None,
 ) -> Path:
     """Writes the report of a run, of a suite, or of several seeds.
 
@@ -149,7 +147,6 @@ def write(
         folder: What `train.py` has written. It gets `report.html`, one page that needs
             nothing else, and `figures/` with every picture as PNG and SVG.
         data_dir: Where the prepared data set lies, if it has moved since.
-        console: Where to show progress. Defaults to the terminal.
 
     Returns:
         The path of the page.
@@ -166,11 +163,8 @@ def write(
         ```
     """
     study = read(Path(folder).expanduser())
-    console = Console(highlight=False) if console is None else console
     runs = [run for variant in study.chosen for run in variant.runs.values()]
-    for run in track(
-        runs, "Looking into the networks", console=console, transient=True
-    ):
+    for run in track(runs, "Looking into the networks", transient=True):
         analyse(run, data_dir)
     figures = files.writable_folder(study.folder / run_folder.FIGURES)
     path = study.folder / run_folder.REPORT

@@ -66,7 +66,7 @@ def number(text):
     return float(re.match(r"[-+−±]?[\d.]+", text)[0].replace("−", "-").lstrip("±"))
 
 
-def results(folder, variant):
+def numbers_of(folder, variant):
     return [
         json.loads((folder / variant / f"seed_{seed}" / "result.json").read_text())
         for seed in range(SEEDS)
@@ -131,7 +131,7 @@ def test_pictures_are_files_too(suite):
 
 def test_scores_are_those_of_the_runs(suite):
     for row in Page(suite / "report.html").table(["variant", "seeds"]):
-        found = results(suite, row["variant"])
+        found = numbers_of(suite, row["variant"])
         accuracy = [100 * result["test_accuracy"] for result in found]
         epochs = [result["best_epoch"] for result in found]
         assert row["seeds"] == str(SEEDS)
@@ -152,7 +152,7 @@ def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
             variant, base = row[0].split(" − ")
             difference = 100 * np.subtract(
                 *(
-                    [result["test_accuracy"] for result in results(suite, name)]
+                    [result["test_accuracy"] for result in numbers_of(suite, name)]
                     for name in (variant, base)
                 )
             )

@@ -1,60 +1,29 @@
-"""What can be asked of one run, and the check that it makes sense."""
+"""Every setting of a run: its default, its bounds, and what it does.
+
+The flags of `train.py`, its `--help`, the checks and the table in `docs/training.md`
+are all made from the fields of `TrainingConfig`. Importing this module imports neither
+Keras nor a backend.
+"""
 
 import dataclasses
+import difflib
+import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-MODELS = ("mlp", "cnn")
 # Those with a default shape, each also with "gaaf_" before it: accelerated.
 BASE_ACTIVATIONS = (
-    "tanh",
-    "relu",
-    "sigmoid",
-    "elu",
-    "selu",
-    "gelu",
-    "silu",
-    "softplus",
-    "softsign",
-    "leaky_relu",
-    "relu6",
-    "hard_tanh",
-    "hard_sigmoid",
-    "hard_silu",
-    "mish",
-    "celu",
-    "squareplus",
-    "log_sigmoid",
+    *("tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu", "softplus"),
+    *("softsign", "leaky_relu", "relu6", "hard_tanh", "hard_sigmoid", "hard_silu"),
+    *("mish", "celu", "squareplus", "log_sigmoid"),
 )
 ACTIVATIONS = (*BASE_ACTIVATIONS, *(f"gaaf_{name}" for name in BASE_ACTIVATIONS))
-ACCELERATION_SCHEDULES = ("constant", "linear", "cosine", "warm_up")
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "lion")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-JIT_COMPILE = ("auto", "true", "false")
-LEARNING_RATE_SCHEDULES = ("constant", "cosine", "step")
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
-
-
-# What describes a new model, and means nothing for one from a file.
-ARCHITECTURE = (
-    "model",
-    "hidden_units",
-    "width",
-    "activation",
-    "dropout",
-    "batch_norm",
-    "precision",
+SHAPES = (
+    *("gaussian", "shifted_sigmoid", "constant", "b_silu", "nelu", "helu", "leaky"),
+    *("straight_through", "one_sided", "from_derivative"),
 )
-# What describes an acceleration, and means nothing without one.
-ACCELERATION = (
-    "shape_function",
-    "strength",
-    "unit_gain",
-    "frequency",
-    "acceleration_schedule",
-)
-# What may be otherwise when a run resumes.
-PLACES = ("data_dir", "download", "output_dir", "variant")
 
 
 class UsageError(ValueError):
@@ -65,129 +34,286 @@ class WorkerLostError(RuntimeError):
     """Another process of the same run is gone; all must be started again."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """Everything that decides one run.
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """Which numbers a setting may be; all of them are finite.
 
     Attributes:
-        dataset: `"digits"`, which needs no network, the name of a
-            tensorflow-datasets image-classification data set, or an `.npz` file with
-            the arrays `x_train`, `y_train`, `x_test` and `y_test`.
-        data_dir: Folder of the prepared tensorflow-datasets data. Defaults to that
-            package's own default.
-        download: Whether a data set that is not there may be downloaded.
-        train_examples: How many training examples to use. Defaults to all that are
-            not held out for validation.
-        augment: Whether to flip and shift training images. Defaults to yes for the
-            CIFAR data sets and no for others.
-        init_from: A `.keras` file to start from, with its architecture and weights.
-            Defaults to a new model as `model`, `hidden_units`, `width`, `activation`,
-            `dropout`, `batch_norm` and `precision` say, which are not used with a file.
-        accelerate: Whether to accelerate the activations of the model in `init_from`.
-        model: `"mlp"` or `"cnn"`.
-        hidden_units: Widths of the MLP's hidden layers.
-        width: Channels of the first stage of the CNN.
-        activation: Hidden activation: the name of a Keras activation that has a
-            default shape, or of its accelerated form, such as `"gaaf_tanh"`.
-        dropout: Rate of the dropout layers, from 0 (none) to below 1.
-        batch_norm: Whether to normalise before each hidden activation.
-        sync_batch_norm: Whether batch normalisation is over the global batch, as on one
-            device, and not over each replica's share of it.
-        shape_function: Shape function of the accelerated activations, as
-            `gaaf_keras.shapes.get` takes it: `"b_silu"`, `"gaussian(width=3)"`.
-            Defaults to that of the activation.
-        strength: Factor on the shape, 0 or greater.
-        unit_gain: Whether to scale the derivative down to the largest of the plain
-            activation. Defaults to yes with `accelerate`, and to no otherwise.
-        frequency: None for the exact gradient, K for the paper's literal formula.
-        acceleration_schedule: How the strength changes over `epochs` epochs:
-            `"constant"`, to 0 in a straight line (`"linear"`) or a half cosine
-            (`"cosine"`), or up from 0 over the first tenth (`"warm_up"`).
-        optimizer: `"sgd"`, `"momentum"` and `"nesterov"` (SGD with momentum 0.9),
-            `"adam"`, `"rmsprop"`, `"adagrad"` or `"lion"`.
-        learning_rate: Step size, greater than 0.
-        scale_learning_rate: Whether to multiply it by `batch_size / 128`.
-        learning_rate_schedule: `"constant"`, down to 0 in a half cosine
-            (`"cosine"`), or a tenth after half of the epochs and a hundredth after
-            three quarters (`"step"`).
-        warm_up_epochs: Over how many epochs the learning rate rises first.
-        weight_decay: Share of the weights that is taken off them in each step, times
-            the learning rate. Biases and normalisations are left alone.
-        label_smoothing: Share of each label given to all classes evenly, from 0 to
-            below 1.
-        batch_size: Global batch: examples a step, over all replicas.
-        epochs: Most epochs to train.
-        patience: Epochs without a better validation accuracy after which training
-            stops.
-        seed: Seed of the weights, the shuffling, dropout and augmentation.
-        strategy: `"one_device"`, `"mirrored"` (all devices of this machine),
-            `"multi_worker"` (all devices of several machines, as `TF_CONFIG` or Slurm
-            describe them) or `"auto"` (multi_worker if there is such a description,
-            mirrored if there is more than one GPU).
-        logical_devices: Into how many devices the GPU or CPU is split, to try the
-            mirrored strategy without several. Defaults to leaving them as they are.
-        precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`: the dtype
-            policy of a new model, but for its logits.
-        jit_compile: Whether XLA compiles the training step: `"true"`, `"false"`, or
-            `"auto"`, which is Keras's own choice on a GPU and no on a CPU.
-        deterministic: Whether the same seed gives the same weights to the last bit,
-            on one device, at some cost in speed.
-        gradient_flow: Steps between two measurements of the gradient that reaches each
-            layer, 0 for none. Needs `output_dir`, which gets `gradient_flow.csv`.
-        histograms: Whether to write histograms of pre-activations, correlations between
-            node values, and weights for TensorBoard.
-        output_dir: Folder for what the run writes. If it holds the same run,
-            interrupted, that goes on; otherwise it must be new or empty. Defaults to
-            writing nothing.
-        variant: What the run is called among others; runs of a variant differ in their
-            seed only. Defaults to what it trains.
-        export: Whether to write a SavedModel into `output_dir`. Defaults to yes where
-            the Keras backend is TensorFlow, which can.
-
-    Raises:
-        UsageError: If a value is out of range.
+        least: The smallest number allowed.
+        above: A number that it must exceed, if there is no smallest.
+        below: A number that it must be smaller than.
     """
 
-    dataset: str = "digits"
-    data_dir: str | None = None
-    download: bool = False
-    train_examples: int | None = None
-    augment: bool | None = None
-    init_from: str | None = None
-    accelerate: bool = False
-    model: str = "mlp"
-    hidden_units: tuple[int, ...] = (512, 256, 256)
-    width: int = 64
-    activation: str = "gaaf_tanh"
-    dropout: float = 0.0
-    batch_norm: bool = False
-    sync_batch_norm: bool = True
-    shape_function: str | None = None
-    strength: float = 1.0
-    unit_gain: bool | None = None
-    frequency: float | None = None
-    acceleration_schedule: str = "constant"
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    scale_learning_rate: bool = False
-    learning_rate_schedule: str = "constant"
-    warm_up_epochs: int = 0
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    batch_size: int = 128
-    epochs: int = 100
-    patience: int = 15
-    seed: int = 0
-    strategy: str = "auto"
-    logical_devices: int | None = None
-    precision: str = "float32"
-    jit_compile: str = "auto"
-    deterministic: bool = False
-    gradient_flow: int = 100
-    histograms: bool = False
-    output_dir: str | None = None
-    variant: str | None = dataclasses.field(default=None, compare=False)
-    export: bool | None = None
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def hold(self, value: float) -> bool:
+        """Whether a number lies within the bounds."""
+        return (
+            math.isfinite(value)
+            and (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        if self.above is not None:
+            return f"finite and greater than {self.above:g}"
+        if self.below is not None:
+            return f"from {self.least:g} to below {self.below:.10g}"
+        return f"{self.least:g} or greater"
+
+
+_FROM_0, _FROM_1, _ABOVE_0 = Bounds(least=0), Bounds(least=1), Bounds(above=0)
+_SHARE = Bounds(least=0, below=1)
+
+
+def _setting(
+    default: Any,
+    text: str,
+    *,
+    choices: Sequence[str] = (),
+    bounds: Bounds | None = None,
+    by_default: str = "",
+    group: str = "",
+    several: bool = False,
+) -> Any:
+    """Returns a field of `TrainingConfig`.
+
+    Args:
+        default: Its value if none is given.
+        text: What it does, in a sentence.
+        choices: The names it may be.
+        bounds: The numbers it may be.
+        by_default: What a default of None stands for.
+        group: What it describes: `"new"`, a new model; `"acceleration"`, how one is
+            accelerated; `"place"`, where files are and what a run is called, which may
+            change when it resumes.
+        several: Whether its flag takes several values, each for runs of its own.
+    """
+    metadata = {
+        "text": text,
+        "choices": tuple(choices),
+        "bounds": bounds,
+        "by_default": by_default,
+        "group": group,
+        "several": several,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Everything that decides one run: a field for each flag of `train.py`.
+
+    Raises:
+        UsageError: If a value is out of range, or two exclude each other.
+
+    Examples:
+        ```python
+        from experiments import TrainingConfig
+
+        config = TrainingConfig(dataset="digits", activation="gaaf_relu", epochs=30)
+        ```
+    """
+
+    dataset: str = _setting(
+        "digits",
+        "digits, which is bundled and needs no network; a tensorflow-datasets "
+        "image-classification data set: mnist, cifar10, cifar100, svhn_cropped, ...; "
+        "or a file that numpy.savez wrote, ending in .npz, with x_train, y_train, "
+        "x_test and y_test.",
+    )
+    data_dir: str | None = _setting(
+        None,
+        "Folder of the prepared tensorflow-datasets data.",
+        by_default="~/tensorflow_datasets or $TFDS_DATA_DIR",
+        group="place",
+    )
+    download: bool = _setting(
+        False, "Download the data set if it is not there.", group="place"
+    )
+    train_examples: int | None = _setting(
+        None,
+        "How many training examples to use.",
+        bounds=_FROM_1,
+        by_default="all that are not held out for validation",
+    )
+    augment: bool | None = _setting(
+        None, "Flip and shift the training images.", by_default="for CIFAR only"
+    )
+    init_from: str | None = _setting(
+        None,
+        "Start from the model in this .keras file. It takes raw pixels, from 0 to "
+        "255, and returns logits or a softmax.",
+        by_default="a new model",
+    )
+    accelerate: bool = _setting(
+        False, "Accelerate the activations of the model in --init_from."
+    )
+    model: str = _setting("mlp", "The new model.", choices=("mlp", "cnn"), group="new")
+    hidden_units: tuple[int, ...] = _setting(
+        (512, 256, 256),
+        "Widths of the hidden layers of the mlp.",
+        bounds=_FROM_1,
+        group="new",
+    )
+    width: int = _setting(
+        64, "Channels of the first stage of the cnn.", bounds=_FROM_1, group="new"
+    )
+    activation: str = _setting(
+        "gaaf_tanh",
+        f"The hidden activation: {', '.join(BASE_ACTIVATIONS)}; or accelerated, with "
+        "gaaf_ before its name.",
+        group="new",
+    )
+    dropout: float = _setting(
+        0.0, "Rate of the dropout layers.", bounds=_SHARE, group="new"
+    )
+    batch_norm: bool = _setting(
+        False, "Normalise the batch before each hidden activation.", group="new"
+    )
+    sync_batch_norm: bool = _setting(
+        True,
+        "With several replicas, normalise over the global batch, as on one device, "
+        "instead of over each replica's share.",
+    )
+    shape_function: str | None = _setting(
+        None,
+        "Shape function of the accelerated activations, with parameters as in "
+        f"'gaussian(width=3)' and 'one_sided(shifted_sigmoid)': {', '.join(SHAPES)}.",
+        by_default="the activation's own",
+        group="acceleration",
+    )
+    strength: float = _setting(
+        1.0, "Factor on the shape function.", bounds=_FROM_0, group="acceleration"
+    )
+    unit_gain: bool | None = _setting(
+        None,
+        "Scale accelerated derivatives down to the largest of the plain activation.",
+        by_default="with --accelerate only",
+        group="acceleration",
+    )
+    frequency: float | None = _setting(
+        None,
+        "Teeth a unit of the sawtooth in the paper's literal formula.",
+        bounds=_ABOVE_0,
+        by_default="its limit, the exact gradient",
+        group="acceleration",
+    )
+    acceleration_schedule: str = _setting(
+        "constant",
+        "How the strength changes over --epochs: constant; linear or cosine, down to "
+        "0; warm_up, up from 0 in the first tenth.",
+        choices=("constant", "linear", "cosine", "warm_up"),
+        group="acceleration",
+    )
+    optimizer: str = _setting(
+        "sgd",
+        "The optimizer; momentum and nesterov are sgd with momentum 0.9.",
+        choices=("sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "lion"),
+    )
+    learning_rate: float = _setting(
+        0.1,
+        "The step size. Several, separated by commas, are all tried; the one with the "
+        "best validation accuracy is chosen.",
+        bounds=_ABOVE_0,
+        several=True,
+    )
+    scale_learning_rate: bool = _setting(
+        False, "Multiply the step size by batch_size / 128."
+    )
+    learning_rate_schedule: str = _setting(
+        "constant",
+        "How the step size changes over --epochs: constant; cosine, down to 0; step, a "
+        "tenth after half of them and a hundredth after three quarters.",
+        choices=("constant", "cosine", "step"),
+    )
+    warm_up_epochs: int = _setting(
+        0, "Epochs over which the step size rises first.", bounds=_FROM_0
+    )
+    weight_decay: float = _setting(
+        0.0,
+        "Share of the weights taken off in each step, times the step size. Biases and "
+        "normalisations are left alone.",
+        bounds=_FROM_0,
+    )
+    label_smoothing: float = _setting(
+        0.0, "Share of each label given to all classes evenly.", bounds=_SHARE
+    )
+    batch_size: int = _setting(
+        128, "Global batch: examples a step, over all replicas.", bounds=_FROM_1
+    )
+    epochs: int = _setting(100, "Most epochs to train.", bounds=_FROM_1)
+    patience: int = _setting(
+        15,
+        "Stop after this many epochs without a better validation accuracy.",
+        bounds=_FROM_1,
+    )
+    seed: int = _setting(
+        0,
+        "Seed of weights, shuffling, dropout and augmentation.",
+        bounds=Bounds(least=0, below=2**32),
+    )
+    strategy: str = _setting(
+        "auto",
+        "Devices: one; mirrored, all of this machine; multi_worker, all of several "
+        "machines that TF_CONFIG or Slurm describe. auto takes those if they are "
+        "described, and all GPUs of this machine if there are several.",
+        choices=("auto", "one_device", "mirrored", "multi_worker"),
+    )
+    logical_devices: int | None = _setting(
+        None,
+        "Split the GPU or CPU into this many devices, to try --strategy=mirrored.",
+        bounds=_FROM_1,
+        by_default="not split",
+    )
+    precision: str = _setting(
+        "float32",
+        "Dtype policy of a new model, but for its logits.",
+        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+        group="new",
+    )
+    jit_compile: str = _setting(
+        "auto",
+        "Compile the training step with XLA; auto is Keras's choice on a GPU, and no "
+        "on a CPU.",
+        choices=("auto", "true", "false"),
+    )
+    deterministic: bool = _setting(
+        False,
+        "Compute the same weights to the last bit from the same seed on one device, "
+        "interrupted or not, if need be more slowly.",
+    )
+    gradient_flow: int = _setting(
+        100,
+        "Steps between two measurements of the gradient in each layer, 0 for never.",
+        bounds=_FROM_0,
+    )
+    histograms: bool = _setting(
+        False,
+        "Write histograms of pre-activations, correlations and weights for "
+        "TensorBoard.",
+    )
+    output_dir: str | None = _setting(
+        None,
+        "Folder for what the run writes: a new one, or that of the same run, which "
+        "resumes.",
+        by_default="nothing is written",
+        group="place",
+    )
+    export: bool | None = _setting(
+        None,
+        "Write a SavedModel for serving.",
+        by_default="where Keras runs on TensorFlow, which can",
+    )
+    variant: str | None = _setting(
+        None,
+        "What the run is called beside others in a table.",
+        by_default="its activation",
+        group="place",
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden_units", tuple(self.hidden_units))
@@ -196,72 +322,13 @@ class TrainingConfig:
             object.__setattr__(self, "output_dir", str(folder))
         if self.unit_gain is None:
             object.__setattr__(self, "unit_gain", self.accelerate)
-        if self.accelerate and self.init_from is None:
-            raise UsageError(
-                "accelerate needs a model in init_from, which is missing. For a new "
-                "model choose an activation such as gaaf_tanh."
-            )
-        self._require_choice("model", MODELS)
-        self._require_choice("activation", ACTIVATIONS)
-        self._require_choice("acceleration_schedule", ACCELERATION_SCHEDULES)
-        self._require_choice("optimizer", OPTIMIZERS)
-        self._require_choice("learning_rate_schedule", LEARNING_RATE_SCHEDULES)
-        self._require_choice("strategy", STRATEGIES)
-        self._require_choice("precision", PRECISIONS)
-        self._require_choice("jit_compile", JIT_COMPILE)
-        self._require(
-            "precision",
-            self.precision == "float32" or self.frequency is None,
-            "be float32 with a frequency: the sawtooth of the literal formula is lost "
-            "in half precision",
-        )
-        for name in ("width", "batch_size", "epochs", "patience"):
-            self._require(name, getattr(self, name) >= 1, "be 1 or greater")
-        if self.logical_devices is not None:
-            self._require("logical_devices", self.logical_devices >= 1, "be at least 1")
-            self._require(
-                "strategy",
-                self.strategy == "mirrored",
-                "be mirrored with logical_devices",
-            )
-        if self.train_examples is not None:
-            self._require("train_examples", self.train_examples >= 1, "be at least 1")
-        self._require(
-            "hidden_units",
-            self.hidden_units and min(self.hidden_units) >= 1,
-            "be one or more widths of 1 or greater",
-        )
-        self._require("dropout", 0 <= self.dropout < 1, "be from 0 to below 1")
-        self._require(
-            "learning_rate",
-            0 < self.learning_rate < math.inf,
-            "be finite and greater than 0",
-        )
-        self._require(
-            "warm_up_epochs",
-            0 <= self.warm_up_epochs < self.epochs,
-            f"be from 0 to below epochs ({self.epochs})",
-        )
-        self._require(
-            "weight_decay", 0 <= self.weight_decay < math.inf, "be 0 or greater"
-        )
-        self._require(
-            "label_smoothing", 0 <= self.label_smoothing < 1, "be from 0 to below 1"
-        )
-        self._require("strength", 0 <= self.strength < math.inf, "be 0 or greater")
-        if self.frequency is not None:
-            self._require("frequency", 0 < self.frequency < math.inf, "be above 0")
-        self._require("gradient_flow", self.gradient_flow >= 0, "be 0 or greater")
-        self._require("seed", 0 <= self.seed < 2**32, "be from 0 to 2**32 - 1")
-
-    @property
-    def variant_name(self) -> str:
-        """What the run is called among others."""
-        if self.variant is not None:
-            return self.variant
-        if self.init_from is None:
-            return self.activation
-        return "accelerated" if self.accelerate else "as it is"
+        if self.variant is None:
+            from_file = "accelerated" if self.accelerate else "as it is"
+            name = self.activation if self.init_from is None else from_file
+            object.__setattr__(self, "variant", name)
+        for field in settings():
+            self._require_in_range(field)
+        self._require_to_fit_each_other()
 
     @property
     def accelerates(self) -> bool:
@@ -282,11 +349,74 @@ class TrainingConfig:
         """Whether the data is in a user's own file."""
         return self.dataset.endswith(".npz")
 
-    def _require_choice(self, name: str, choices: tuple[str, ...]) -> None:
+    def _require_in_range(self, field: "dataclasses.Field[Any]") -> None:
+        name, value = field.name, getattr(self, field.name)
+        choices, bounds = field.metadata["choices"], field.metadata["bounds"]
+        if choices:
+            self._require_name(name, value, choices)
+        if bounds is not None and value is not None:
+            values = value if isinstance(value, tuple) else (value,)
+            within = bool(values) and all(map(bounds.hold, values))
+            several = "one or more numbers, each " if isinstance(value, tuple) else ""
+            self._require(name, within, f"be {several}{bounds}")
+
+    def _require_to_fit_each_other(self) -> None:
+        self._require_name("activation", self.activation, ACTIVATIONS)
+        if self.shape_function is not None:
+            name = self.shape_function.partition("(")[0].strip()
+            self._require_name("shape_function", name, SHAPES)
+        if self.accelerate and self.init_from is None:
+            raise UsageError(
+                "accelerate needs a model in init_from, which is missing. For a new "
+                "model choose an activation such as gaaf_tanh."
+            )
         self._require(
-            name, getattr(self, name) in choices, f"be one of {', '.join(choices)}"
+            "precision",
+            self.precision == "float32" or self.frequency is None,
+            "be float32 with a frequency: the sawtooth of the literal formula is lost "
+            "in half precision",
+        )
+        self._require(
+            "strategy",
+            self.logical_devices is None or self.strategy == "mirrored",
+            "be mirrored with logical_devices",
+        )
+        self._require(
+            "warm_up_epochs",
+            self.warm_up_epochs < self.epochs,
+            f"be from 0 to below epochs ({self.epochs})",
         )
 
-    def _require(self, name: str, condition: object, rule: str) -> None:
+    def _require_name(self, name: str, value: str, known: Sequence[str]) -> None:
+        if value not in known:
+            close = difflib.get_close_matches(value, known, n=1)
+            raise UsageError(
+                f"{name} must be one of {', '.join(known)}. "
+                f"Received: {getattr(self, name)!r}"
+                + "".join(f". Did you mean {each}?" for each in close)
+            )
+
+    def _require(self, name: str, condition: bool, rule: str) -> None:
         if not condition:
             raise UsageError(f"{name} must {rule}. Received: {getattr(self, name)!r}")
+
+
+@functools.cache
+def settings(group: str | None = None) -> "tuple[dataclasses.Field[Any], ...]":
+    """Returns the settings, all or those of a group, in the order of the table."""
+    fields = dataclasses.fields(TrainingConfig)
+    return tuple(f for f in fields if group in (None, f.metadata["group"]))
+
+
+def explained(field: "dataclasses.Field[Any]") -> str:
+    """Returns what a setting does, its bounds, and what None stands for."""
+    bounds, default = field.metadata["bounds"], field.metadata["by_default"]
+    text = str(field.metadata["text"])
+    text += f" {str(bounds).capitalize()}." if bounds is not None else ""
+    return f"{text} By default {default}." if default else text
+
+
+NEW_MODEL, ACCELERATION, PLACES = (
+    tuple(field.name for field in settings(group))
+    for group in ("new", "acceleration", "place")
+)

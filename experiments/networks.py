@@ -146,27 +146,58 @@ def cnn(
     return keras.Model(inputs, _logits(x, classes), name="cnn")
 
 
-def build(
-    config: TrainingConfig, data: ImageData, synchronized: bool = False
-) -> keras.Model:
-    """Returns the model that a configuration asks for, sized for its data.
+class Network:
+    """The network that a configuration asks for, checked against its data.
+
+    A model in a file is loaded for the check, and again only if it is asked for a
+    second time.
 
     Args:
-        config: The training.
+        config: The run.
         data: What it is on.
-        synchronized: Whether batch normalisations put the replicas' shares of a batch
-            together.
+
+    Attributes:
+        from_logits: Whether the network returns logits, and not probabilities.
+        acceleration: What `accelerate` changes in the model of a file, if that is
+            asked for.
 
     Raises:
-        UsageError: If the model in a file cannot be read, accelerated or used.
+        UsageError: If the network does not fit the images, or a model in a file cannot
+            be read, accelerated or used.
     """
-    model = (
-        _new(config, data) if config.init_from is None else _from_file(config, data)[0]
-    )
-    for layer in model._flatten_layers():
-        if synchronized and isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
-    return model
+
+    def __init__(self, config: TrainingConfig, data: ImageData) -> None:
+        self._config = config
+        self._data = data
+        self._checked: keras.Model | None = None
+        self.acceleration: Acceleration | None = None
+        self.from_logits = True
+        if config.init_from is None:
+            _require_new_model_fits(config, data)
+        else:
+            _require_images(data, config.augments)
+            self._checked, self.acceleration = _from_file(config, data)
+            self.from_logits = not _gives_probabilities(self._checked, data)
+
+    def model(self, replicas: int = 1, *, synchronized: bool = False) -> keras.Model:
+        """Returns a model as it is before training, to be compiled.
+
+        Args:
+            replicas: How many there are. For several it is made again, in the scope of
+                the strategy that is entered.
+            synchronized: Whether batch normalisations put the replicas' shares of a
+                batch together.
+        """
+        if self._checked is not None and replicas == 1:
+            model, self._checked = self._checked, None
+        elif self._config.init_from is not None:
+            model, _ = _from_file(self._config, self._data)
+        else:
+            model = _new(self._config, self._data)
+        for layer in model._flatten_layers():
+            if synchronized and isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+        return model
 
 
 def _new(config: TrainingConfig, data: ImageData) -> keras.Model:
@@ -190,15 +221,7 @@ def _new(config: TrainingConfig, data: ImageData) -> keras.Model:
         keras.config.set_dtype_policy(policy)
 
 
-def require_fit(config: TrainingConfig, data: ImageData) -> Acceleration | None:
-    """Raises a `UsageError` if the model and the data's images do not fit.
-
-    Returns:
-        What `--accelerate` changes in the model, None without it.
-    """
-    if config.init_from is not None:
-        _require_images(data, config.augments)
-        return _from_file(config, data)[1]
+def _require_new_model_fits(config: TrainingConfig, data: ImageData) -> None:
     _require_images(data, config.augments or config.model == "cnn")
     height_and_width = data.train.images.shape[1:-1]
     smallest = 2**_CNN_STAGES
@@ -212,9 +235,8 @@ def require_fit(config: TrainingConfig, data: ImageData) -> Acceleration | None:
         _hidden_activation(config)
         if config.frequency is not None:
             gradient_acceleration(np.zeros(1, "float32"), config.frequency)
-    except ValueError as error:  # a shape that does not exist, a frequency too large
+    except ValueError as error:  # parameters of a shape, a frequency too large
         raise UsageError(str(error)) from error
-    return None
 
 
 def _require_images(data: ImageData, needed: bool) -> None:
@@ -225,16 +247,12 @@ def _require_images(data: ImageData, needed: bool) -> None:
         )
 
 
-def gives_probabilities(
-    config: TrainingConfig, model: keras.Model, data: ImageData
-) -> bool:
+def _gives_probabilities(model: keras.Model, data: ImageData) -> bool:
     """Whether a model's outputs are probabilities; otherwise they are logits.
 
     Raises:
         UsageError: If they are neither.
     """
-    if config.init_from is None:
-        return False
     outputs = keras.ops.convert_to_numpy(
         model(data.train.images[:_PROBES].astype("float32"), training=False)
     ).astype("float64")
@@ -257,11 +275,6 @@ def _from_file(
 ) -> tuple[keras.Model, Acceleration | None]:
     """Returns the model in `config.init_from`, accelerated if that is asked for."""
     path = Path(str(config.init_from)).expanduser()
-    if path.suffix != ".keras" or not path.is_file():
-        raise UsageError(
-            "init_from must be a .keras file, as `model.save` writes it. "
-            f"Received: '{path}'"
-        )
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # what can be wrong with a file is without number
@@ -273,7 +286,6 @@ def _from_file(
             f"known input. It holds: {model}"
         )
     _require_shapes(model, data, path)
-    gives_probabilities(config, model, data)
     if not config.accelerate:
         return model, None
     try:

@@ -42,7 +42,7 @@ def test_killed_and_stopped_training_is_the_same(tmp_path):
     stopped = finished(process)
     assert stopped.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM" in stopped.stderr
-    assert "with --output_dir=parts, goes on" in stopped.stderr
+    assert "the same command resumes with --output_dir=parts" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert not (path.parent / "result.json").exists()
     done = train(*flags, "--output_dir=parts", folder=tmp_path)
@@ -64,7 +64,7 @@ def test_what_fails_in_ending_hides_no_signal(tmp_path, monkeypatch, capsys):
     before = {number: signal.getsignal(number) for number in script.SIGNALS}
     monkeypatch.setattr(script, "_run", run)
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
-        script.main(script.FLAGS(["train.py", "--output_dir=parts"]))
+        script.main(script.flags.FLAGS(["train.py", "--output_dir=parts"]))
     for number, handler in before.items():
         signal.signal(number, handler)
     part.close()

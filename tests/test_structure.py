@@ -1,6 +1,7 @@
 """The package's own rules: imports point one way, the public names are there."""
 
 import ast
+import gc
 import re
 from pathlib import Path
 
@@ -20,7 +21,12 @@ LAYERS_OF_CODE = layers_of_code()  # each may import those before it
 
 
 def imported_modules(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    gc.disable()  # in a collection while Python 3.11 parses, finalizers confuse it
+    try:
+        tree = ast.parse(path.read_text())
+    finally:
+        gc.enable()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

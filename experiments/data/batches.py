@@ -1,7 +1,7 @@
 """Which examples each batch has, and how its images are augmented, in NumPy.
 
 Both are functions of the seed and the epoch alone, the same on every backend and with
-any number of replicas, so that training can go on from any epoch as if it had never
+any number of replicas, so that training can resume at any epoch as if it had never
 stopped.
 """
 

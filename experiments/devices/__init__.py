@@ -32,9 +32,7 @@ def get(config: TrainingConfig) -> Strategy:
 def _get(name: str, logical_devices: int | None, deterministic: bool) -> Strategy:
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        from experiments.devices import tensorflow
-
-        return tensorflow.get(name, logical_devices, deterministic)
+        return _get_tensorflow(name, logical_devices, deterministic)
     if name == "multi_worker":
         raise UsageError(
             "strategy multi_worker needs Keras on TensorFlow. Set "
@@ -52,3 +50,16 @@ def _get(name: str, logical_devices: int | None, deterministic: bool) -> Strateg
         "Training needs Keras on TensorFlow, JAX or PyTorch. Set KERAS_BACKEND. "
         f"Received: backend '{backend}'"
     )
+
+
+def _get_tensorflow(
+    name: str, logical_devices: int | None, deterministic: bool
+) -> Strategy:
+    from experiments.devices import multi_worker, tensorflow
+
+    if deterministic:
+        tensorflow.make_deterministic()
+    cluster = multi_worker.find_cluster()
+    if name == "multi_worker" or (name == "auto" and cluster is not None):
+        return multi_worker.get(cluster, logical_devices)
+    return tensorflow.get(name, logical_devices)

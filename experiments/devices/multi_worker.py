@@ -89,7 +89,7 @@ class MultiWorkerStrategy(TensorFlowStrategy):
         except _LOST as error:
             raise WorkerLostError(
                 "Another worker has stopped or cannot be reached. Completed epochs are "
-                "saved: start all workers again, with the same command, to go on."
+                "saved: start all workers again, with the same command, to resume."
             ) from error
 
 
@@ -101,7 +101,7 @@ def _keras_issue_20585_worked_around() -> Iterator[None]:
     the first batch, distributed, is averaged only to learn its shape, which is not
     needed for a model that is built; and metrics, scalars that TensorFlow has put
     together already, are averaged again, over an axis that they do not have. Both are
-    changed as long as they are there, which does no harm if they have been mended;
+    changed while they exist, which does no harm once they are fixed;
     tests/test_several_machines.py tells when they have. (Keras 3.15 fails.)
     """
     from keras.src.backend.tensorflow import trainer

@@ -47,7 +47,7 @@ def meet(addresses: list[str], own: int, seconds: float) -> None:
 
 
 def _gather(address: str, missing: set[int], deadline: float) -> None:
-    """Waits for the numbers of all others, and tells them all to go on."""
+    """Waits for the numbers of all others, and then tells them that all are there."""
     port = int(address.rpartition(":")[2])
     with socket.create_server(("", port)) as server, contextlib.ExitStack() as stack:
         connections = []

@@ -117,21 +117,12 @@ class TensorFlowStrategy(Strategy):
         return self._strategy.distribute_datasets_from_function(of_worker)
 
 
-def get(
-    name: str, logical_devices: int | None, deterministic: bool
-) -> TensorFlowStrategy:
-    """Returns the strategy of that name; called once in a process for each.
+def get(name: str, logical_devices: int | None) -> TensorFlowStrategy:
+    """Returns the strategy of that name on this machine alone.
 
     Raises:
         UsageError: If there is no such strategy here.
     """
-    from experiments.devices import multi_worker
-
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
-    cluster = multi_worker.find_cluster()
-    if name == "multi_worker" or (name == "auto" and cluster is not None):
-        return multi_worker.get(cluster, logical_devices)
     if logical_devices is not None:
         split_device(logical_devices)
     devices = local_devices()
@@ -140,6 +131,11 @@ def get(
     if name == "mirrored" or (name == "auto" and several_gpus):
         return TensorFlowStrategy(tf.distribute.MirroredStrategy(names), names)
     return TensorFlowStrategy(tf.distribute.get_strategy(), names[:1])
+
+
+def make_deterministic() -> None:
+    """Has every operation compute the same each time, in the whole process."""
+    tf.config.experimental.enable_op_determinism()
 
 
 def split_device(parts: int) -> None:

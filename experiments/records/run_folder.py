@@ -135,11 +135,10 @@ def write_config(
 
     Args:
         folder: The run's.
-        config: What was asked for. The file has its `variant_name` as `variant`.
+        config: What was asked for, of which variant.
         resolved: What it came to: devices, versions, the command.
     """
-    variant = {"variant": config.variant_name, "resolved": resolved}
-    files.write_json(folder / CONFIG, description(config) | variant)
+    files.write_json(folder / CONFIG, description(config) | {"resolved": resolved})
 
 
 def read_config(folder: Path) -> dict[str, Any]:

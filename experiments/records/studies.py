@@ -183,7 +183,7 @@ def read(folder: Path) -> Study:
     by_variant: dict[str, dict[int, Run]] = {name: {} for name in groups}
     for path in finished:
         run = _run(path)
-        runs = by_variant.setdefault(run.config.variant_name, {})
+        runs = by_variant.setdefault(str(run.config.variant), {})
         _require_like(run, runs, folder)
         runs[run.config.seed] = run
     variants = variants_of(groups, by_variant)
@@ -229,7 +229,7 @@ def _run(folder: Path) -> Run:
 
 def _require_like(run: Run, others: Mapping[int, Run], folder: Path) -> None:
     """Raises if a run differs from others of a variant in more than its seed."""
-    name, advice = run.config.variant_name, "Give the folder of one suite or run."
+    name, advice = run.config.variant, "Give the folder of one suite or run."
     if run.config.seed in others:
         raise UsageError(
             f"'{folder}' holds several runs of {name} with seed "

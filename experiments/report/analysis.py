@@ -67,7 +67,7 @@ def _found(
     except ValueError:  # nothing of the kind in the user's own model
         return found | {"layers": []}
     loss = keras.losses.SparseCategoricalCrossentropy(
-        from_logits=not networks.gives_probabilities(config, model, data)
+        from_logits=networks.Network(config, data).from_logits
     )
     one, _ = _first(data.test, 1)
     values = sum(array.size for (array,) in Observation(model)(one).values())
@@ -105,7 +105,7 @@ def _first(split: datasets.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
 def _initial(config: TrainingConfig, data: datasets.ImageData) -> keras.Model:
     """Returns the model as it was before it was trained."""
     keras.utils.set_random_seed(config.seed)
-    return networks.build(config, data)
+    return networks.Network(config, data).model()
 
 
 def _description(activation: ObservedActivation) -> str:

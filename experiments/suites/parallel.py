@@ -17,14 +17,14 @@ import keras
 
 from experiments.config import TrainingConfig, UsageError
 from experiments.devices import Strategy
-from experiments.suites.progress import Reporter
+from experiments.suites.progress import ProgressCallback
 from experiments.training.result import TrainingResult
 from experiments.training.run import train_and_evaluate
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """What a process tells of a run after an epoch, for `ProgressView.report`."""
+class Progress:
+    """What a process tells of a run after an epoch, for `ProgressView.show`."""
 
     arguments: tuple[Any, ...]
 
@@ -63,7 +63,7 @@ def processes_for(wanted: int | str, runs: int, strategy: Strategy) -> int:
 
 def train_all(
     runs: Sequence[tuple[str, TrainingConfig]], processes: int
-) -> Iterator[tuple[int, Report | TrainingResult | Failure]]:
+) -> Iterator[tuple[int, Progress | TrainingResult | Failure]]:
     """Trains networks in several processes.
 
     A run that fails, or whose process dies, does not take the others along.
@@ -74,7 +74,7 @@ def train_all(
         processes: How many to train at once.
 
     Yields:
-        The index of a run, and a report of it or what came out, without the model;
+        The index of a run, and its progress or what came out, without the model;
         in the order in which that happens.
     """
     waiting = list(enumerate(runs))[::-1]
@@ -90,7 +90,7 @@ def train_all(
                 worker = workers[connection]  # type: ignore[index]
                 message = worker.receive()
                 yield worker.index, message
-                if isinstance(message, Report):
+                if isinstance(message, Progress):
                     continue
                 if worker.is_dead or not waiting:
                     del workers[worker.connection]
@@ -158,26 +158,26 @@ def _work(connection: Connection) -> None:
         except EOFError:
             return
         try:
-            reporter = Reporter(_Remote(connection), label)
-            result = train_and_evaluate(config, [reporter])
+            callback = ProgressCallback(_Remote(connection), label)
+            result = train_and_evaluate(config, [callback])
             connection.send(dataclasses.replace(result, model=None))
         except BrokenPipeError:
             return
         except UsageError as error:
             connection.send(Failure(str(error)))
-        except Exception as error:  # whatever it is, the others go on
+        except Exception as error:  # whatever it is, the others train on
             connection.send(Failure(f"{type(error).__name__}: {error}"))
         keras.backend.clear_session()
 
 
 class _Remote:
-    """Takes a run's reports to another process."""
+    """Takes a run's progress to another process."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def report(self, *arguments: Any) -> None:
-        self._connection.send(Report(arguments))
+    def show(self, *arguments: Any) -> None:
+        self._connection.send(Progress(arguments))
 
 
 def _cores() -> set[int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.config import ACCELERATION, ARCHITECTURE, TrainingConfig, UsageError
+from experiments.config import ACCELERATION, NEW_MODEL, TrainingConfig, UsageError
 from experiments.suites.catalogue import SUITES
 
 
@@ -31,28 +31,27 @@ class Plan:
     runs: int = 1
     groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def all_runs(self, output_dir: Path) -> list[tuple[str, TrainingConfig]]:
-        """Returns the variant's name and the configuration of every run.
+    def all_runs(self, output_dir: Path) -> list[TrainingConfig]:
+        """Returns the configuration of every run, one seed of all variants first.
 
         A run that is alone writes into `output_dir` itself, others into
         `VARIANT/seed_N` below it, without the variant if there is only one.
         """
-        runs = []
-        for run in range(self.runs):  # the first complete table comes early
-            for name, config in self.variants.items():
-                folder = output_dir
-                if len(self.variants) > 1:
-                    folder /= folder_name(name)
-                if self.runs > 1 or len(self.variants) > 1:
-                    folder /= f"seed_{config.seed + run}"
-                seeded = dataclasses.replace(
-                    config,
-                    seed=config.seed + run,
-                    output_dir=str(folder),
-                    variant=name,
-                )
-                runs.append((name, seeded))
-        return runs
+        several = len(self.variants) > 1
+        return [
+            dataclasses.replace(
+                config,
+                variant=name,
+                seed=config.seed + run,
+                output_dir=str(
+                    output_dir
+                    / (folder_name(name) if several else "")
+                    / (f"seed_{config.seed + run}" if several or self.runs > 1 else "")
+                ),
+            )
+            for run in range(self.runs)
+            for name, config in self.variants.items()
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Returns what is to be trained, as plain data."""
@@ -112,9 +111,9 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
             _require_use(given, config.model)
             model = config.model
         else:
-            _require_no_architecture(given)
-            model = Path(config.init_from).name
-        return Plan(f"{config.dataset}, {model}", {config.variant_name: config}, runs)
+            _require_no_new_model(given)
+            model = _model_file(config.init_from).name
+        return Plan(f"{config.dataset}, {model}", {str(config.variant): config}, runs)
     definition = SUITES[suite]
     fixed = {
         "dataset",
@@ -131,7 +130,7 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
         )
     _require_use(given, definition.common["model"])
     variants = {
-        name: TrainingConfig(**{**definition.common, **given, **variant})
+        name: TrainingConfig(**{**definition.common, **given, **variant}, variant=name)
         for name, variant in definition.variants.items()
     }
     _require_acceleration(given, variants.values())
@@ -151,7 +150,9 @@ def _sweep(single: Plan, rates: tuple[float, ...]) -> Plan:
     for name, config in single.variants.items():
         for rate in rates:
             variant = f"{name}, learning rate {rate:g}"
-            variants[variant] = dataclasses.replace(config, learning_rate=rate)
+            variants[variant] = dataclasses.replace(
+                config, learning_rate=rate, variant=variant
+            )
             groups[variant] = single.groups.get(name, name)
     return dataclasses.replace(single, variants=variants, groups=groups)
 
@@ -173,11 +174,21 @@ def _require_acceleration(
         )
 
 
-def _require_no_architecture(given: Mapping[str, Any]) -> None:
+def _require_no_new_model(given: Mapping[str, Any]) -> None:
     """Raises if a field is given that a model from a file has already."""
-    unused = [name for name in ARCHITECTURE if name in given]
+    unused = [name for name in NEW_MODEL if name in given]
     if unused:
         raise UsageError(
             f"{' and '.join(unused)} would describe a new model, but this one comes "
             "from init_from. Leave one or the other out."
         )
+
+
+def _model_file(init_from: str) -> Path:
+    path = Path(init_from).expanduser()
+    if path.suffix != ".keras" or not path.is_file():
+        raise UsageError(
+            "init_from must be a .keras file, as `model.save` writes it. "
+            f"Received: '{path}'"
+        )
+    return path

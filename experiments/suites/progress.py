@@ -63,9 +63,9 @@ class ProgressView:
 
     def callback(self, name: str) -> keras.callbacks.Callback:
         """Returns the callback that shows a run under a name."""
-        return Reporter(self, name)
+        return ProgressCallback(self, name)
 
-    def report(self, name: str, epoch: int, logs: Mapping[str, float]) -> None:
+    def show(self, name: str, epoch: int, logs: Mapping[str, float]) -> None:
         """Shows the state of a run after an epoch that was trained now.
 
         Args:
@@ -93,7 +93,7 @@ class ProgressView:
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
             self.print(f"{name}  {status}{left and '  '}{left}")
 
-    def training_done(self, name: str) -> None:
+    def run_done(self, name: str) -> None:
         """Counts a run as done, whatever epoch it stopped at."""
         self._ended += 1
         if name in self._running:
@@ -118,11 +118,11 @@ class ProgressView:
         return f"{datetime.timedelta(seconds=seconds)} left"
 
 
-class Reporter(keras.callbacks.Callback):
+class ProgressCallback(keras.callbacks.Callback):
     """Shows a run to a view after each epoch.
 
     Args:
-        view: What has a method `report` like that of `ProgressView`.
+        view: What has a method `show` like that of `ProgressView`.
         name: The training's.
     """
 
@@ -133,4 +133,4 @@ class Reporter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         numbers = {name: float(value) for name, value in (logs or {}).items()}
-        self._view.report(self._name, epoch + 1, numbers)
+        self._view.show(self._name, epoch + 1, numbers)

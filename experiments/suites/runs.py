@@ -18,7 +18,7 @@ from experiments.suites import parallel
 from experiments.suites.plans import Plan
 from experiments.suites.progress import ProgressView
 from experiments.training.result import TrainingResult
-from experiments.training.run import prepare, train_and_evaluate
+from experiments.training.run import Prepared, prepare, train
 
 
 def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingResult:
@@ -45,17 +45,16 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
     """
     output_dir = output_dir.expanduser()
     runs = plan.all_runs(output_dir)
-    configs = [config for _, config in runs]
-    prepared = [prepare(config) for config in plan.variants.values()]
-    strategy = prepared[0].strategy
+    prepared = {name: prepare(config) for name, config in plan.variants.items()}
+    strategy = next(iter(prepared.values())).strategy
     processes = parallel.processes_for(parallel_runs, len(runs), strategy)
-    strategy.decide(lambda: _make_room(output_dir, plan, configs))
+    strategy.decide(lambda: _make_room(output_dir, plan, runs))
     results: dict[str, dict[int, TrainingResult]] = {name: {} for name in plan.variants}
     failures = []
     epochs = max(config.epochs for config in plan.variants.values())
     labels = [
-        f"[{number}/{len(runs)}] {name}, seed {config.seed}"
-        for number, (name, config) in enumerate(runs, start=1)
+        f"[{number}/{len(runs)}] {config.variant}, seed {config.seed}"
+        for number, config in enumerate(runs, start=1)
     ]
     with ProgressView(len(runs), epochs, not strategy.is_chief) as view:
         if keras.backend.backend() != "tensorflow":
@@ -63,16 +62,17 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
                 f"On {keras.backend.backend()} neither SavedModels nor TensorBoard's "
                 "files are written: they need Keras on TensorFlow."
             )
-        for note in (variant.note for variant in prepared if variant.note):
-            view.console.print(note)
-        for index, result in _outcomes(labels, configs, processes, view):
-            (name, config), label = runs[index], labels[index]
-            view.training_done(label)
+        for each in prepared.values():
+            if each.network.acceleration is not None:
+                view.console.print(each.network.acceleration)
+        for index, result in _outcomes(labels, runs, prepared, processes, view):
+            config, label = runs[index], labels[index]
+            view.run_done(label)
             if isinstance(result, parallel.Failure):
                 failures.append(f"{label}: {result.reason}")
                 view.print(f"{label} FAILED: {result.reason}")
                 continue
-            results[name][config.seed] = result
+            results[str(config.variant)][config.seed] = result
             # Test accuracies are not there to choose a learning rate by.
             shown = "validation" if plan.groups else "test"
             share = getattr(result, f"{shown}_accuracy")
@@ -92,19 +92,25 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
 
 
 def _outcomes(
-    labels: list[str], configs: list[TrainingConfig], processes: int, view: ProgressView
+    labels: list[str],
+    runs: list[TrainingConfig],
+    prepared: Mapping[str, Prepared],
+    processes: int,
+    view: ProgressView,
 ) -> Iterator[tuple[int, TrainingResult | parallel.Failure]]:
     """Yields the index of each run with its outcome, as soon as it has one."""
+    named = list(zip(labels, runs, strict=True))
     if processes == 1:
-        for index, (label, config) in enumerate(zip(labels, configs, strict=True)):
-            result = train_and_evaluate(config, [view.callback(label)])
+        for index, (label, config) in enumerate(named):
+            result = train(
+                config, prepared[str(config.variant)], [view.callback(label)]
+            )
             yield index, dataclasses.replace(result, model=None)
             keras.backend.clear_session()
         return
-    named = list(zip(labels, configs, strict=True))
     for index, message in parallel.train_all(named, processes):
-        if isinstance(message, parallel.Report):
-            view.report(*message.arguments)
+        if isinstance(message, parallel.Progress):
+            view.show(*message.arguments)
         else:
             yield index, message
 
@@ -162,7 +168,7 @@ def _advice(result: TrainingResult, config: TrainingConfig) -> str:
         f"DIVERGED: the loss was not a number in epoch {epoch}, by step {step}. Likely "
         f"causes: {'; '.join(causes)}. model.keras has the best epoch before, "
         f"{run_folder.CHECKPOINT} the state of the last; --init_from=model.keras with "
-        "a smaller --learning_rate goes on from there."
+        "a smaller --learning_rate starts from there."
     )
 
 

@@ -81,25 +81,24 @@ def _steps_down(config: TrainingConfig, peak: float, steps: int) -> Any:
 def loss(config: TrainingConfig, from_logits: bool) -> keras.Loss:
     """Returns the cross-entropy between labels and a model's outputs."""
     if config.label_smoothing:
-        return SmoothedCrossentropy(config.label_smoothing, from_logits)
+        return _SmoothedCrossentropy(config.label_smoothing, from_logits)
+    return crossentropy(from_logits)
+
+
+def crossentropy(from_logits: bool) -> keras.Loss:
+    """Returns the cross-entropy with labels as they are."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
 
 
-@keras.saving.register_keras_serializable("gaaf_keras")
-class SmoothedCrossentropy(keras.Loss):
+class _SmoothedCrossentropy(keras.Loss):
     """Cross-entropy with labels that are whole numbers, smoothed.
 
     A label becomes the distribution of which it has `1 - smoothing`, and all classes
     together, evenly, the rest.
-
-    Args:
-        smoothing: From 0 to below 1.
-        from_logits: Whether predictions are logits, not probabilities.
-        **kwargs: Base loss keyword arguments.
     """
 
-    def __init__(self, smoothing: float, from_logits: bool, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, smoothing: float, from_logits: bool) -> None:
+        super().__init__()
         self.smoothing = smoothing
         self.from_logits = from_logits
 
@@ -111,10 +110,3 @@ class SmoothedCrossentropy(keras.Loss):
             from_logits=self.from_logits,
             label_smoothing=self.smoothing,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "smoothing": self.smoothing,
-            "from_logits": self.from_logits,
-        }

@@ -41,9 +41,9 @@ def train_and_evaluate(
     `history.csv`, `gradient_flow.csv`, `tensorboard/` (with TensorFlow), `model.keras`,
     `saved_model/` (with `config.export`) and, last, `result.json`.
 
-    Until then `checkpoint.npz` there has all that the run needs to go on: called
-    again with the same configuration it goes on after the last epoch that was
-    completed, as if it had never stopped, and finished it is read, not trained again.
+    Until then `checkpoint.npz` there has all that the run needs to resume. Called again
+    with the same configuration, it resumes after the last completed epoch as if it had
+    never stopped; a finished run is read and not trained again.
 
     Args:
         config: What to train, on what, and how.
@@ -66,8 +66,16 @@ def train_and_evaluate(
         print(result.test_accuracy)
         ```
     """
-    prepared = prepare(config)
-    strategy, data, _ = prepared
+    return train(config, prepare(config), callbacks)
+
+
+def train(
+    config: TrainingConfig,
+    prepared: "Prepared",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrainingResult:
+    """Does what `train_and_evaluate` does, with what `prepare` returned."""
+    strategy, data = prepared.strategy, prepared.data
     folder = None if config.output_dir is None else Path(config.output_dir)
     begun = strategy.decide(lambda: _begin(config, folder, strategy))
     run_folder.require_same(
@@ -108,21 +116,15 @@ def train_and_evaluate(
 
 
 class Prepared(NamedTuple):
-    """What a run needs, found to be there.
-
-    Attributes:
-        strategy: Where it runs.
-        data: What it runs on.
-        note: What is good to know beforehand, to be printed; None for nothing.
-    """
+    """What a run needs, found to be there."""
 
     strategy: Strategy
     data: datasets.ImageData
-    note: Any
+    network: networks.Network
 
 
 def prepare(config: TrainingConfig) -> Prepared:
-    """Returns the strategy and the data of a run, or says why it cannot run.
+    """Returns what a run needs, or says why it cannot be done.
 
     Raises:
         UsageError: If the data set is not there, or model, batch and devices do not
@@ -145,7 +147,7 @@ def prepare(config: TrainingConfig) -> Prepared:
             f"batch_size must be at most {len(data.train)}, the number of training "
             f"examples. Received: {config.batch_size}"
         )
-    return Prepared(strategy, data, networks.require_fit(config, data))
+    return Prepared(strategy, data, networks.Network(config, data))
 
 
 def accuracy(model: keras.Model, split: datasets.Split) -> float:
@@ -201,7 +203,7 @@ def _fit(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[recording.Recorder, keras.Model]:
     """Trains, and returns what happened and the model as it was at its best."""
-    strategy, data, _ = prepared
+    strategy, data, network = prepared
     keras.utils.set_random_seed(config.seed)
 
     def save(checkpoint: Checkpoint) -> None:
@@ -215,7 +217,7 @@ def _fit(
     watchers: list[keras.callbacks.Callback] = []
     with strategy.guarded():
         with strategy.scope():
-            model = _compiled_model(config, strategy, data)
+            model = _compiled_model(config, strategy, network, data)
             if folder is not None and strategy.is_chief:
                 _require_space(model, folder)
                 watchers = _watchers(config, folder, data, model)
@@ -238,7 +240,10 @@ def _fit(
                 verbose=0,
             )
         if strategy.replicas > 1:  # what was trained on many is to be used on one
-            model = _compiled_model(config, devices.Strategy(["one"]), data)
+            model = _compiled_model(config, Strategy(["one"]), network, data)
+    if config.label_smoothing:  # whose loss a saved model must not need
+        loss = optimization.crossentropy(network.from_logits)
+        model.compile(model.optimizer, loss, weighted_metrics=[_accuracy()])
     recorder.last_good.restore(model)
     model.set_weights(recorder.last_good.best_weights)
     if schedule:
@@ -249,23 +254,28 @@ def _fit(
 
 
 def _compiled_model(
-    config: TrainingConfig, strategy: Strategy, data: datasets.ImageData
+    config: TrainingConfig,
+    strategy: Strategy,
+    network: networks.Network,
+    data: datasets.ImageData,
 ) -> keras.Model:
     """Returns a new model with its optimizer, ready to be trained."""
     steps = len(data.train) // config.batch_size
     synchronized = config.sync_batch_norm and strategy.synchronizes_batch_norm
-    model = networks.build(config, data, synchronized)
+    model = network.model(strategy.replicas, synchronized=synchronized)
     model.compile(
         optimizer=optimization.optimizer(config, steps),
-        loss=optimization.loss(
-            config, not networks.gives_probabilities(config, model, data)
-        ),
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        loss=optimization.loss(config, network.from_logits),
+        weighted_metrics=[_accuracy()],
         steps_per_execution=strategy.steps_per_execution(steps),
         jit_compile=strategy.jit_compile(config.jit_compile),
     )
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _accuracy() -> keras.Metric:
+    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
 
 def _require_space(model: keras.Model, folder: Path) -> None:

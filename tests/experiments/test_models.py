@@ -7,8 +7,15 @@ import keras
 import numpy as np
 import pytest
 
-from experiments import TrainingConfig, UsageError, config, networks
+from experiments import (
+    TrainingConfig,
+    UsageError,
+    config,
+    networks,
+    train_and_evaluate,
+)
 from experiments.data import datasets
+from experiments.networks import Network
 from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian
 from gaaf_keras.layers import accelerated_layers
 
@@ -103,11 +110,11 @@ def test_a_layer_is_copied_for_each_hidden_layer():
 def test_the_method_as_configured():
     data = datasets.load("digits")
     given = {"shape_function": "gaussian(width=3)", "strength": 0.5, "unit_gain": True}
-    model = networks.build(TrainingConfig(activation="gaaf_tanh", **given), data)
+    model = Network(TrainingConfig(activation="gaaf_tanh", **given), data).model()
     (layer, *_) = accelerated_layers(model)
     assert (layer.shape_function, layer.strength) == (Gaussian(3.0), 0.5)
     assert layer.get_config()["unit_gain"]
-    model = networks.build(TrainingConfig(frequency=100.0), data)
+    model = Network(TrainingConfig(frequency=100.0), data).model()
     assert accelerated_layers(model)[0].get_config()["frequency"] == 100.0
 
 
@@ -134,8 +141,8 @@ def test_images_too_small_for_the_cnn_are_refused():
     split = datasets.Split(np.zeros((3, 4, 9, 1)), np.zeros(3))
     data = datasets.ImageData("tiny", 2, split, split, split)
     with pytest.raises(UsageError, match=r"8x8.*'tiny' has 4x9"):
-        networks.require_fit(TrainingConfig(model="cnn"), data)
-    networks.require_fit(TrainingConfig(model="mlp"), data)
+        Network(TrainingConfig(model="cnn"), data)
+    Network(TrainingConfig(model="mlp"), data)
 
 
 def saved(model, folder):
@@ -164,12 +171,25 @@ def test_starting_from_a_file(accelerate, tmp_path):
     path = saved(model, tmp_path)
     given = TrainingConfig(init_from=path, accelerate=accelerate)
     data = datasets.load("digits")
-    report = networks.require_fit(given, data)
-    assert (report is not None) == accelerate
-    built = networks.build(given, data)
-    assert bool(accelerated_layers(built)) == accelerate
-    for ours, theirs in zip(built.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    network = Network(given, data)
+    assert (network.acceleration is not None) == accelerate
+    first, second = network.model(), network.model()
+    assert first is not second
+    for built in (first, second):
+        assert bool(accelerated_layers(built)) == accelerate
+        for ours, theirs in zip(built.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_file_is_loaded_once_for_a_run(tmp_path, monkeypatch):
+    path = saved(own_model(), tmp_path)
+    loaded = []
+    load = keras.saving.load_model
+    monkeypatch.setattr(
+        keras.saving, "load_model", lambda *a, **k: loaded.append(a) or load(*a, **k)
+    )
+    train_and_evaluate(TrainingConfig(init_from=path, accelerate=True, epochs=1))
+    assert len(loaded) == 1
 
 
 def frozen(model):
@@ -195,10 +215,10 @@ def after(function):
         (lambda: after(LAYERS.Activation("linear", dtype="float32")), False),
     ],
 )
-def test_logits_or_probabilities(make, expected):
-    given = TrainingConfig(init_from="file.keras")
-    data = datasets.load("digits")
-    assert networks.gives_probabilities(given, make(), data) == expected
+def test_logits_or_probabilities(make, expected, tmp_path):
+    given = TrainingConfig(init_from=saved(make(), tmp_path))
+    network = Network(given, datasets.load("digits"))
+    assert network.from_logits == (not expected)
 
 
 @pytest.mark.parametrize(
@@ -239,19 +259,19 @@ def test_logits_or_probabilities(make, expected):
 def test_files_that_cannot_be_used(make, message, tmp_path):
     given = TrainingConfig(init_from=saved(make(), tmp_path), accelerate=True)
     with pytest.raises(UsageError, match=re.escape(message)):
-        networks.require_fit(given, datasets.load("digits"))
+        Network(given, datasets.load("digits"))
 
 
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "broken.keras").write_bytes(b"no zip archive")
     data = datasets.load("digits")
     for name, message in (
-        ("none.keras", "must be a .keras file"),
+        ("none.keras", "cannot be loaded: File not found"),
         ("broken.keras", "cannot be loaded"),
     ):
         given = TrainingConfig(init_from=str(tmp_path / name))
         with pytest.raises(UsageError, match=message):
-            networks.require_fit(given, data)
+            Network(given, data)
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
@@ -261,7 +281,7 @@ def test_dropout_starts_with_the_weights_of_the_plain_network(model):
     def started(**settings):
         keras.utils.set_random_seed(3)
         settings = {"hidden_units": (6, 5), "width": 2, "seed": 3, **settings}
-        return networks.build(TrainingConfig(model=model, **settings), data)
+        return Network(TrainingConfig(model=model, **settings), data).model()
 
     plain, dropped = started(), started(dropout=0.5)
     assert len(dropped.layers) > len(plain.layers)

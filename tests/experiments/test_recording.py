@@ -14,6 +14,7 @@ from experiments.records.history import COLUMNS
 from experiments.suites import plans, runs
 from experiments.training import run as training
 from experiments.training.checkpoints import Checkpoint
+from experiments.training.run import train
 
 
 def test_history_file_keeps_every_digit(tmp_path):
@@ -133,10 +134,10 @@ def test_a_training_that_diverges_at_once_keeps_the_start():
 
 
 def test_the_likely_causes_are_named(tmp_path, capsys, monkeypatch):
-    def spoiled(config, callbacks):
-        return train_and_evaluate(config, [*callbacks, _Spoil(1)])
+    def spoiled(config, prepared, callbacks):
+        return train(config, prepared, [*callbacks, _Spoil(1)])
 
-    monkeypatch.setattr(runs, "train_and_evaluate", spoiled)
+    monkeypatch.setattr(runs, "train", spoiled)
     given = {"hidden_units": (8,), "epochs": 3, "precision": "mixed_float16"}
     plan = plans.plan(None, {**given, "export": False}, 1)
     runs.run(plan, tmp_path / "new")

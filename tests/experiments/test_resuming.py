@@ -1,4 +1,4 @@
-"""Training that goes on: as if it had never stopped, and only if it is the same."""
+"""Training that resumes: as if it had never stopped, and only if it is the same."""
 
 import json
 import shutil
@@ -13,6 +13,7 @@ from experiments import TrainingConfig, UsageError, train_and_evaluate
 from experiments.data import datasets
 from experiments.records import files, run_folder
 from experiments.suites import plans, runs
+from experiments.training import run as training
 
 SMALL = {"hidden_units": (8,), "epochs": 3, "train_examples": 200, "export": False}
 
@@ -276,13 +277,13 @@ def test_a_suite_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     plan = plans.plan(None, given, runs=2)
     count = 0
 
-    def counting(config, callbacks):
+    def counting(config, prepared, callbacks):
         nonlocal count
         count += 1
         stop = [StopIn(2)] if count == 2 else []
-        return train_and_evaluate(config, [*callbacks, *stop])
+        return training.train(config, prepared, [*callbacks, *stop])
 
-    monkeypatch.setattr(runs, "train_and_evaluate", counting)
+    monkeypatch.setattr(runs, "train", counting)
     with pytest.raises(StoppedError):
         runs.run(plan, tmp_path / "new")
     assert contents(tmp_path / "new") == {"plan.json", "seed_0", "seed_1"}

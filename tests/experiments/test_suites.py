@@ -119,16 +119,16 @@ def test_given_fields_override_the_suite():
     plan = plans.plan("digits", {"epochs": 7, "seed": 3}, runs=2)
     assert {config.epochs for config in plan.variants.values()} == {7}
     runs = plan.all_runs(Path("out"))
-    assert [(name, c.seed) for name, c in runs] == [
+    assert [(config.variant, config.seed) for config in runs] == [
         (name, seed) for seed in (3, 4) for name in ("base", "dropout", "GAAF")
     ]
-    assert runs[-1][1].output_dir == "out/GAAF/seed_4"
+    assert runs[-1].output_dir == "out/GAAF/seed_4"
 
 
 def test_folders():
     def folders(suite, given, runs):
         plan = plans.plan(suite, given, runs)
-        return [config.output_dir for _, config in plan.all_runs(Path("out"))]
+        return [config.output_dir for config in plan.all_runs(Path("out"))]
 
     assert folders(None, {}, 1) == ["out"]
     assert folders(None, {"seed": 5}, 2) == ["out/seed_5", "out/seed_6"]
@@ -215,7 +215,7 @@ def test_sweep_of_learning_rates():
         0.1,
         0.01,
     ] * 3
-    folders = [config.output_dir for _, config in plan.all_runs(Path("out"))]
+    folders = [config.output_dir for config in plan.all_runs(Path("out"))]
     assert folders[0] == "out/base_learning_rate_0.1/seed_0"
     validation = dict(zip(names, [0.9, 0.8, 0.7, 0.8, 0.6, 0.6], strict=True))
     results = {

@@ -152,7 +152,7 @@ def test_a_training_that_diverges_stops_and_reports():
         ({"hidden_units": (4, 0)}, r"hidden_units must.*\(4, 0\)"),
         ({"epochs": 0}, "epochs must be 1 or greater. Received: 0"),
         ({"seed": -1}, "seed must be from 0"),
-        ({"train_examples": 0}, "train_examples must be at least 1"),
+        ({"train_examples": 0}, "train_examples must be 1 or greater"),
         ({"strategy": "tpu"}, "strategy must be one of"),
     ],
 )

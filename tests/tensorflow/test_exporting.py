@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 import gaaf_keras
-from experiments import networks
 from tests.tensorflow.exports import operations
 
 # Loads a SavedModel where neither Keras nor this package can be imported.
@@ -29,8 +28,23 @@ np.testing.assert_allclose(output, data["y"], rtol=1e-5, atol=1e-4)
 """
 
 
+def convolutional(activation):
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name="image"),
+            keras.layers.Rescaling(1 / 16),
+            keras.layers.Conv2D(4, 3, padding="same", use_bias=False),
+            keras.layers.BatchNormalization(),
+            keras.layers.Activation(activation),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10, name="logits"),
+        ]
+    )
+
+
 def gaaf_model():
-    return networks.cnn((8, 8, 1), 10, width=4, activation="gaaf_relu", batch_norm=True)
+    return convolutional(gaaf_keras.gaaf_relu)
 
 
 def kinds_of_operations(folder):
@@ -49,7 +63,7 @@ def test_served_without_keras_and_without_this_package(tmp_path):
 
 def test_same_operations_as_the_plain_model(tmp_path):
     gaaf_keras.export(gaaf_model(), tmp_path / "gaaf")
-    plain = networks.cnn((8, 8, 1), 10, width=4, activation="relu", batch_norm=True)
+    plain = convolutional("relu")
     gaaf_keras.export(plain, tmp_path / "plain")
     kinds = kinds_of_operations(str(tmp_path / "gaaf"))
     assert kinds == kinds_of_operations(str(tmp_path / "plain"))

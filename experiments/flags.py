@@ -1,0 +1,70 @@
+"""The flags of `train.py` that are settings of a run, made from `TrainingConfig`."""
+
+import dataclasses
+import typing
+from typing import Any
+
+from absl import flags
+
+from experiments.config import TrainingConfig, UsageError, explained, settings
+
+_NO_FLAGS = ("output_dir", "variant")  # which train.py decides for each run
+
+
+def define() -> list["flags.FlagHolder[Any]"]:
+    """Defines a flag for each setting, and returns them."""
+    return [_define(field) for field in settings() if field.name not in _NO_FLAGS]
+
+
+def given(holders: list["flags.FlagHolder[Any]"]) -> dict[str, Any]:
+    """Returns the settings that are given on the command line.
+
+    Raises:
+        UsageError: If a list has something that is no number.
+    """
+    return {
+        holder.name: _value(holder.name, holder.value)
+        for holder in holders
+        if holder.present
+    }
+
+
+def _define(field: "dataclasses.Field[Any]") -> "flags.FlagHolder[Any]":
+    name, default, text = field.name, field.default, explained(field)
+    if _is_list(field):
+        values = default if isinstance(default, tuple) else (default,)
+        return flags.DEFINE_list(name, ",".join(map(str, values)), text)
+    if field.metadata["choices"]:
+        return flags.DEFINE_enum(name, default, field.metadata["choices"], text)
+    define = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }[_type(field)]
+    return define(name, default, text)
+
+
+def _value(name: str, value: Any) -> Any:
+    """Returns the value of a flag as `TrainingConfig` and plans take it."""
+    (field,) = (field for field in settings() if field.name == name)
+    if not _is_list(field):
+        return value
+    number = _type(field)
+    try:
+        return tuple(number(item) for item in value)
+    except ValueError as error:
+        kind = "whole numbers" if number is int else "numbers"
+        raise UsageError(
+            f"{name} must be {kind} separated by commas. Received: {','.join(value)}"
+        ) from error
+
+
+def _is_list(field: "dataclasses.Field[Any]") -> bool:
+    return field.metadata["several"] or isinstance(field.default, tuple)
+
+
+def _type(field: "dataclasses.Field[Any]") -> type:
+    """Returns the type of a setting, or of the items of a list."""
+    hint = typing.get_type_hints(TrainingConfig)[field.name]
+    return next((each for each in typing.get_args(hint)), hint)

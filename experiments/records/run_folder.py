@@ -210,17 +210,30 @@ def read_finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
 
 
 def write_analysis(folder: Path, found: dict[str, Any]) -> None:
-    """Writes `analysis.json`: what was found in the network of a finished run."""
-    files.write_json(folder / ANALYSIS, found)
+    """Writes `analysis.json`: what was found in the model that is in the folder."""
+    files.write_json(folder / ANALYSIS, {"model": _model_digest(folder), **found})
 
 
 def read_analysis(folder: Path) -> dict[str, Any]:
-    """Returns what `write_analysis` has written, empty without a file.
+    """Returns what `write_analysis` has written of the model that is in the folder.
+
+    Empty if nothing was, or of another model.
 
     Raises:
-        UsageError: If it cannot be read.
+        UsageError: If the analysis or the model cannot be read.
     """
-    return _json_or_nothing(folder / ANALYSIS)
+    found = _json_or_nothing(folder / ANALYSIS)
+    same = found and found.pop("model", None) == _model_digest(folder)
+    return found if same else {}
+
+
+def _model_digest(folder: Path) -> str:
+    try:
+        return hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(
+            f"The model in '{folder}' cannot be read ({error})."
+        ) from error
 
 
 def write_plan(folder: Path, plan: dict[str, Any]) -> None:

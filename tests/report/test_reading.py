@@ -88,3 +88,10 @@ def test_accuracies_are_not_compared_where_a_run_diverged(part):
     figure = pictures.differences_of(pairs, "title")["differences"]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert [name.partition("\n")[0] for name in names if name] == ["dropout"]
+
+
+def test_an_analysis_is_of_the_model_beside_it(part):
+    folder = part / "GAAF" / "seed_0"
+    assert studies.read(folder).runs[0].analysis["layers"]
+    shutil.copy(part / "base" / "seed_0" / "model.keras", folder)
+    assert studies.read(folder).runs[0].analysis == {}

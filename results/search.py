@@ -34,7 +34,7 @@ def searched(base: str) -> dict[str, Study]:
     return {network: recorded(f"search_{name}") for network, name in names}
 
 
-def confirmed() -> dict[str, dict[str, Variant]]:
+def confirmed() -> dict[str, tuple[Variant, Variant, Variant]]:
     """Returns plain network, dropout and candidate, by activation: network."""
     names = {
         f"{base}: {network}": name
@@ -47,45 +47,38 @@ def confirmed() -> dict[str, dict[str, Variant]]:
         (candidate,) = (v for v in study.chosen if v.config.accelerates)
         plain, dropout = study.base, study.dropout
         if plain is not None and dropout is not None:
-            found[network] = {
-                "plain": plain,
-                "dropout": dropout,
-                "candidate": candidate,
-            }
+            found[network] = plain, dropout, candidate
     return found
 
 
 def against_others(other: str) -> pictures.Pictures:
     """Returns how the candidates differ from the plain networks, or from dropout."""
-    pairs = {
-        name: (variants["candidate"], variants[other])
-        for name, variants in confirmed().items()
-    }
+    index = ("plain", "dropout").index(other)
+    pairs = {name: (found[2], found[index]) for name, found in confirmed().items()}
     title = f"The candidate against {other}, each at its best"
     return pictures.differences_of(pairs, title)
 
 
 def evidence() -> Table:
     """Returns what the candidates are worth in each network they were searched in."""
-
-    def shown(found: Mapping[str, Variant], other: str) -> str:
-        return against(found["candidate"], found[other]) or "not compared"
-
-    return Table.of(
-        confirmed().items(),
+    columns = [
+        *("test accuracy %", "plain", "dropout", "candidate"),
+        *("against plain", "against dropout"),
+    ]
+    rows = [
         [
-            ("test accuracy %", lambda item: item[0]),
-            ("plain", lambda item: accuracy(item[1]["plain"])),
-            ("dropout", lambda item: accuracy(item[1]["dropout"])),
-            (
-                "candidate",
-                lambda item: (
-                    f"{item[1]['candidate'].group}: {accuracy(item[1]['candidate'])}"
-                ),
-            ),
-            ("against plain", lambda item: shown(item[1], "plain")),
-            ("against dropout", lambda item: shown(item[1], "dropout")),
-        ],
+            name,
+            accuracy(plain),
+            accuracy(dropout),
+            f"{candidate.group}: {accuracy(candidate)}",
+            against(candidate, plain) or "not compared",
+            against(candidate, dropout) or "not compared",
+        ]
+        for name, (plain, dropout, candidate) in confirmed().items()
+    ]
+    return Table(
+        columns,
+        rows,
         "Mean (standard deviation) over ten seeds, with 10,000 training images of "
         "MNIST or 5,000 of CIFAR-10, at the learning rate, and the dropout rate, that "
         "the search chose. With that of dropout some seeds failed in the deep network: "

@@ -40,7 +40,7 @@ from experiments.data.batches import SHIFT, EpochPlan
 from experiments.data.datasets import ImageData
 from experiments.records import files
 from experiments.report.comparison import interval, verdict
-from experiments.report.tables import Table, markdown, spread
+from experiments.tables import Table, markdown, spread
 from gaaf_keras.analysis import paired_difference
 
 Record = dict[str, Any]

@@ -1,49 +1,23 @@
 """What the paper says of its MNIST networks, held against the records."""
 
-import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from experiments import UsageError
-from experiments.records.studies import Study, Variant
+from experiments.records.studies import Run, Study, Variant
 from experiments.report import comparison
-from experiments.report.measurements import Analyses
-from experiments.report.tables import Table
+from experiments.report.measurements import layers_of
+from experiments.tables import Table
 from gaaf_keras.analysis import Difference, paired_difference
-from gaaf_keras.analysis.flow import Measurements, mean_of
+from gaaf_keras.analysis.flow import mean_of
 
-Values = Callable[[int], tuple[float, float]]  # of two variants, by seed
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """A claim about two variants, and what decides it.
-
-    Attributes:
-        text: What the paper says.
-        difference: What was found.
-        found: The same as text.
-        expected: The direction in which the claim holds.
-    """
-
-    text: str
-    difference: Difference
-    found: str
-    expected: str
-
-    @property
-    def verdict(self) -> str:
-        """What the difference says of the claim."""
-        if self.difference.direction == "not shown":
-            return "is not shown"
-        holds = self.difference.direction == self.expected
-        return "holds" if holds else "does not hold: the opposite"
+Value = Callable[[Run, Run], float]  # of a run, beside the other with its seed
 
 
-def table(study: Study, analyses: Analyses) -> Table:
+def table(study: Study) -> Table:
     """Returns each claim with what was found and whether it holds.
 
     Raises:
@@ -51,22 +25,21 @@ def table(study: Study, analyses: Analyses) -> Table:
     """
     base, dropout, gaaf = map(study.chosen_of, ("base", "dropout", "GAAF"))
     for variant in (base, dropout, gaaf):
-        missing = set(variant.runs) - set(analyses.get(variant.name, {}))
+        missing = [seed for seed, run in variant.runs.items() if not run.analysis]
         if missing:
             raise UsageError(
-                f"The networks of {variant.name} with seeds {sorted(missing)} were not "
+                f"The networks of {variant.name} with seeds {missing} were not "
                 "analysed. Run `python -m experiments.report FOLDER` before the "
                 "records are written."
             )
-    claims = [
-        *about_results(base, dropout, gaaf),
-        *about_networks(base, dropout, analyses),
-        *about_flatness("dropout", dropout, base, analyses),
-        *about_flatness("GAAF", gaaf, base, analyses),
-    ]
     return Table(
-        _COLUMNS,
-        _rows(claims),
+        ["the paper's claim", "difference found", "it"],
+        [
+            *_about_results(base, dropout, gaaf),
+            *_about_networks(base, dropout),
+            *_about_flatness("dropout", dropout, base),
+            *_about_flatness("GAAF", gaaf, base),
+        ],
         f"Of dropout at a rate of {dropout.config.dropout:g}, the best of those tried "
         "by validation accuracy; the paper does not say which it used. Mean "
         "differences over pairs of runs with the same seed, with 95 % confidence "
@@ -78,197 +51,172 @@ def table(study: Study, analyses: Analyses) -> Table:
     )
 
 
-_COLUMNS = ["the paper's claim", "difference found", "it"]
+def of_flatness(study: Study) -> Table:
+    """Returns how flat the variants of a study are against its base, if analysed."""
+    base = study.base
+    others = (
+        [v for v in study.chosen if v is not base] if base and base.analyses else []
+    )
+    return Table(
+        ["is it so?", "difference found", "answer"],
+        [row for each in others for row in _about_flatness(each.name, each, base)],
+        "Against plain networks, in pairs with the same seed, as above.",
+    )
 
 
-def _rows(claims: Sequence[Claim]) -> list[list[str]]:
-    return [[claim.text, claim.found, claim.verdict] for claim in claims]
+def _row(
+    text: str, difference: Difference, expected: str, decimals: int | None
+) -> list[str]:
+    """Returns a claim, what was found and what that says of it.
+
+    Args:
+        text: What is claimed.
+        difference: What was found.
+        expected: The direction in which the claim holds.
+        decimals: Of the difference. None if it is one of decimal logarithms, to be
+            shown as a factor.
+    """
+    if decimals is not None:
+        found = comparison.interval(difference, decimals)
+    else:
+        found = f"{10**difference.mean:.2f}"
+        if difference.low is not None and difference.high is not None:
+            found += f" [{10**difference.low:.2f}, {10**difference.high:.2f}]"
+    if difference.direction == "not shown":
+        return [text, found, "is not shown"]
+    holds = difference.direction == expected
+    return [text, found, "holds" if holds else "does not hold: the opposite"]
 
 
-def about_results(base: Variant, dropout: Variant, gaaf: Variant) -> list[Claim]:
-    """Returns the claims about accuracy and epochs."""
-    found = []
-    for text, pair, field, expected in (
-        (
-            "dropout is more accurate than the base",
-            (dropout, base),
-            _ACCURACY,
-            "higher",
-        ),
-        ("GAAF is more accurate than the base", (gaaf, base), _ACCURACY, "higher"),
-        ("dropout is more accurate than GAAF", (dropout, gaaf), _ACCURACY, "higher"),
-        ("dropout needs more epochs than the base", (dropout, base), _EPOCH, "higher"),
-        ("GAAF needs more epochs than the base", (gaaf, base), _EPOCH, "higher"),
-        ("GAAF needs fewer epochs than dropout", (gaaf, dropout), _EPOCH, "lower"),
-    ):
-        name, unit, factor = field
-        difference = comparison.paired(*pair, name, factor)
-        if difference is not None:
-            shown = comparison.interval(difference, 2)
-            found.append(Claim(f"{text} ({unit})", difference, shown, expected))
-    return found
+def _about(
+    text: str,
+    variant: Variant,
+    other: Variant,
+    value: Value,
+    *,
+    decimals: int | None = None,
+    expected: str = "higher",
+) -> list[list[str]]:
+    """Returns the row of a claim about a number of each run, if there are pairs."""
+    pairs = [
+        (value(one, two), value(two, one))
+        for seed in comparison.seeds_of(variant, other, "best_epoch")
+        for one, two in [(variant.runs[seed], other.runs[seed])]
+    ]
+    finite = [pair for pair in pairs if all(map(math.isfinite, pair))]
+    if not finite:
+        return []
+    difference = paired_difference(*map(list, zip(*finite, strict=True)))
+    return [_row(text, difference, expected, decimals)]
 
 
-_ACCURACY = ("test_accuracy", "test accuracy, % points", 100)
-_EPOCH = ("best_epoch", "best epoch", 1)
+def _about_results(base: Variant, dropout: Variant, gaaf: Variant) -> list[list[str]]:
+    accuracy = "test_accuracy", "test accuracy, % points"
+    epoch = "best_epoch", "best epoch"
+    return [
+        _row(f"{text} ({unit})", difference, expected, 2)
+        for text, variant, other, (field, unit), expected in (
+            (
+                "dropout is more accurate than the base",
+                dropout,
+                base,
+                accuracy,
+                "higher",
+            ),
+            ("GAAF is more accurate than the base", gaaf, base, accuracy, "higher"),
+            ("dropout is more accurate than GAAF", dropout, gaaf, accuracy, "higher"),
+            ("dropout needs more epochs than the base", dropout, base, epoch, "higher"),
+            ("GAAF needs more epochs than the base", gaaf, base, epoch, "higher"),
+            ("GAAF needs fewer epochs than dropout", gaaf, dropout, epoch, "lower"),
+        )
+        if (difference := comparison.paired(variant, other, field))
+    ]
 
 
-def about_networks(base: Variant, dropout: Variant, analyses: Analyses) -> list[Claim]:
+def _about_networks(base: Variant, dropout: Variant) -> list[list[str]]:
     """Returns the claims about what dropout does to gradients, nodes and weights."""
-
-    def analysed(value: Callable[[Mapping[str, Any]], float]) -> Values:
-        return lambda seed: (
-            value(analyses[dropout.name][seed]),
-            value(analyses[base.name][seed]),
-        )
-
-    def flow(seed: int) -> tuple[Measurements, Measurements]:
-        return (
-            dropout.runs[seed].gradient_flow,
-            base.runs[seed].gradient_flow,
-        )
-
-    def while_both_train(layer: str) -> Values:
-        def values(seed: int) -> tuple[float, float]:
-            last = min(measured[-1][0] for measured in flow(seed))
-            one, other = (
-                _log_gradient([row for row in measured if row[0] <= last], layer)
-                for measured in flow(seed)
-            )
-            return one, other
-
-        return values
-
-    def over_all(layer: str) -> Values:
-        def values(seed: int) -> tuple[float, float]:
-            one, other = (_log_gradient(measured, layer) for measured in flow(seed))
-            return one, other
-
-        return values
-
-    first = next(iter(analyses[base.name].values()))
-    layers, kernels = first["layers"], list(first["weights"])
-    parts: list[tuple[str, Callable[[int], Values], int | None]] = [
+    kernels = list(base.analyses[0]["weights"])
+    parts: tuple[tuple[str, Callable[[str, str], Value], int | None], ...] = (
         (
             "dropout enlarges the gradient in layer {} (factor, over the steps that "
             "both trained)",
-            lambda i: while_both_train(layers[i]),
+            lambda layer, _: (
+                lambda run, other: _log_gradient(run, layer, other.gradient_flow[-1][0])
+            ),
             None,
         ),
         (
             "the same over each one's whole run, as in the paper: layer {}",
-            lambda i: over_all(layers[i]),
+            lambda layer, _: lambda run, _: _log_gradient(run, layer, math.inf),
             None,
         ),
         (
             "dropout drives layer {} into saturation (share of pre-activations, "
             "% points)",
-            lambda i: analysed(lambda a: 100 * a["saturation"][layers[i]]["share"]),
+            lambda layer, _: (
+                lambda run, _: 100 * run.analysis["saturation"][layer]["share"]
+            ),
             1,
         ),
         (
             "dropout widens the correlations of layer {} (mean size)",
-            lambda i: analysed(lambda a: a["correlations"][layers[i]]["mean_absolute"]),
+            lambda layer, _: (
+                lambda run, _: run.analysis["correlations"][layer]["mean_absolute"]
+            ),
             3,
         ),
         (
             "dropout makes the weights of layer {} less uniform (kurtosis)",
-            lambda i: analysed(lambda a: kurtosis(a["weights"][kernels[i]])),
+            lambda _, kernel: lambda run, _: kurtosis(run.analysis["weights"][kernel]),
             2,
         ),
-    ]
-    seeds = comparison.seeds_of(dropout, base, "best_epoch")
-    found = []
-    for text, values_of, decimals in parts:
-        for index in range(len(layers)):
-            pairs = [values_of(index)(seed) for seed in seeds]
-            pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
-            if not pairs:
-                continue
-            difference = paired_difference(*map(list, zip(*pairs, strict=True)))
-            shown = (
-                as_factor(difference)
-                if decimals is None
-                else comparison.interval(difference, decimals)
-            )
-            named = text.format(index + 1)
-            found.append(Claim(named, difference, shown, "higher"))
-    return found
-
-
-def of_flatness(
-    base: Variant, variants: Sequence[Variant], analyses: Analyses
-) -> Table:
-    """Returns the claims about flatness of each variant against the base."""
-    found = [
-        claim
-        for variant in variants
-        if variant is not base
-        for claim in about_flatness(variant.name, variant, base, analyses)
-    ]
-    return Table(
-        ["is it so?", "difference found", "answer"],
-        _rows(found),
-        "Against plain networks, in pairs with the same seed, as above.",
     )
-
-
-def about_flatness(
-    name: str, variant: Variant, base: Variant, analyses: Analyses
-) -> list[Claim]:
-    """Returns the claims about how flat and robust a solution is."""
-    seeds = comparison.seeds_of(variant, base, "best_epoch")
-    if not seeds:
-        return []
-    first = analyses[base.name][seeds[0]]
-
-    def compared(value: Callable[[Mapping[str, Any]], float]) -> Difference:
-        one, other = (
-            [value(analyses[each.name][seed]) for seed in seeds]
-            for each in (variant, base)
-        )
-        return paired_difference(one, other)
-
-    curvature = compared(lambda a: math.log10(a["hessian"]["eigenvalue"]))
-    claims = [
-        Claim(
-            f"{name} finds a flatter solution (largest Hessian eigenvalue, factor)",
-            curvature,
-            as_factor(curvature),
-            "lower",
+    return [
+        row
+        for text, value_of, decimals in parts
+        for index, layer in enumerate(layers_of(base))
+        for row in _about(
+            text.format(index + 1),
+            dropout,
+            base,
+            value_of(layer, kernels[index]),
+            decimals=decimals,
         )
     ]
+
+
+def _about_flatness(name: str, variant: Variant, base: Variant) -> list[list[str]]:
+    """Returns the claims about how flat and robust a solution is."""
+
+    def change(kind: str) -> Value:
+        def by_largest_noise(run: Run, _: Run) -> float:
+            accuracies = run.analysis[kind]["accuracies"]
+            return 100 * (accuracies[-1] - accuracies[0])
+
+        return by_largest_noise
+
+    rows = _about(
+        f"{name} finds a flatter solution (largest Hessian eigenvalue, factor)",
+        variant,
+        base,
+        lambda run, _: math.log10(run.analysis["hessian"]["eigenvalue"]),
+        expected="lower",
+    )
     for kind, what in (("weight_noise", "weights"), ("input_noise", "images")):
-        largest = first[kind]["sizes"][-1]
-        change = compared(lambda a, kind=kind: 100 * _change_of_accuracy(a[kind]))
-        claims.append(
-            Claim(
-                f"{name} makes it robust to noise (what {what} ± {largest:g} do to the "
-                "test accuracy, % points)",
-                change,
-                comparison.interval(change, 2),
-                "higher",
-            )
+        largest = base.analyses[0][kind]["sizes"][-1]
+        text = (
+            f"{name} makes it robust to noise (what {what} ± {largest:g} do to the "
+            "test accuracy, % points)"
         )
-    return claims
+        rows += _about(text, variant, base, change(kind), decimals=2)
+    return rows
 
 
-def _change_of_accuracy(noise: Mapping[str, Any]) -> float:
-    """Returns what the largest noise does to the accuracy."""
-    return noise["accuracies"][-1] - noise["accuracies"][0]
-
-
-def _log_gradient(measured: Measurements, layer: str) -> float:
-    gradient = mean_of(measured)[layer].pre_activation_gradient
+def _log_gradient(run: Run, layer: str, last: float) -> float:
+    """Returns the decimal logarithm of a mean gradient up to a step."""
+    measured = mean_of([row for row in run.gradient_flow if row[0] <= last])
+    gradient = measured[layer].pre_activation_gradient
     return math.log10(gradient) if gradient > 0 else -math.inf
-
-
-def as_factor(found: Difference) -> str:
-    """Returns a difference of decimal logarithms as a factor."""
-    mean = f"{10**found.mean:.2f}"
-    if found.low is None or found.high is None:
-        return mean
-    return f"{mean} [{10**found.low:.2f}, {10**found.high:.2f}]"
 
 
 def kurtosis(distribution: Mapping[str, Any]) -> float:

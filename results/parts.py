@@ -1,39 +1,64 @@
-"""What the sections of docs/results.md are made of."""
+"""What docs/results.md is made of: studies, and what is said of each."""
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from experiments import UsageError
 from experiments.records import committed
 from experiments.records.studies import Study, Variant
-from experiments.report import comparison, pictures
-from experiments.report.measurements import Analyses
-from experiments.report.tables import Table, markdown, spread
+from experiments.report import comparison
+from experiments.tables import Table, markdown
 from gaaf_keras.analysis import prediction_interval
 
 HERE = Path(__file__).parent
-
-Part = str | tuple[str, Figure]  # Markdown, or a picture with its name
+RATES = {"tanh": "mnist_rates", "relu": "mnist_relu_rates"}
+FIXED_RATE = 0.1
 
 
 @functools.cache
-def recorded(name: str) -> tuple[Study, Analyses]:
-    """Returns the study that a file of records here is about, and its analyses."""
-    return committed.read(HERE / name)
+def recorded(name: str) -> Study:
+    """Returns the study that a file of records here is about."""
+    return committed.read(HERE / f"{name}.json")
 
 
-def not_run(name: str, flags: str = "--runs=3") -> str:
-    """Returns what is said of records that are not there."""
-    command = f"python train.py --suite={Path(name).stem} --download {flags}"
-    return f"Not run yet. The command: `{command}`.\n"
+def only(study: Study, groups: Collection[str]) -> Study:
+    """Returns a study of some groups alone."""
+    variants = [variant for variant in study.variants if variant.group in groups]
+    return dataclasses.replace(study, variants=variants)
+
+
+def chosen(study: Study) -> Study:
+    """Returns a study of the variants that are chosen alone."""
+    return dataclasses.replace(study, variants=study.chosen)
+
+
+def at_rate(study: Study, rate: float) -> Study:
+    """Returns a study with one learning rate for all."""
+    variants = [
+        dataclasses.replace(variant, name=variant.group, chosen=True)
+        for variant in study.variants
+        if variant.config.learning_rate == rate
+    ]
+    if not variants:
+        raise UsageError(f"No run of '{study.title}' has rate {rate:g}.")
+    return dataclasses.replace(study, variants=variants)
+
+
+def against_gaaf(study: Study) -> list[tuple[Variant, Variant]]:
+    """Returns the pairs that tell the scale of the gradient from its shape."""
+    gaaf = study.chosen_of("GAAF")
+    return [
+        (variant, gaaf)
+        for variant in study.chosen
+        if variant.config.accelerates and variant is not gaaf
+    ]
 
 
 def made_by(study: Study) -> str:
     """Returns how the records of a study were made."""
-    runs = [t for variant in study.variants for t in variant.runs.values()]
+    runs = study.runs
     seeds = sorted({run.config.seed for run in runs})
     machines = {
         ", ".join(
@@ -47,31 +72,23 @@ def made_by(study: Study) -> str:
         f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}, at most "
         f"{config.epochs} epochs, until {config.patience} have passed without a better "
         f"validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
-        f"```bash\n{study.command}\n```\n"
+        f"```bash\n{study.command}\n```\n\n"
     )
 
 
-def chosen(study: Study) -> Study:
-    """Returns a study of the variants that are chosen alone."""
-    return dataclasses.replace(study, variants=study.chosen)
-
-
-def compared(
-    study: Study, more: Sequence[tuple[Variant, Variant]] = ()
-) -> Iterator[Part]:
-    """Yields what came out of the variants, and how those that are chosen differ."""
-    yield from tables(
-        comparison.results(study),
+def compared(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> str:
+    """Returns what came out of the variants, and how those that are chosen differ."""
+    return tables(
+        comparison.scores(study),
         predictions(study),
         comparison.differences(study, more),
     )
 
 
-def tables(*found: Table | None) -> Iterator[Part]:
-    """Yields tables as Markdown, without times: the machine had other work too."""
+def tables(*found: Table) -> str:
+    """Returns tables as Markdown, without times: the machine had other work too."""
+    texts = []
     for table in found:
-        if table is None:
-            continue
         titles = list(table.columns)
         kept = [
             index
@@ -79,35 +96,39 @@ def tables(*found: Table | None) -> Iterator[Part]:
             if "seconds" not in title
             and not (title == "shown" and "seconds" in titles[index - 1])
         ]
-        rows = [[row[index] for index in kept] for row in table.rows]
-        yield markdown(Table([titles[index] for index in kept], rows, table.caption))
-
-
-def named(prefix: str, found: pictures.Pictures) -> Iterator[Part]:
-    """Yields pictures with names of their own."""
-    yield from ((f"{prefix}_{name}", figure) for name, figure in found.items())
+        columns, *rows = (
+            [row[index] for index in kept] for row in (titles, *table.rows)
+        )
+        if rows:
+            texts.append(markdown(Table(columns, rows, table.caption)))
+    return "\n".join([*texts, ""])
 
 
 def predictions(study: Study) -> Table:
     """Returns where the means of as many other seeds will lie."""
-    rows = []
-    for variant in study.chosen:
-        row = [variant.name]
-        for field, factor, decimals, most in (
-            ("test_accuracy", 100, 2, 100.0),
-            ("best_epoch", 1, 1, float(variant.config.epochs)),
-        ):
-            values = [factor * value for value in variant.values(field)]
-            if variant.diverged or len(set(values)) == 1:
-                row.append("–")
-                continue
-            low, high = prediction_interval(values, len(values))
-            low, high = max(low, 0.0), min(high, most)
-            row.append(f"{low:.{decimals}f} to {high:.{decimals}f}")
-        rows.append(row)
-    return Table(
-        ["variant", "mean test accuracy %", "mean best epoch"],
-        rows,
+
+    def interval(
+        variant: Variant, field: str, factor: int, decimals: int, most: float
+    ) -> str:
+        values = [factor * value for value in variant.values(field)]
+        if variant.diverged or len(set(values)) == 1:
+            return "–"
+        low, high = prediction_interval(values, len(values))
+        return f"{max(low, 0.0):.{decimals}f} to {min(high, most):.{decimals}f}"
+
+    return Table.of(
+        study.chosen,
+        [
+            ("variant", lambda variant: variant.name),
+            (
+                "mean test accuracy %",
+                lambda variant: interval(variant, "test_accuracy", 100, 2, 100.0),
+            ),
+            (
+                "mean best epoch",
+                lambda v: interval(v, "best_epoch", 1, 1, float(v.config.epochs)),
+            ),
+        ],
         "95 % prediction intervals: where the mean of as many other seeds lies with "
         "that probability, if they are normally distributed, with the same settings. A "
         "dash where runs diverged or all seeds gave the same.",
@@ -118,7 +139,7 @@ def accuracy(variant: Variant) -> str:
     """Returns a variant's test accuracy in percent."""
     if variant.diverged:
         return f"{variant.diverged} of {len(variant.runs)} diverged"
-    return spread([100 * value for value in variant.values("test_accuracy")], 2)
+    return comparison.mean(variant, "test_accuracy")
 
 
 def rate_of(variant: Variant, study: Study) -> str:
@@ -132,22 +153,46 @@ def rate_of(variant: Variant, study: Study) -> str:
 
 def against(variant: Variant, base: Variant) -> str:
     """Returns the difference in test accuracy between a variant and the base."""
-    if variant is base:
+    difference = comparison.paired(variant, base, "test_accuracy")
+    if variant is base or difference is None:
         return ""
-    difference = comparison.paired(variant, base, "test_accuracy", 100)
-    if difference is None:
-        return ""
-    verdict = {"higher": "better", "lower": "worse"}.get(
-        difference.direction, "no difference shown"
-    )
+    words = {"higher": "better", "lower": "worse"}
+    verdict = words.get(difference.direction, "no difference shown")
     return f"{comparison.interval(difference, 2)}: {verdict}"
 
 
-def against_gaaf(study: Study) -> list[tuple[Variant, Variant]]:
-    """Returns the pairs that tell the scale of the gradient from its shape."""
-    gaaf = study.chosen_of("GAAF")
-    return [
-        (variant, gaaf)
-        for variant in study.chosen
-        if variant.config.accelerates and variant is not gaaf
+def at_both_rates(studies: Mapping[str, Study]) -> Table:
+    """Returns accuracy at one learning rate and at each variant's own best.
+
+    Args:
+        studies: Of an activation at several learning rates, by its name.
+    """
+    rows, variants = [], []
+    for base, study in studies.items():
+        fixed = at_rate(study, FIXED_RATE)
+        for own in study.chosen:
+            first = fixed.chosen_of(own.group)
+            rows.append(
+                [
+                    f"{base}, {own.group}",
+                    accuracy(first),
+                    against(first, fixed.chosen_of("base")),
+                    rate_of(own, study),
+                    accuracy(own),
+                    against(own, study.chosen_of("base")),
+                    comparison.mean(own, "best_epoch"),
+                ]
+            )
+            variants += [first, *([own] if own.config != first.config else [])]
+    columns = [
+        *("MLP on MNIST", f"test accuracy %, rate {FIXED_RATE:g}", "against base"),
+        *("own best rate", "test accuracy %", "against base", "best epoch"),
     ]
+    return Table(
+        columns,
+        rows,
+        f"Mean (standard deviation) over {len(variants[0].runs)} seeds; differences "
+        "are of pairs with the same seed, with 95 % confidence intervals. Learning "
+        "rates are chosen by validation accuracy, dropout has a rate of 0.2."
+        + comparison.cut_short(variants),
+    )

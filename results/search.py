@@ -2,90 +2,69 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import claims
-from parts import (
-    Part,
-    accuracy,
-    against,
-    chosen,
-    compared,
-    made_by,
-    named,
-    rate_of,
-    recorded,
-    tables,
-)
+from parts import accuracy, against, rate_of, recorded
 
 from experiments.records.studies import Study, Variant
-from experiments.report import comparison, measurements, pictures
-from experiments.report.tables import Table, markdown, spread
+from experiments.report import comparison, pictures
+from experiments.tables import Table
 
+# The records of a search and of what confirms it, by activation and network.
 SEARCHES = {
     "tanh": {
-        "MNIST, MLP": "search_tanh_mlp.json",
-        "MNIST, 12 hidden layers": "search_tanh_deep.json",
+        "MNIST, MLP": "tanh_mlp",
+        "MNIST, 12 hidden layers": "tanh_deep",
     },
     "relu": {
-        "MNIST, MLP": "search_relu_mlp.json",
-        "CIFAR-10, CNN with batch norm": "search_relu_cnn.json",
+        "MNIST, MLP": "relu_mlp",
+        "CIFAR-10, CNN with batch norm": "relu_cnn",
     },
 }
 # With what was found there, in a network that was not searched.
-ELSEWHERE = {"tanh: CIFAR-10, CNN, not searched": "confirm_tanh_cnn.json"}
+ELSEWHERE = {"tanh: CIFAR-10, CNN, not searched": "tanh_cnn"}
 NOT_CANDIDATES = ("base", "dropout", "SiLU", "GELU")  # they change the value
+# Those that a table of activations has: the paper's, and what it competes with.
+IN_TABLE = (*NOT_CANDIDATES, "GAAF", "unit gain", "one-sided", "b_silu")
 
 
-def sections() -> Iterator[Part]:
-    """Yields the sections on the searches and on what they found."""
-    for base, names in SEARCHES.items():
-        yield f"## The search for a shape: {base}\n"
-        studies = {network: recorded(name)[0] for network, name in names.items()}
-        for study in studies.values():
-            yield made_by(study)
-        yield from tables(table(studies))
-        yield f"## What the search found, with other seeds: {base}\n"
-        for network, name in names.items():
-            yield f"### {network}\n"
-            yield from confirmation(confirmed_in(name))
-    for name in ELSEWHERE.values():
-        yield "## What the search found, where it was not searched\n"
-        study, _ = recorded(name)
-        yield made_by(study)
-        yield from named("elsewhere", pictures.learning_rates(study))
-        yield from compared(chosen(study))
+def searched(base: str) -> dict[str, Study]:
+    """Returns the searches with an activation, by the name of the network."""
+    names = SEARCHES[base].items()
+    return {network: recorded(f"search_{name}") for network, name in names}
 
 
-def confirmation(name: str) -> Iterator[Part]:
-    """Yields what came of the candidate in one network."""
-    study, analyses = recorded(name)
-    yield made_by(study)
-    yield from compared(study)
-    yield from tables(comparison.reached(study), measurements.flatness(study, analyses))
-    if analyses and study.base is not None:
-        yield from tables(claims.of_flatness(study.base, study.chosen, analyses))
+def confirmed() -> dict[str, tuple[Variant, Variant, Variant]]:
+    """Returns plain network, dropout and candidate, by activation: network."""
+    names = {
+        f"{base}: {network}": name
+        for base, networks in SEARCHES.items()
+        for network, name in networks.items()
+    }
+    found = {}
+    for network, name in {**names, **ELSEWHERE}.items():
+        study = recorded(f"confirm_{name}")
+        (candidate,) = (v for v in study.chosen if v.config.accelerates)
+        plain, dropout = study.base, study.dropout
+        if plain is not None and dropout is not None:
+            found[network] = plain, dropout, candidate
+    return found
 
 
-def in_short() -> Iterator[Part]:
-    """Yields what the searches found."""
-    yield (
-        "A search on validation data, over two networks, chooses one shape for an "
-        "activation: the candidate. It is then trained with ten other seeds, beside "
-        "the plain activation and dropout.\n"
-    )
-    found = confirmations()
-    for other, index in (("plain", 0), ("dropout", 1)):
-        pairs = {
-            name: (variants[2], variants[index]) for name, variants in found.items()
-        }
-        title = f"The candidate against {other}, each at its best"
-        yield from named(f"candidate_{other}", pictures.differences_of(pairs, title))
-    yield markdown(evidence())
+def against_others(other: str) -> pictures.Pictures:
+    """Returns how the candidates differ from the plain networks, or from dropout."""
+    index = ("plain", "dropout").index(other)
+    pairs = {name: (found[2], found[index]) for name, found in confirmed().items()}
+    title = f"The candidate against {other}, each at its best"
+    return pictures.differences_of(pairs, title)
 
 
 def evidence() -> Table:
     """Returns what the candidates are worth in each network they were searched in."""
+    columns = [
+        *("test accuracy %", "plain", "dropout", "candidate"),
+        *("against plain", "against dropout"),
+    ]
     rows = [
         [
             name,
@@ -95,11 +74,7 @@ def evidence() -> Table:
             against(candidate, plain) or "not compared",
             against(candidate, dropout) or "not compared",
         ]
-        for name, (plain, dropout, candidate) in confirmations().items()
-    ]
-    columns = [
-        *("test accuracy %", "plain", "dropout", "candidate"),
-        *("against plain", "against dropout"),
+        for name, (plain, dropout, candidate) in confirmed().items()
     ]
     return Table(
         columns,
@@ -114,53 +89,25 @@ def evidence() -> Table:
     )
 
 
-def confirmations() -> dict[str, tuple[Variant, Variant, Variant]]:
-    """Returns the plain network, dropout and the candidate, by activation: network."""
-    names = {
-        f"{base}: {network}": confirmed_in(name)
-        for base, searched in SEARCHES.items()
-        for network, name in searched.items()
-    }
-    found = {}
-    for network, name in {**names, **ELSEWHERE}.items():
-        study, _ = recorded(name)
-        (candidate,) = (v for v in study.chosen if v.config.accelerates)
-        plain, dropout = study.base, study.dropout
-        if plain is not None and dropout is not None:
-            found[network] = plain, dropout, candidate
-    return found
-
-
-def confirmed_in(name: str) -> str:
-    """Returns the file of the runs that confirm a search."""
-    return name.replace("search", "confirm")
-
-
 def table(studies: Mapping[str, Study]) -> Table:
     """Returns every candidate in every network, the best of all networks first.
 
     Args:
         studies: The searches with one activation, by the name of the network.
     """
-    ratios = {name: error_ratios(study) for name, study in studies.items()}
     total = scores(studies)
-    rows = []
-    for group in sorted(total, key=total.__getitem__):
-        row = [group]
-        for name, study in studies.items():
-            best = study.chosen_of(group)
-            accuracy = [100 * value for value in best.values("validation_accuracy")]
-            row += [
-                f"{spread(accuracy, 2)} at {rate_of(best, study)}",
-                f"{ratios[name][group]:.3f}",
-            ]
-        rows.append([*row, f"{total[group]:.3f}"])
+    rows = [[group] for group in sorted(total, key=total.__getitem__)]
     columns = ["candidate"]
-    for name in studies:
+    for name, study in studies.items():
         columns += [f"{name}: validation accuracy %", "error / base"]
+        ratios = error_ratios(study)
+        for row in rows:
+            best = study.chosen_of(row[0])
+            accuracies = comparison.mean(best, "validation_accuracy")
+            row += [f"{accuracies} at {rate_of(best, study)}", f"{ratios[row[0]]:.3f}"]
     return Table(
         [*columns, "all networks"],
-        rows,
+        [[*row, f"{total[row[0]]:.3f}"] for row in rows],
         "Each at its own best learning rate (dropout at its best rate too), by mean "
         "validation accuracy over seeds; its error divided by that of the plain "
         "activation, below 1 where it is better; and the geometric mean over networks, "

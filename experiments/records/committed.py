@@ -6,25 +6,23 @@ and, where they have been made, analyses.
 """
 
 import dataclasses
+import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import TrainingConfig, UsageError
-from experiments.config import PLACES
+from experiments.config import PLACES, TrainingConfig, UsageError
 from experiments.records import files, run_folder
+from experiments.records.history import Row
 from experiments.records.studies import Run, Study, variants_of
-from experiments.report.analysis import made_before
-from experiments.report.measurements import Analyses
 from gaaf_keras.analysis import LayerGradient
 from gaaf_keras.analysis.flow import Measurements, mean_of
 
 _DIGITS = 4
 _DIGITS_OF_SCORES = 9
 _STEPS = 500  # over which gradients are averaged
-_LEFT_OUT = ("origin", "functions")  # of an analysis: large, and the same for all
 
 
 def write(study: Study, path: Path) -> None:
@@ -37,23 +35,22 @@ def write(study: Study, path: Path) -> None:
     if study.unfinished:
         raise UsageError(
             f"{study.unfinished} runs in '{study.folder}' are not finished. The "
-            "command that began them goes on; write the records then."
+            "command that began them resumes; write the records then."
         )
     lines = [json.dumps(record, allow_nan=False) for record in to_records(study)]
     files.writable_folder(path.parent)
     files.write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
-def read(path: Path) -> tuple[Study, Analyses]:
-    """Returns the study that a file of records is about, and its analyses.
+def read(path: Path) -> Study:
+    """Returns the study that a file of records is about.
 
     Raises:
         UsageError: If the file cannot be read or holds something else.
     """
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-        return from_records(records, path)
-    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return from_records(files.read_json(path), path)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UsageError(
             f"The records in '{path}' cannot be read ({type(error).__name__}: "
             f"{error}). Write them with `python -m experiments.report FOLDER "
@@ -73,59 +70,55 @@ def to_records(study: Study) -> list[dict[str, Any]]:
             "variant": variant.name,
             "group": variant.group,
             "seed": seed,
-            "settings": _settings(run.config),
+            "settings": _without(run_folder.flags(run.config), *PLACES, "seed"),
             "result": _rounded(run.result, _DIGITS_OF_SCORES),
             "command": study.command,
-            "resolved": {
-                name: value for name, value in run.resolved.items() if name != "command"
-            },
+            "resolved": _without(run.resolved, "command"),
             "history": _rounded(_columns(run.history), _DIGITS_OF_SCORES),
             "gradient_flow": _rounded(_by_steps(run.gradient_flow)),
-            "analysis": _rounded(_analysis(run)),
+            "analysis": _analysis(run),
         }
         for variant in study.variants
         for seed, run in variant.runs.items()
     ]
 
 
-def from_records(
-    records: Sequence[dict[str, Any]], path: Path
-) -> tuple[Study, Analyses]:
-    """Returns the study that some records are about, and its analyses."""
+def from_records(records: Sequence[dict[str, Any]], path: Path) -> Study:
+    """Returns the study that some records are about."""
     runs: dict[str, dict[int, Run]] = {}
-    analyses: dict[str, dict[int, Any]] = {}
-    groups: dict[str, str] = {}
     for record in records:
-        name, seed = record["variant"], record["seed"]
-        groups[name] = record["group"]
-        runs.setdefault(name, {})[seed] = Run(
-            path,
-            TrainingConfig(**record["settings"], seed=seed),
-            record["resolved"],
-            record["result"],
-            _rows(_numbers(record["history"])),
-            [
-                (step, {layer: LayerGradient(*mean) for layer, mean in found.items()})
-                for steps, found in _numbers(record["gradient_flow"])
-                for step in steps
-            ],
-        )
-        if record["analysis"]:
-            analyses.setdefault(name, {})[seed] = _numbers(record["analysis"])
-    first, variants = records[0], variants_of(groups, runs)
-    return Study(path, first["title"], first["command"], variants, 0), analyses
+        runs.setdefault(record["variant"], {})[record["seed"]] = _run(record, path)
+    groups = {record["variant"]: record["group"] for record in records}
+    first = records[0]
+    return Study(path, first["title"], first["command"], variants_of(groups, runs), 0)
 
 
-def _settings(config: TrainingConfig) -> dict[str, Any]:
-    flags = run_folder.flags(config)
-    return {name: flags[name] for name in flags if name not in (*PLACES, "seed")}
+def _run(record: dict[str, Any], path: Path) -> Run:
+    name, seed = record["variant"], record["seed"]
+    return Run(
+        path,
+        TrainingConfig(**record["settings"], seed=seed, variant=name),
+        record["resolved"],
+        record["result"],
+        _rows(_numbers(record["history"])),
+        [
+            (step, {layer: LayerGradient(*mean) for layer, mean in found.items()})
+            for steps, found in _numbers(record["gradient_flow"])
+            for step in steps
+        ],
+        _numbers(record["analysis"]),
+    )
 
 
-def _columns(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+def _without(found: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in names}
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
-def _rows(columns: dict[str, list[float]]) -> list[dict[str, float]]:
+def _rows(columns: dict[str, list[float]]) -> list[Row]:
     return [
         dict(zip(columns, row, strict=True))
         for row in zip(*columns.values(), strict=True)
@@ -134,24 +127,20 @@ def _rows(columns: dict[str, list[float]]) -> list[dict[str, float]]:
 
 def _by_steps(measurements: Measurements) -> list[tuple[list[int], dict[str, Any]]]:
     """Returns steps close to each other with the means of what was measured there."""
-    parts: dict[int, Measurements] = {}
-    for step, found in measurements:
-        parts.setdefault(step // _STEPS, []).append((step, found))
+    groups = itertools.groupby(measurements, lambda measured: measured[0] // _STEPS)
+    parts = [list(group) for _, group in groups]
     return [
         (
-            [step for step, _ in measured],
-            {
-                layer: list(dataclasses.astuple(mean))
-                for layer, mean in mean_of(measured).items()
-            },
+            [step for step, _ in part],
+            {name: dataclasses.astuple(mean) for name, mean in mean_of(part).items()},
         )
-        for measured in parts.values()
+        for part in parts
     ]
 
 
 def _analysis(run: Run) -> dict[str, Any]:
-    found = made_before(run) or {}
-    kept = {name: value for name, value in found.items() if name not in _LEFT_OUT}
+    kept = _rounded(run.analysis)
+    kept.pop("functions", None)  # large, and the same for all
     for measured in kept.get("pre_activation_variance", {}).values():
         measured.pop("curve", None)
     return kept
@@ -159,23 +148,17 @@ def _analysis(run: Run) -> dict[str, Any]:
 
 def _rounded(value: Any, digits: int = _DIGITS) -> Any:
     """Returns data with rounded numbers, and null for what JSON has no number for."""
-
-    def rounded(leaf: Any) -> Any:
-        if not isinstance(leaf, float):
-            return leaf
-        return float(f"{leaf:.{digits}g}") if math.isfinite(leaf) else None
-
-    return _mapped(rounded, value)
+    return json.loads(
+        json.dumps(value),
+        parse_float=lambda number: float(f"{float(number):.{digits}g}"),
+        parse_constant=lambda _: None,
+    )
 
 
 def _numbers(value: Any) -> Any:
     """Returns data with not-a-number where `_rounded` has put null."""
-    return _mapped(lambda leaf: math.nan if leaf is None else leaf, value)
-
-
-def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _mapped(function, each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_mapped(function, each) for each in value]
-    return function(value)
+        return {name: _numbers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_numbers(each) for each in value]
+    return math.nan if value is None else value

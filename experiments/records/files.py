@@ -1,6 +1,7 @@
 """Files of a run: written whole or not at all."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -80,8 +81,20 @@ def cannot_be_written(path: Path, reason: str) -> UsageError:
     """Returns the error that tells of a file or folder that is not complete."""
     return UsageError(
         f"'{path}' cannot be written ({reason}). What was written before is complete: "
-        "make room, and give the same command to go on."
+        "make room, and give the same command to resume."
     )
+
+
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file holds.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"'{path}' cannot be read ({error}).") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -96,5 +109,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file under a temporary name and renames it when complete."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Writes a JSON file under a temporary name and renames it when complete.
+
+    Arrays are written as lists, dataclasses as objects.
+    """
+    write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return vars(value) if dataclasses.is_dataclass(value) else value.tolist()

@@ -1,17 +1,23 @@
-"""The folder of a run: what is in it tells how far the run came."""
+"""The folder of a run, or of several: its files, and how each is written and read.
 
+What is in the folder of a run tells how far the run came.
+"""
+
+import csv
 import dataclasses
 import functools
 import hashlib
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.config import PLACES, TrainingConfig, UsageError
 from experiments.records import files
-from experiments.training.checkpoints import Row
-from experiments.training.recorder import from_csv
+from experiments.records.history import COLUMNS, Row
+from gaaf_keras.analysis import LayerGradient
+from gaaf_keras.analysis.flow import Measurements
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -23,9 +29,12 @@ SAVED_MODEL = "saved_model"
 TENSORBOARD = "tensorboard"
 ANALYSIS = "analysis.json"
 PLAN = "plan.json"
-SUMMARIES = ("summary.json", "summary.md")
+SUMMARY = "summary.json"
+SUMMARY_PAGE = "summary.md"
 REPORT = "report.html"
 FIGURES = "figures"
+
+_QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
 
 
 def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
@@ -42,7 +51,7 @@ def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
     own = {Path(str(config.output_dir)): config for config in configs}
     expected = {parent for path in own for parent in path.parents} | set(own)
     if output_dir not in own:
-        own_names = (PLAN, *SUMMARIES, REPORT, FIGURES)
+        own_names = (PLAN, SUMMARY, SUMMARY_PAGE, REPORT, FIGURES)
         expected.update(output_dir / name for name in own_names)
     pending = [output_dir]
     while pending:
@@ -65,17 +74,17 @@ def _require_same(folder: Path, config: TrainingConfig) -> None:
     if not files.contents(folder):
         return
     try:
-        before = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        before = read_config(folder)
+    except UsageError as error:
         raise UsageError(
             f"output_dir '{folder}' is not empty, and there is no run in it that "
-            "could go on. Give a new folder, so that nothing is overwritten."
+            "could resume. Give a new folder, so that nothing is overwritten."
         ) from error
     require_same(
         before,
         config,
         f"output_dir '{folder}' holds a run with other flags: ",
-        "Give the same flags to go on with it, or a new folder.",
+        "Give the same flags to resume it, or a new folder.",
     )
 
 
@@ -94,27 +103,6 @@ def require_same(
     ]
     if different:
         raise UsageError(f"{problem}{'; '.join(different)}. {remedy}")
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run in a folder has come to its end."""
-    return (folder / RESULT).is_file()
-
-
-def read_finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
-    """Returns the numbers and the history of a run that is finished.
-
-    Raises:
-        UsageError: If they cannot be read.
-    """
-    try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        return result, from_csv((folder / HISTORY).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"output_dir '{folder}' holds a run that is finished, but its results "
-            f"cannot be read ({error}). Give a new folder."
-        ) from error
 
 
 def flags(config: TrainingConfig) -> dict[str, Any]:
@@ -138,3 +126,148 @@ def contents(config: TrainingConfig) -> dict[str, str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_config(
+    folder: Path, config: TrainingConfig, resolved: dict[str, Any]
+) -> None:
+    """Writes `config.json`: what was asked for, and what that came to.
+
+    Args:
+        folder: The run's.
+        config: What was asked for, of which variant.
+        resolved: What it came to: devices, versions, the command.
+    """
+    files.write_json(folder / CONFIG, description(config) | {"resolved": resolved})
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Returns what `write_config` has written.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    return files.read_json(folder / CONFIG)
+
+
+def write_history(folder: Path, history: Sequence[Row]) -> None:
+    """Writes `history.csv`, a row an epoch."""
+    rows = [[row[name] for name in COLUMNS] for row in history]
+    _write_csv(folder / HISTORY, COLUMNS, rows)
+
+
+def read_history(folder: Path) -> list[Row]:
+    """Returns what `write_history` has written."""
+    return [
+        {name: (int if name == "epoch" else float)(row[name]) for name in COLUMNS}
+        for row in _read_csv(folder / HISTORY)
+    ]
+
+
+def write_gradient_flow(folder: Path, measurements: Measurements) -> None:
+    """Writes `gradient_flow.csv`, a row a step and layer."""
+    rows = [
+        [step, layer, *dataclasses.astuple(values)]
+        for step, layers in measurements
+        for layer, values in layers.items()
+    ]
+    _write_csv(folder / GRADIENT_FLOW, ("step", "layer", *_QUANTITIES), rows)
+
+
+def read_gradient_flow(folder: Path) -> Measurements:
+    """Returns what `write_gradient_flow` has written, nothing without a file."""
+    path = folder / GRADIENT_FLOW
+    found: dict[int, dict[str, LayerGradient]] = {}
+    for row in _read_csv(path) if path.is_file() else ():
+        values = LayerGradient(*(float(row[name]) for name in _QUANTITIES))
+        found.setdefault(int(row["step"]), {})[row["layer"]] = values
+    return list(found.items())
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Writes `result.json`, with which a run is finished."""
+    files.write_json(folder / RESULT, result)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in a folder has come to its end."""
+    return (folder / RESULT).is_file()
+
+
+def read_finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Returns the numbers and the history of a run that is finished.
+
+    Raises:
+        UsageError: If they cannot be read.
+    """
+    try:
+        return files.read_json(folder / RESULT), read_history(folder)
+    except (OSError, KeyError, ValueError) as error:
+        raise UsageError(
+            f"output_dir '{folder}' holds a run that is finished, but its results "
+            f"cannot be read ({error}). Give a new folder."
+        ) from error
+
+
+def write_analysis(folder: Path, found: dict[str, Any]) -> None:
+    """Writes `analysis.json`: what was found in the model that is in the folder."""
+    files.write_json(folder / ANALYSIS, {"model": _model_digest(folder), **found})
+
+
+def read_analysis(folder: Path) -> dict[str, Any]:
+    """Returns what `write_analysis` has written of the model that is in the folder.
+
+    Empty if nothing was, or of another model.
+
+    Raises:
+        UsageError: If the analysis or the model cannot be read.
+    """
+    found = _json_or_nothing(folder / ANALYSIS)
+    same = found and found.pop("model", None) == _model_digest(folder)
+    return found if same else {}
+
+
+def _model_digest(folder: Path) -> str:
+    try:
+        return hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(
+            f"The model in '{folder}' cannot be read ({error})."
+        ) from error
+
+
+def write_plan(folder: Path, plan: dict[str, Any]) -> None:
+    """Writes `plan.json`: the runs of several variants or seeds that are to be done."""
+    files.write_json(folder / PLAN, plan)
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """Returns what `write_plan` has written, empty without a file.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    return _json_or_nothing(folder / PLAN)
+
+
+def write_summary(folder: Path, summary: dict[str, Any], page: str) -> None:
+    """Writes `summary.json` and, as a page in Markdown, `summary.md`."""
+    files.write_json(folder / SUMMARY, summary)
+    files.write_text(folder / SUMMARY_PAGE, page)
+
+
+def _json_or_nothing(path: Path) -> dict[str, Any]:
+    return files.read_json(path) if path.is_file() else {}
+
+
+def _write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+    files.write_text(path, file.getvalue())
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

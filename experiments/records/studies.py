@@ -1,22 +1,19 @@
 """The runs in a folder, as `train.py` has left them."""
 
 import dataclasses
-import json
 import re
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import TrainingConfig, UsageError
-from experiments.config import ACCELERATION, PLACES
+from experiments.config import ACCELERATION, PLACES, TrainingConfig, UsageError
 from experiments.records import run_folder
-from experiments.suites.plans import best_of_each_group, folder_name
-from experiments.training import watchers as watching
-from experiments.training.checkpoints import Row
+from experiments.records.history import Row
 from gaaf_keras.analysis.flow import Measurements
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Run:
     """A run that is finished.
 
@@ -27,6 +24,7 @@ class Run:
         result: Its `result.json`.
         history: A row an epoch.
         gradient_flow: The gradients measured on the way, with their steps.
+        analysis: What was found in its network, empty if it was not analysed.
     """
 
     folder: Path
@@ -35,6 +33,7 @@ class Run:
     result: dict[str, Any]
     history: list[Row]
     gradient_flow: Measurements
+    analysis: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def diverged(self) -> bool:
@@ -70,6 +69,11 @@ class Variant:
         """How many of its runs diverged."""
         return sum(run.diverged for run in self.runs.values())
 
+    @property
+    def analyses(self) -> list[dict[str, Any]]:
+        """What was found in its networks, of those that were analysed."""
+        return [run.analysis for run in self.runs.values() if run.analysis]
+
     def values(self, field: str, seeds: list[int] | None = None) -> list[float]:
         """Returns a number of `result.json` for each run, or for some seeds."""
         seeds = list(self.runs) if seeds is None else seeds
@@ -93,6 +97,11 @@ class Study:
     command: str
     variants: list[Variant]
     unfinished: int
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of all variants."""
+        return [run for variant in self.variants for run in variant.runs.values()]
 
     @property
     def chosen(self) -> list[Variant]:
@@ -165,28 +174,25 @@ def read(folder: Path) -> Study:
     if not finished:
         raise UsageError(
             f"'{folder}' holds no finished run"
-            + (f", only {len(found)} unfinished. Go on with them" if found else "")
+            + (f", only {len(found)} unfinished. Resume them" if found else "")
             + ". Give a folder that train.py has written."
         )
-    plan = (
-        _json(folder / run_folder.PLAN) if (folder / run_folder.PLAN).is_file() else {}
-    )
+    plan = run_folder.read_plan(folder)
     planned = plan.get("variants", [])
     groups = {variant["name"]: variant["group"] for variant in planned}
     by_variant: dict[str, dict[int, Run]] = {name: {} for name in groups}
     for path in finished:
         run = _run(path)
-        name = _variant_name(path.relative_to(folder), run, list(groups))
-        runs = by_variant.setdefault(name, {})
-        _require_like(run, runs, name, folder)
+        runs = by_variant.setdefault(str(run.config.variant), {})
+        _require_like(run, runs, folder)
         runs[run.config.seed] = run
     variants = variants_of(groups, by_variant)
     if not any(variant.chosen for variant in variants):
         raise UsageError(
             f"'{folder}' holds nothing to compare yet: of no variant all have been "
-            "trained with the same seed. The command that began them goes on."
+            "trained with the same seed. Give the command that began them again: it "
+            "resumes."
         )
-    count = sum(len(variant["seeds"]) for variant in planned) or len(found)
     data = {(v.config.dataset, v.config.train_examples) for v in variants}
     if len(data) > 1:
         raise UsageError(
@@ -195,6 +201,7 @@ def read(folder: Path) -> Study:
             + "), which cannot be compared. Give the folder of one suite or run."
         )
     first = next(iter(variants[0].runs.values()))
+    count = sum(len(variant["seeds"]) for variant in planned) or len(found)
     return Study(
         folder,
         plan.get("title", f"{first.config.dataset}, {first.config.model}"),
@@ -204,9 +211,25 @@ def read(folder: Path) -> Study:
     )
 
 
-def _require_like(run: Run, others: Mapping[int, Run], name: str, folder: Path) -> None:
+def _run(folder: Path) -> Run:
+    written = run_folder.read_config(folder)
+    names = {field.name for field in dataclasses.fields(TrainingConfig)}
+    try:
+        return Run(
+            folder,
+            TrainingConfig(**{k: v for k, v in written.items() if k in names}),
+            written.get("resolved", {}),
+            *run_folder.read_finished(folder),
+            run_folder.read_gradient_flow(folder),
+            run_folder.read_analysis(folder),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"The run in '{folder}' cannot be read ({error}).") from error
+
+
+def _require_like(run: Run, others: Mapping[int, Run], folder: Path) -> None:
     """Raises if a run differs from others of a variant in more than its seed."""
-    advice = "Give the folder of one suite or run."
+    name, advice = run.config.variant, "Give the folder of one suite or run."
     if run.config.seed in others:
         raise UsageError(
             f"'{folder}' holds several runs of {name} with seed "
@@ -250,34 +273,30 @@ def variants_of(
     ]
 
 
-def _variant_name(path: Path, run: Run, known: list[str]) -> str:
-    folder = path.parts[0] if len(path.parts) > 1 else ""
-    for name in known:
-        if folder in ("", folder_name(name)):
-            return name
-    return folder.replace("_", " ") if folder else run.config.activation
+def best_of_each_group(
+    groups: Mapping[str, str], accuracies: Mapping[str, Mapping[int, float]]
+) -> set[str]:
+    """Returns the variants that are chosen: of each group one, and all without a group.
 
-
-def _run(folder: Path) -> Run:
-    written = _json(folder / run_folder.CONFIG)
-    names = {field.name for field in dataclasses.fields(TrainingConfig)}
-    try:
-        config = TrainingConfig(**{k: v for k, v in written.items() if k in names})
-        result, history = run_folder.read_finished(folder)
-        measured = folder / run_folder.GRADIENT_FLOW
-        text = measured.read_text(encoding="utf-8") if measured.is_file() else ""
-        flow = watching.from_csv(text)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"The run in '{folder}' cannot be read ({error}).") from error
-    resolved = written.get("resolved", {})
-    return Run(folder, config, resolved, result, history, flow)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"'{path}' cannot be read ({error}).") from error
+    Args:
+        groups: The group of each variant that has one.
+        accuracies: The validation accuracies of each variant so far, by seed. The best
+            has the highest mean over the seeds that all of its group have; without such
+            a seed none is chosen.
+    """
+    names: dict[str, list[str]] = {}
+    for name in accuracies:
+        names.setdefault(groups.get(name, name), []).append(name)
+    chosen = set()
+    for found in names.values():
+        seeds = set.intersection(*(set(accuracies[name]) for name in found))
+        means = {
+            name: statistics.fmean(accuracies[name][seed] for seed in seeds)
+            for name in found
+            if seeds
+        }
+        chosen |= {max(means, key=means.__getitem__)} if means else set()
+    return chosen
 
 
 def slug(text: str) -> str:

@@ -2,42 +2,51 @@
 
 from collections.abc import Sequence
 
+from experiments.records.history import Row, is_finite
 from experiments.records.studies import Run, Study, Variant
 from experiments.report import paper
-from experiments.report.tables import Table, signed, spread
-from experiments.training.checkpoints import is_finite
+from experiments.tables import Column, Table, signed, spread
 from gaaf_keras.analysis import Difference, paired_difference
 
+_UNITS = {"test_accuracy": (100, 2), "validation_accuracy": (100, 2)}
+_NO_UNIT = (1, 1)  # factor and decimals of other fields of `result.json`
+# A field, its title, and what it is called if it is higher or lower.
+_COMPARED = (
+    ("test_accuracy", "test accuracy, % points", ("better", "worse")),
+    ("best_epoch", "best epoch", ("later", "earlier")),
+    ("seconds", "seconds", ("longer", "shorter")),
+)
 
-def results(study: Study) -> Table:
+
+def mean(variant: Variant, field: str) -> str:
+    """Returns mean and standard deviation of a field, accuracies in percent."""
+    factor, decimals = _UNITS.get(field, _NO_UNIT)
+    return spread([factor * value for value in variant.values(field)], decimals)
+
+
+def scores(study: Study) -> Table:
     """Returns accuracy, epochs and time of each variant, and the paper's beside it."""
-    rows = []
-    with_paper = any(_paper_row(variant) for variant in study.chosen)
-    for variant in study.variants:
-        percent = _percent(variant.values("test_accuracy"))
-        row = [
-            _name(variant),
-            str(len(variant.runs)),
-            spread(_percent(variant.values("validation_accuracy")), 2),
-            spread(percent, 2) if variant.chosen else "not chosen",
-            spread(variant.values("best_epoch"), 1),
-            spread(variant.values("seconds"), 1),
-        ]
-        published = _paper_row(variant) if variant.chosen else None
-        if with_paper:
-            row += ["", ""] if published is None else _published(published)
-        rows.append(row)
-    columns = [
-        *("variant", "seeds", "validation accuracy %", "test accuracy %"),
-        *("best epoch", "seconds"),
+    columns: list[Column[Variant]] = [
+        ("variant", _name),
+        ("seeds", lambda variant: str(len(variant.runs))),
+        ("validation accuracy %", lambda variant: mean(variant, "validation_accuracy")),
+        (
+            "test accuracy %",
+            lambda v: mean(v, "test_accuracy") if v.chosen else "not chosen",
+        ),
+        ("best epoch", lambda variant: mean(variant, "best_epoch")),
+        ("seconds", lambda variant: mean(variant, "seconds")),
     ]
-    if with_paper:
-        columns += ["paper: test accuracy %", "paper: epochs"]
+    if any(paper.scores(variant.config) for variant in study.chosen):
+        columns += [
+            ("paper: test accuracy %", lambda variant: _published(variant)[0]),
+            ("paper: epochs", lambda variant: _published(variant)[1]),
+        ]
     caption = (
         "Mean (standard deviation, n − 1) over the seeds. The best epoch is the first "
         "with the highest validation accuracy; the test data was scored there, once."
     )
-    return Table(columns, rows, caption + cut_short(study.variants))
+    return Table.of(study.variants, columns, caption + cut_short(study.variants))
 
 
 def cut_short(variants: Sequence[Variant]) -> str:
@@ -52,9 +61,9 @@ def cut_short(variants: Sequence[Variant]) -> str:
         if run.config.patience < run.config.epochs
     ]
     count = sum(
-        t.result["epochs_run"] - t.result["best_epoch"] < t.config.patience
-        for t in runs
-        if not t.diverged
+        run.result["epochs_run"] - run.result["best_epoch"] < run.config.patience
+        for run in runs
+        if not run.diverged
     )
     if not count:
         return ""
@@ -66,65 +75,29 @@ def cut_short(variants: Sequence[Variant]) -> str:
 
 
 def _name(variant: Variant) -> str:
-    return (
-        f"{variant.name} ({variant.diverged} diverged)"
-        if variant.diverged
-        else variant.name
-    )
+    failed = variant.diverged
+    return f"{variant.name} ({failed} diverged)" if failed else variant.name
 
 
-def _paper_row(variant: Variant) -> paper.PaperRow | None:
-    config = variant.config
-    changed = (
-        config.shape_function is not None or config.unit_gain or config.strength != 1
-    )
-    if changed or not paper.is_network(config):
-        return None
-    return paper.row(
-        config.dataset,
-        accelerated=config.accelerates,
-        dropout=config.dropout > 0,
-        batch_norm=config.batch_norm,
-    )
-
-
-def _published(row: paper.PaperRow) -> list[str]:
-    accuracy, epochs = f"{row.accuracy:.2f}", ""
-    if row.accuracy_deviation is not None:
-        accuracy += f" ({row.accuracy_deviation:g})"
-    if row.epochs is not None:
-        epochs = f"{row.epochs:g} ({row.epochs_deviation:g})"
-    return [accuracy, epochs]
-
-
-# A field of `result.json`, its title, factor and decimals, and what it is called if it
-# is higher or lower.
-_COMPARED = (
-    ("test_accuracy", "test accuracy, % points", 100, 2, ("better", "worse")),
-    ("best_epoch", "best epoch", 1, 1, ("later", "earlier")),
-    ("seconds", "seconds", 1, 1, ("longer", "shorter")),
-)
+def _published(variant: Variant) -> tuple[str, str]:
+    return (paper.scores(variant.config) if variant.chosen else None) or ("", "")
 
 
 def comparisons(study: Study) -> list[tuple[Variant, Variant]]:
     """Returns which variants are compared: with the base, and with their like."""
-    base = study.base
-    pairs = []
-    for variant in study.chosen:
-        like = study.counterpart(variant)
-        for other in (base, like):
-            new = other is not None and other is not variant
-            if new and (variant, other) not in pairs:
-                pairs.append((variant, other))
-    if study.dropout is not None:
-        for variant in study.chosen:
-            pair = variant, study.dropout
-            if variant.config.accelerates and pair not in pairs:
-                pairs.append(pair)
+    pairs = [
+        (variant, other)
+        for variant in study.chosen
+        for other in (study.base, study.counterpart(variant))
+    ]
+    pairs += [(v, study.dropout) for v in study.chosen if v.config.accelerates]
     return [
         (variant, other)
-        for variant, other in pairs
-        if other is not None and set(variant.runs) & set(other.runs)
+        for index, (variant, other) in enumerate(pairs)
+        if other is not None
+        and other is not variant
+        and (variant, other) not in pairs[:index]
+        and set(variant.runs) & set(other.runs)
     ]
 
 
@@ -144,10 +117,8 @@ def seeds_of(variant: Variant, other: Variant, field: str) -> list[int]:
     ]
 
 
-def paired(
-    variant: Variant, other: Variant, field: str, factor: float
-) -> Difference | None:
-    """Returns by how much two variants differ.
+def paired(variant: Variant, other: Variant, field: str) -> Difference | None:
+    """Returns by how much two variants differ, of accuracies in percentage points.
 
     None without a pair of seeds; and of the accuracies if a run diverged, which
     makes them all but normally distributed.
@@ -156,15 +127,15 @@ def paired(
     failed = field == "test_accuracy" and (variant.diverged or other.diverged)
     if failed or not seeds:
         return None
-    return paired_difference(
-        [factor * value for value in variant.values(field, seeds)],
-        [factor * value for value in other.values(field, seeds)],
+    factor, _ = _UNITS.get(field, _NO_UNIT)
+    ours, theirs = (
+        [factor * value for value in each.values(field, seeds)]
+        for each in (variant, other)
     )
+    return paired_difference(ours, theirs)
 
 
-def differences(
-    study: Study, more: Sequence[tuple[Variant, Variant]] = ()
-) -> Table | None:
+def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> Table:
     """Returns the differences between variants with their confidence intervals.
 
     Args:
@@ -175,17 +146,16 @@ def differences(
     for variant, other in [*comparisons(study), *more]:
         row = [f"{_name(variant)} − {_name(other)}"]
         row.append(str(len(seeds_of(variant, other, "test_accuracy"))))
-        for field, _, factor, decimals, words in _COMPARED:
-            difference = paired(variant, other, field, factor)
+        for field, _, words in _COMPARED:
+            difference = paired(variant, other, field)
             if difference is None:
                 row += ["–", "–"]
             else:
+                _, decimals = _UNITS.get(field, _NO_UNIT)
                 row += [interval(difference, decimals), verdict(difference, words)]
         rows.append(row)
-    if not rows:
-        return None
     columns = ["difference", "pairs"]
-    for _, title, *_ in _COMPARED:
+    for _, title, _ in _COMPARED:
         columns += [title, "shown"]
     return Table(
         columns,
@@ -215,61 +185,91 @@ def verdict(difference: Difference, words: tuple[str, str]) -> str:
     return words[difference.direction == "lower"]
 
 
-def reached(study: Study) -> Table | None:
+def summary(study: Study) -> list[str]:
+    """Returns what the tables show, in sentences that claim no more than they do."""
+    sentences = []
+    for variant, other in comparisons(study):
+        seeds = seeds_of(variant, other, "test_accuracy")
+        counts = {
+            v.name: sum(v.runs[s].diverged for s in seeds) for v in (variant, other)
+        }
+        pairs = [f"{len(seeds)} pair{'s' * (len(seeds) != 1)} of seeds"]
+        pairs += [
+            f"{count} of {name} diverged" for name, count in counts.items() if count
+        ]
+        found = [
+            f"{_shown(title, difference)} ({interval(difference, decimals)}{unit})"
+            for field, title, decimals, unit in (
+                ("test_accuracy", "test accuracy", 2, " % points"),
+                ("best_epoch", "best epoch", 1, ""),
+            )
+            if (difference := paired(variant, other, field))
+        ]
+        sentences.append(
+            f"{variant.name} against {other.name}, {', '.join(pairs)}: "
+            f"{'; '.join(found)}."
+        )
+    return sentences
+
+
+def _shown(title: str, difference: Difference) -> str:
+    if difference.low is None:
+        return f"{title}: one pair shows nothing"
+    if difference.direction == "not shown":
+        return f"{title}: no difference shown"
+    return f"{title} {difference.direction}"
+
+
+def reached(study: Study) -> Table:
     """Returns when each variant reached the best accuracy of base and of dropout."""
     targets = [variant for variant in (study.base, study.dropout) if variant]
-    if not targets:
-        return None
-    rows = []
-    for variant in study.chosen:
-        row = [variant.name]
-        for target in targets:
-            if target is variant:
-                row += ["–", "–", "–"]
-                continue
-            seeds = [seed for seed in variant.runs if seed in target.runs]
-            moments = {
-                seed: when_reached(
-                    variant.runs[seed],
-                    target.runs[seed].result["validation_accuracy"],
-                )
-                for seed in seeds
-            }
-            there = {seed: moment for seed, moment in moments.items() if moment}
-            row.append(f"{len(there)} of {len(seeds)}")
-            for index, field in ((0, "epoch"), (1, "seconds")):
-                own = [moment[index] for moment in there.values()]
-                theirs = [_at_best(target.runs[seed], field) for seed in there]
-                times = f"{spread(own, 1)} of {spread(theirs, 1)}"
-                row.append(times if there else "–")
-        rows.append(row)
     columns = ["variant"]
     for target in targets:
         best = f"{target.name}’s best"
         columns += [f"reached {best}", f"epochs to {best}", f"seconds to {best}"]
+    rows = [
+        [variant.name, *(cell for each in targets for cell in _reached(variant, each))]
+        for variant in study.chosen
+        if targets
+    ]
     return Table(
         columns,
         rows,
         "For each seed, the first epoch with a validation accuracy as high as the best "
-        "of the other variant’s training with that seed; behind “of”, when that "
-        "training had it, over the same seeds. The runs not counted did not get "
+        "of the other variant’s run with that seed; behind “of”, when that "
+        "run had it, over the same seeds. The runs not counted did not get "
         "there before they ended. Even a variant that is no worse gets there in about "
         "half of its runs only, since a best is a maximum.",
     )
 
 
+def _reached(variant: Variant, target: Variant) -> list[str]:
+    """Returns in how many runs a variant reached the other's best, and when."""
+    if target is variant:
+        return ["–", "–", "–"]
+    seeds = [seed for seed in variant.runs if seed in target.runs]
+    there = {
+        seed: row
+        for seed in seeds
+        if (row := _first_as_good(variant.runs[seed], target.runs[seed]))
+    }
+    cells = [f"{len(there)} of {len(seeds)}"]
+    for field in ("epoch", "seconds"):
+        own = [row[field] for row in there.values()]
+        theirs = [_at_best(target.runs[seed], field) for seed in there]
+        cells.append(f"{spread(own, 1)} of {spread(theirs, 1)}" if there else "–")
+    return cells
+
+
+def _first_as_good(run: Run, other: Run) -> Row | None:
+    """Returns the epoch in which a run first was as accurate as another at its best."""
+    best = other.result["validation_accuracy"]
+    good = (
+        row for row in run.history if is_finite(row) and row["val_accuracy"] >= best
+    )
+    return next(good, None)
+
+
 def _at_best(run: Run, field: str) -> float:
     best = int(run.result["best_epoch"])
     return run.history[best - 1][field] if best else 0.0
-
-
-def when_reached(run: Run, accuracy: float) -> tuple[float, float] | None:
-    """Returns epoch and seconds at which a run first was as accurate."""
-    for row in run.history:
-        if is_finite(row) and row["val_accuracy"] >= accuracy:
-            return row["epoch"], row["seconds"]
-    return None
-
-
-def _percent(values: Sequence[float]) -> list[float]:
-    return [100 * value for value in values]

@@ -1,16 +1,16 @@
 """The pictures of a report."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.records.history import Row, is_finite
 from experiments.records.studies import Study, Variant, slug
 from experiments.report import comparison
-from experiments.report.measurements import Analyses, matched_derivatives
-from experiments.training.checkpoints import Row, is_finite
-from gaaf_keras.analysis import Curve, Distribution
+from experiments.report.measurements import layers_of, matched_derivatives
+from gaaf_keras.analysis import Curve, Distribution, Spread
 from gaaf_keras.analysis.figures import (
     Line,
     Style,
@@ -23,7 +23,6 @@ from gaaf_keras.analysis.figures import (
 
 Pictures = dict[str, Figure]  # by the name of their file
 _ROUNDING = 1e-6  # of an accuracy in float32
-_ACCURACY = "validation_accuracy"
 _SHOWN_ERRORS = 2.0
 _POINTS = 60  # of a line over training steps
 
@@ -33,13 +32,7 @@ def differences(
 ) -> Pictures:
     """Returns the differences in test accuracy, if there are intervals for them."""
     pairs = comparison.comparisons(study)
-    return differences_of(
-        {
-            f"{variant.group} − {other.group}": (variant, other)
-            for variant, other in pairs
-        },
-        title,
-    )
+    return differences_of({f"{v.group} − {o.group}": (v, o) for v, o in pairs}, title)
 
 
 def differences_of(
@@ -49,7 +42,7 @@ def differences_of(
     found = {
         name: difference
         for name, pair in pairs.items()
-        if (difference := comparison.paired(*pair, "test_accuracy", 100))
+        if (difference := comparison.paired(*pair, "test_accuracy"))
     }
     if all(difference.low is None for difference in found.values()):
         return {}
@@ -60,88 +53,82 @@ def differences_of(
 def learning_curves(study: Study) -> Pictures:
     """Returns accuracy and loss over epochs and over time."""
     style_of = _styles(study)
-
-    errors = [
-        1 - row["val_accuracy"]
+    runs = [
+        (variant, index, [row for row in run.history if is_finite(row)])
         for variant in study.chosen
-        for run in variant.runs.values()
-        for row in run.history
-        if is_finite(row)
+        for index, run in enumerate(variant.runs.values())
     ]
+    errors = [1 - row["val_accuracy"] for _, _, history in runs for row in history]
     # An error of 0 has no place on a logarithmic axis.
     least = min((error for error in errors if error > _ROUNDING), default=1.0) / 2
 
     def percent_wrong(row: Row) -> float:
         return 100 * max(1 - row["val_accuracy"], least)
 
-    def lines(value: Callable[[Row], float]) -> list[Line]:
-        found = []
-        for variant in study.chosen:
-            histories = [
-                [value(row) for row in t.history if is_finite(row)]
-                for t in variant.runs.values()
-            ]
-            found += _with_band(variant.name, histories, style_of[variant.name])
-        return found
+    def over_epochs(
+        value: Callable[[Row], float], title: str, y_label: str = "loss"
+    ) -> Figure:
+        lines = []
+        for chosen in study.chosen:
+            style = style_of[chosen.name]
+            histories = [h for variant, _, h in runs if variant is chosen and h]
+            values = [[value(row) for row in history] for history in histories]
+            for run in values:
+                epochs = np.arange(1, len(run) + 1)
+                lines.append(Line(epochs, run, "", style, faint=True))
+            points = list(zip(*values, strict=False))  # as far as all of them go
+            if points:
+                epochs = np.arange(1, len(points) + 1)
+                lines.append(_banded(epochs, points, chosen.name, style, log=True))
+        return draw(lines, title, "epoch", y_label, log_y=True)
 
-    over_time = [
+    by_time = [
         Line(
-            [row["seconds"] for row in run.history if is_finite(row)],
-            [percent_wrong(row) for row in run.history if is_finite(row)],
+            [row["seconds"] for row in history],
+            [percent_wrong(row) for row in history],
             variant.name * (index == 0),
             style_of[variant.name],
             faint=index > 0,
         )
-        for variant in study.chosen
-        for index, run in enumerate(variant.runs.values())
+        for variant, index, history in runs
     ]
-    error = "validation error, %"
+    error, over_time = "validation error, %", "Validation error over time"
     return {
-        "validation_error": draw(
-            lines(percent_wrong),
-            "Validation error",
-            "epoch",
-            error,
-            log_y=True,
-        ),
-        "training_loss": draw(
-            lines(lambda row: row["loss"]), "Training loss", "epoch", "loss", log_y=True
-        ),
-        "validation_loss": draw(
-            lines(lambda row: row["val_loss"]),
-            "Validation loss",
-            "epoch",
-            "loss",
-            log_y=True,
-        ),
+        "validation_error": over_epochs(percent_wrong, "Validation error", error),
+        "training_loss": over_epochs(lambda row: row["loss"], "Training loss"),
+        "validation_loss": over_epochs(lambda row: row["val_loss"], "Validation loss"),
         "validation_error_by_time": draw(
-            over_time, "Validation error over time", "seconds", error, log_y=True
+            by_time, over_time, "seconds", error, log_y=True
         ),
     }
 
 
-def _with_band(name: str, runs: list[list[float]], style: Style) -> list[Line]:
-    """Returns the runs faintly, and their mean with a band as far as all go."""
-    runs = [run for run in runs if run]
-    if not runs:
-        return []
-    shared = min(map(len, runs))
-    epochs = np.arange(1, shared + 1)
-    table = np.array([run[:shared] for run in runs])
-    mean, deviation = _mean_and_deviation(table)
-    faint = [
-        Line(np.arange(1, len(run) + 1), run, "", style, faint=True) for run in runs
-    ]
-    lowest = np.min(table, axis=0)  # keeps the band on a logarithmic axis
-    low = np.maximum(mean - deviation, lowest)
-    return [*faint, Line(epochs, mean, name, style, low=low, high=mean + deviation)]
+def _banded(
+    x: Sequence[float] | np.ndarray,
+    points: Sequence[Sequence[float]],
+    name: str,
+    style: Style,
+    *,
+    log: bool = False,
+    marked: bool = False,
+) -> Line:
+    """Returns the mean over runs, with a band of one standard deviation (n - 1).
 
-
-def _mean_and_deviation(table: np.ndarray) -> tuple[Any, Any]:
-    """Returns mean and standard deviation (n - 1; of one, 0) along the first axis."""
-    several = len(table) > 1
-    deviation = table.std(axis=0, ddof=1) if several else np.zeros_like(table[0])
-    return table.mean(axis=0), deviation
+    Args:
+        x: Where the points are.
+        points: The values of the runs at each.
+        name: What the line is called.
+        style: How it is drawn.
+        log: Whether the axis is logarithmic, on which the band must have its place.
+        marked: Whether the points are marked.
+    """
+    spreads = [Spread.of(values) for values in points]
+    mean = np.array([spread.mean for spread in spreads])
+    deviation = np.array([spread.standard_deviation or 0.0 for spread in spreads])
+    low = mean - deviation
+    if log:
+        low = np.maximum(low, [min(values) for values in points])
+    return Line(x, mean, name, style, low, mean + deviation, marked=marked)
 
 
 def learning_rates(study: Study) -> Pictures:
@@ -150,32 +137,23 @@ def learning_rates(study: Study) -> Pictures:
     Where a run fails, it is above the picture: otherwise the differences between
     those that do not could not be seen.
     """
-    groups: dict[str, list[Variant]] = {}
+    groups: dict[str, dict[float, list[float]]] = {}
     for variant in study.variants:
         # A group may have several dropout rates, each with all learning rates.
         name = variant.name.partition(", learning rate ")[0]
-        groups.setdefault(name, []).append(variant)
-    groups = {
-        name: variants
-        for name, variants in groups.items()
-        if len({variant.config.learning_rate for variant in variants}) > 1
-    }
+        groups.setdefault(name, {})[variant.config.learning_rate] = [
+            100 * max(1 - value, _ROUNDING)
+            for value in variant.values("validation_accuracy")
+        ]
+    groups = {name: errors for name, errors in groups.items() if len(errors) > 1}
     if not groups:
         return {}
     style_of = styles(groups)
     lines = []
-    for name, variants in groups.items():
-        ordered = sorted(variants, key=lambda variant: variant.config.learning_rate)
-        errors = [
-            [100 * max(1 - value, _ROUNDING) for value in variant.values(_ACCURACY)]
-            for variant in ordered
-        ]
-        spreads = [_mean_and_deviation(np.array(each)) for each in errors]
-        mean, deviation = np.transpose(spreads)
-        lowest = np.min(errors, axis=1)  # keeps the band on a logarithmic axis
-        low, high = np.maximum(mean - deviation, lowest), mean + deviation
-        rates = [variant.config.learning_rate for variant in ordered]
-        lines.append(Line(rates, mean, name, style_of[name], low, high, marked=True))
+    for name, errors in groups.items():
+        rates = sorted(errors)
+        points, style = [errors[rate] for rate in rates], style_of[name]
+        lines.append(_banded(rates, points, name, style, log=True, marked=True))
     all_errors = np.concatenate([line.y for line in lines])
     smallest, largest = float(all_errors.min()), float(all_errors.max())
     return {
@@ -203,13 +181,17 @@ def gradient_flow(study: Study) -> Pictures:
                     at = found.setdefault(layer, {}).setdefault(step, [])
                     at.append(values.pre_activation_gradient)
         for layer, measured in found.items():
-            everyone = len(variant.runs)
-            steps = {s: v for s, v in measured.items() if len(v) == everyone}
-            if not steps:
-                continue
-            x, y = _thinned(list(steps), [float(np.mean(v)) for v in steps.values()])
-            line = Line(x, y, variant.name, style_of[variant.name])
-            by_layer.setdefault(layer, []).append(line)
+            points = sorted(
+                (float(step), float(np.mean(values)))
+                for step, values in measured.items()
+                if len(values) == len(variant.runs)
+            )
+            if points:
+                # Means over neighbours, so that no more points are left than wanted.
+                parts = np.array_split(np.array(points), min(len(points), _POINTS))
+                x, y = np.transpose([part.mean(axis=0) for part in parts])
+                line = Line(x, y, variant.name, style_of[variant.name])
+                by_layer.setdefault(layer, []).append(line)
     return {
         f"gradient_{slug(layer)}": draw(
             lines, f"{layer}: gradient", "step", "mean |∂L/∂z|", log_y=True
@@ -218,208 +200,158 @@ def gradient_flow(study: Study) -> Pictures:
     }
 
 
-def _thinned(x: list[int], y: list[float]) -> tuple[list[float], list[float]]:
-    """Returns means over neighbours, so that no more points are left than wanted."""
-    order = np.argsort(x)
-    parts = np.array_split(order, min(len(x), _POINTS))
-    points = [(np.mean(np.take(x, p)), np.mean(np.take(y, p))) for p in parts]
-    return [float(a) for a, _ in points], [float(b) for _, b in points]
-
-
-def pre_activations(study: Study, analyses: Analyses) -> Pictures:
+def pre_activations(study: Study) -> Pictures:
     """Returns the distribution of each layer's pre-activations."""
-    return _distributions(
-        study,
-        analyses,
-        ("pre_activation", "pre-activations", "pre-activation"),
-        lambda a, layer: a["saturation"][layer]["pre_activations"],
-    )
+    return {
+        f"pre_activation_{slug(layer)}": _distributions(
+            study,
+            ("saturation", layer, "pre_activations"),
+            f"{layer}: pre-activations",
+            "pre-activation",
+        )
+        for layer in _layers(study)
+    }
 
 
-def correlations(study: Study, analyses: Analyses) -> Pictures:
+def correlations(study: Study) -> Pictures:
     """Returns the distribution of each layer's correlations."""
-    return _distributions(
-        study,
-        analyses,
-        ("correlation", "correlations", "correlation of two nodes"),
-        lambda a, layer: a["correlations"][layer]["distribution"],
-    )
+    return {
+        f"correlation_{slug(layer)}": _distributions(
+            study,
+            ("correlations", layer, "distribution"),
+            f"{layer}: correlations",
+            "correlation of two nodes",
+        )
+        for layer in _layers(study)
+    }
+
+
+def weights(study: Study) -> Pictures:
+    """Returns the distribution of each kernel's weights, before and after training."""
+    first = next((a for variant in study.chosen for a in variant.analyses), None)
+    return {
+        f"weights_{slug(path)}": _distributions(
+            study, ("weights", path), path, "weight", initial
+        )
+        for path, initial in (first["initial_weights"] if first else {}).items()
+    }
 
 
 def _distributions(
     study: Study,
-    analyses: Analyses,
-    names: tuple[str, str, str],
-    distribution: Callable[[Any, str], Mapping[str, Any]],
-) -> Pictures:
-    style_of = _styles(study)
-    name, title, x_label = names
-    return {
-        f"{name}_{slug(layer)}": draw_distributions(
-            {
-                variant: [Distribution(**distribution(a, layer)) for a in found]
-                for variant, found in by_variant.items()
-            },
-            f"{layer}: {title}",
-            x_label,
-            style_of,
-        )
-        for layer, by_variant in _by_layer(study, analyses)
+    path: tuple[str, ...],
+    title: str,
+    x_label: str,
+    initial: dict[str, Any] | None = None,
+) -> Figure:
+    """Returns a picture of what each variant's analyses have, those that have it."""
+    style_of = {**_styles(study), "before training": Style("#9aa0a8", (0, (1, 1)), "o")}
+    shown = {
+        variant.name: [Distribution(**found) for found in _found(variant, path)]
+        for variant in study.chosen
     }
+    if initial:
+        shown["before training"] = [Distribution(**initial)]
+    shown = {name: several for name, several in shown.items() if several}
+    return draw_distributions(shown, title, x_label, style_of)
 
 
-def ablation(study: Study, analyses: Analyses) -> Pictures:
+def ablation(study: Study) -> Pictures:
     """Returns the accuracy that is left without a part of a layer's nodes."""
     return {
-        f"ablation_{slug(layer)}": _noise_picture(
+        f"ablation_{slug(layer)}": _accuracies(
             study,
-            {
-                variant: [a["ablation"][layer] for a in found]
-                for variant, found in by_variant.items()
-            },
+            ("ablation", layer),
             "shares",
             f"{layer}: accuracy without some nodes",
             "share of the nodes held at their means",
         )
-        for layer, by_variant in _by_layer(study, analyses)
+        for layer in _layers(study)
     }
 
 
-def flatness(study: Study, analyses: Analyses) -> Pictures:
+def flatness(study: Study) -> Pictures:
     """Returns accuracy under noise in the weights and in the images."""
-    by_variant = {
-        name: [a for a in found.values() if a["layers"]]
-        for name, found in analyses.items()
-    }
-    if not any(by_variant.values()):
+    if not _layers(study):
         return {}
-    texts = {
-        "weight_noise": ("Noise in the weights", "relative size of the change"),
-        "input_noise": ("Noise in the images", "deviation, relative to all pixels"),
-    }
     return {
-        kind: _noise_picture(
-            study,
-            {name: [a[kind] for a in found] for name, found in by_variant.items()},
-            "sizes",
-            title,
-            x_label,
+        kind: _accuracies(study, (kind,), "sizes", title, x_label)
+        for kind, title, x_label in (
+            ("weight_noise", "Noise in the weights", "relative size of the change"),
+            (
+                "input_noise",
+                "Noise in the images",
+                "deviation, relative to all pixels",
+            ),
         )
-        for kind, (title, x_label) in texts.items()
     }
 
 
-def _noise_picture(
+def _accuracies(
     study: Study,
-    found: Mapping[str, Sequence[Mapping[str, Any]]],
+    path: tuple[str, ...],
     x: str,
     title: str,
     x_label: str,
 ) -> Figure:
+    """Returns a picture of the accuracies that the variants' analyses have."""
     style_of = _styles(study)
     lines = []
-    for name, several in found.items():
-        if not several:
-            continue
-        table = 100 * np.array([values["accuracies"] for values in several])
-        mean, deviation = _mean_and_deviation(table)
-        lines.append(
-            Line(
-                several[0][x],
-                mean,
-                name,
-                style_of[name],
-                low=mean - deviation,
-                high=mean + deviation,
-                marked=True,
-            )
-        )
+    for variant in study.chosen:
+        found = _found(variant, path)
+        if found:
+            runs = [100 * np.array(each["accuracies"]) for each in found]
+            points, style = np.transpose(runs).tolist(), style_of[variant.name]
+            lines.append(_banded(found[0][x], points, variant.name, style, marked=True))
     return draw(lines, title, x_label, "test accuracy, %")
 
 
-def weights(study: Study, analyses: Analyses) -> Pictures:
-    """Returns the distribution of each kernel's weights, before and after training."""
-    style_of = {**_styles(study), "before training": Style("#9aa0a8", (0, (1, 1)), "o")}
-    first = next((a for found in analyses.values() for a in found.values()), None)
-    if first is None:
-        return {}
-    pictures = {}
-    for path in first["weights"]:
-        by_variant = {
-            name: [
-                Distribution(**a["weights"][path])
-                for a in found.values()
-                if path in a["weights"]
-            ]
-            for name, found in analyses.items()
-        }
-        shown = {name: several for name, several in by_variant.items() if several}
-        shown["before training"] = [Distribution(**first["initial_weights"][path])]
-        pictures[f"weights_{slug(path)}"] = draw_distributions(
-            shown, path, "weight", style_of
-        )
-    return pictures
-
-
-def expected_derivatives(study: Study, analyses: Analyses) -> Pictures:
+def expected_derivatives(study: Study) -> Pictures:
     """Returns the derivative that dropout gives on average, and what matches it."""
     plain, real, matched, default = styles("abcd").values()
     return {
-        f"derivative_{slug(variant.name)}_{slug(layer)}": draw(
+        f"derivative_{slug(found.variant)}_{slug(found.layer)}": draw(
             [
-                Line(curves.pre_activation, curves.plain, "φ′ without noise", plain),
-                Line(
-                    curves.pre_activation,
-                    curves.under_noise,
-                    "under dropout",
-                    real,
-                    marked=True,
-                ),
-                Line(curves.pre_activation, curves.matched, "DropoutMatched", matched),
-                Line(curves.pre_activation, curves.default, "default shape", default),
+                Line(x := found.pre_activation, found.plain, "φ′ without noise", plain),
+                Line(x, found.under_noise, "under dropout", real, marked=True),
+                Line(x, found.matched, "DropoutMatched", matched),
+                Line(x, found.default, "default shape", default),
             ],
-            f"{layer}: derivative under {variant.name}",
+            f"{found.layer}: derivative under {found.variant}",
             "mean pre-activation",
             "mean derivative",
         )
-        for variant, layer, _, curves in matched_derivatives(study, analyses)
+        for found in matched_derivatives(study)
     }
 
 
-def functions(analyses: Analyses) -> Pictures:
+def functions(study: Study) -> Pictures:
     """Returns value and gradient of the activations of the networks."""
-    found: dict[str, Curve] = {}
-    for of_seeds in analyses.values():
-        for found_there in of_seeds.values():
-            for name, values in found_there.get("functions", {}).items():
-                arrays = {key: np.array(value) for key, value in values.items()}
-                found.setdefault(name, Curve(**arrays))
+    found: dict[str, dict[str, Any]] = {}
+    for variant in study.chosen:
+        for each in variant.analyses:
+            for name, values in each.get("functions", {}).items():
+                found.setdefault(name, values)
     return {
-        f"function_{slug(name)}": draw_curve(curve, name)
-        for name, curve in found.items()
+        f"function_{slug(name)}": draw_curve(
+            Curve(**{key: np.array(value) for key, value in values.items()}), name
+        )
+        for name, values in found.items()
     }
 
 
-def _by_layer(
-    study: Study, analyses: Analyses
-) -> Iterator[tuple[str, dict[str, list[Any]]]]:
-    """Yields each layer with the analyses of all variants that have it."""
-    layers = dict.fromkeys(
-        layer
-        for found in analyses.values()
-        for one in found.values()
-        for layer in one["layers"]
-    )
-    for layer in layers:
-        by_variant = {
-            variant.name: [
-                one
-                for one in analyses.get(variant.name, {}).values()
-                if layer in one["layers"]
-            ]
-            for variant in study.chosen
-        }
-        yield layer, {name: found for name, found in by_variant.items() if found}
+def _found(variant: Variant, path: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns what is there in the analyses of a variant, of those that have it."""
+    found: list[dict[str, Any]] = variant.analyses
+    for name in path:
+        found = [each[name] for each in found if name in each]
+    return found
+
+
+def _layers(study: Study) -> list[str]:
+    """Returns the layers that any of the variants has."""
+    layers = [layer for variant in study.chosen for layer in layers_of(variant)]
+    return list(dict.fromkeys(layers))
 
 
 def _styles(study: Study) -> dict[str, Style]:

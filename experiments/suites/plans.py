@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import shlex
-import statistics
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -68,32 +67,6 @@ class Plan:
                 for name, config in self.variants.items()
             ],
         }
-
-
-def best_of_each_group(
-    groups: Mapping[str, str], accuracies: Mapping[str, Mapping[int, float]]
-) -> set[str]:
-    """Returns the variants that are chosen: of each group one, and all without a group.
-
-    Args:
-        groups: As in `Plan`.
-        accuracies: The validation accuracies of each variant so far, by seed. The best
-            has the highest mean over the seeds that all of its group have; without such
-            a seed none is chosen.
-    """
-    names: dict[str, list[str]] = {}
-    for name in accuracies:
-        names.setdefault(groups.get(name, name), []).append(name)
-    chosen = set()
-    for found in names.values():
-        seeds = set.intersection(*(set(accuracies[name]) for name in found))
-        means = {
-            name: statistics.fmean(accuracies[name][seed] for seed in seeds)
-            for name in found
-            if seeds
-        }
-        chosen |= {max(means, key=means.__getitem__)} if means else set()
-    return chosen
 
 
 def folder_name(variant: str) -> str:

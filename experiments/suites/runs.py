@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import keras
 from rich.markup import escape
 from rich.table import Table
 
+from experiments import tables
 from experiments.config import TrainingConfig, UsageError
 from experiments.records import files, run_folder
+from experiments.records.studies import best_of_each_group
 from experiments.suites import parallel
-from experiments.suites.plans import Plan, best_of_each_group
+from experiments.suites.plans import Plan
 from experiments.suites.progress import ProgressView
 from experiments.training.result import TrainingResult
 from experiments.training.run import Prepared, prepare, train
@@ -127,8 +129,7 @@ def _summed_up(
     summary = summarise(plan, results)
     is_chief = not view.console.quiet
     if sum(map(len, results.values())) > 1 and is_chief:
-        files.write_json(output_dir / "summary.json", summary)
-        files.write_text(output_dir / "summary.md", markdown(summary))
+        run_folder.write_summary(output_dir, summary, markdown(summary))
     view.console.print(table(summary))
     view.print(f"Results: {output_dir}")
     chosen = {variant["name"] for variant in summary["variants"] if variant["chosen"]}
@@ -143,7 +144,7 @@ def _make_room(output_dir: Path, plan: Plan, configs: list[TrainingConfig]) -> N
     run_folder.require_room(output_dir, configs)
     files.writable_folder(output_dir)
     if len(configs) > 1:
-        files.write_json(output_dir / run_folder.PLAN, plan.to_json())
+        run_folder.write_plan(output_dir, plan.to_json())
 
 
 def _before(result: TrainingResult) -> str:
@@ -210,57 +211,48 @@ _SPREADS = (
     "epochs_run",
     "seconds",
 )
-_COLUMNS = (
-    "Variant",
-    "Runs",
-    "Validation accuracy %",
-    "Test accuracy %",
-    "Best epoch",
-    "Seconds",
-)
 
 
-def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    def cell(spread: Mapping[str, Any], decimals: int, factor: float = 1) -> str:
-        text = f"{spread['mean'] * factor:.{decimals}f}"
-        if spread["standard_deviation"] is not None:
-            text += f" ({spread['standard_deviation'] * factor:.{decimals}f})"
-        return text
-
+def _rows(summary: Mapping[str, Any]) -> tables.Table:
     def name(variant: Mapping[str, Any]) -> str:
         count = variant["diverged"]
         return f"{variant['name']} ({count} diverged)" if count else variant["name"]
 
-    return [
-        (
-            name(variant),
-            str(len(variant["seeds"])),
-            cell(variant["validation_accuracy"], 2, factor=100),
-            cell(variant["test_accuracy"], 2, factor=100) * variant["chosen"],
-            cell(variant["best_epoch"], 1),
-            cell(variant["seconds"], 1),
+    def cell(
+        field: str, decimals: int, factor: float = 1
+    ) -> Callable[[Mapping[str, Any]], str]:
+        return lambda variant: tables.spread(
+            [factor * value for value in variant[field]["values"]], decimals
         )
-        for variant in summary["variants"]
-    ]
+
+    accuracy = cell("test_accuracy", 2, factor=100)
+    return tables.Table.of(
+        summary["variants"],
+        [
+            ("Variant", name),
+            ("Runs", lambda variant: str(len(variant["seeds"]))),
+            ("Validation accuracy %", cell("validation_accuracy", 2, factor=100)),
+            ("Test accuracy %", lambda v: accuracy(v) if v["chosen"] else ""),
+            ("Best epoch", cell("best_epoch", 1)),
+            ("Seconds", cell("seconds", 1)),
+        ],
+        "Mean (standard deviation) over the runs. The best epoch is the one with the "
+        "highest validation accuracy; the test data was scored at that epoch only. Of "
+        "several learning or dropout rates those with the best mean validation "
+        "accuracy are chosen, and only their test accuracy shown.",
+    )
 
 
 def table(summary: Mapping[str, Any]) -> Table:
     """Returns a summary as a table for the terminal: mean (standard deviation)."""
-    view = Table(*_COLUMNS, title=escape(summary["title"]))
-    for row in _rows(summary):
+    rows = _rows(summary)
+    view = Table(*rows.columns, title=escape(summary["title"]))
+    for row in rows.rows:
         view.add_row(*map(escape, row))
     return view
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """Returns a summary as a Markdown page: mean (standard deviation)."""
-    lines = [_COLUMNS, ["---"] * len(_COLUMNS), *_rows(summary)]
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        f"# {summary['title']}\n\n{rows}\n\n"
-        "Mean (standard deviation) over the runs. The best epoch is the one with the "
-        "highest validation accuracy; the test data was scored at that epoch only. Of "
-        "several learning or dropout rates those with the best mean validation "
-        "accuracy are chosen, and only their test accuracy shown.\n\n"
-        f"    {summary['command']}\n"
-    )
+    table = tables.markdown(_rows(summary))
+    return f"# {summary['title']}\n\n{table}\n    {summary['command']}\n"

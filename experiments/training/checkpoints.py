@@ -1,20 +1,17 @@
-"""What a run needs to go on after an epoch as if it had never stopped."""
+"""What a run needs to resume after an epoch as if it had never stopped."""
 
 import dataclasses
 import io
 import json
-import math
 import zipfile
-from typing import Any
 
 import keras
 import ml_dtypes
 import numpy as np
 
 from experiments.config import UsageError
+from experiments.records.history import Row
 from gaaf_keras._core.forms import written_as
-
-Row = dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,21 +89,7 @@ class Checkpoint:
         return cls(description["history"], arrays[:count], arrays[count:])
 
 
-def best_row(history: list[Row]) -> Row | None:
-    """Returns the first epoch with the best validation accuracy, if there is any.
-
-    An epoch whose loss is not a number is none.
-    """
-    finite = [row for row in history if is_finite(row)]
-    return max(finite, key=lambda row: row["val_accuracy"], default=None)
-
-
-def is_finite(row: Row) -> bool:
-    """Whether an epoch left a model that computes numbers."""
-    return math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])
-
-
-def _variables(model: Any) -> list[Any]:
+def _variables(model: keras.Model) -> list[keras.Variable]:
     # In another form the strengths of an AccelerationSchedule, which is a function of
     # the epoch, are among them once it has begun.
     with written_as("plain"):

@@ -1,7 +1,5 @@
 """The callback that records a run: history, best epoch, checkpoints."""
 
-import csv
-import io
 import math
 import time
 from collections.abc import Callable
@@ -9,10 +7,8 @@ from typing import Any
 
 import keras
 
-from experiments.training.checkpoints import Checkpoint, Row, best_row, is_finite
-
-COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
-_WHOLE_NUMBERS = ("epoch",)
+from experiments.records.history import COLUMNS, Row, best_row, is_finite
+from experiments.training.checkpoints import Checkpoint
 
 
 class Recorder(keras.callbacks.Callback):
@@ -27,7 +23,7 @@ class Recorder(keras.callbacks.Callback):
         validation_examples: How many there are. Accuracies are exact shares of them;
             Keras's differ in the last digits for the same number of right answers.
         save: Called with the state after each epoch whose loss is finite.
-        resumed: The state to go on from; None at the start.
+        resumed: The state to resume from; None at the start.
     """
 
     def __init__(
@@ -90,23 +86,3 @@ class Recorder(keras.callbacks.Callback):
         self._save(self.last_good)
         if self.finished:
             self.model.stop_training = True
-
-
-def to_csv(history: list[Row]) -> str:
-    """Returns the contents of a `history.csv`."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return file.getvalue()
-
-
-def from_csv(text: str) -> list[Row]:
-    """Returns the history that `to_csv` has written."""
-    return [
-        {
-            name: int(value) if name in _WHOLE_NUMBERS else float(value)
-            for name, value in row.items()
-        }
-        for row in csv.DictReader(io.StringIO(text))
-    ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from experiments.training.checkpoints import Row
+from experiments.records.history import Row
 
 _NOT_NUMBERS = ("history", "model", "output_dir", "epochs_before")
 
@@ -33,7 +33,7 @@ class TrainingResult:
             before, and its file is out of this process's reach.
         output_dir: The folder written, if any.
         epochs_before: How many of the epochs had been trained before, when the
-            training was begun again: all of them if it was finished.
+            run resumed: all of them if it was finished.
     """
 
     test_accuracy: float
@@ -56,14 +56,11 @@ class TrainingResult:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the numbers, as `result.json` has them."""
-        numbers: dict[str, Any] = {
+        return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name not in _NOT_NUMBERS
         }
-        if self.diverged_at is not None:
-            numbers["diverged_at"] = list(self.diverged_at)
-        return numbers
 
     @classmethod
     def from_json(cls, numbers: dict[str, Any], **others: Any) -> "TrainingResult":

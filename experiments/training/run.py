@@ -15,10 +15,11 @@ from experiments.config import TrainingConfig, UsageError
 from experiments.data import datasets
 from experiments.devices import Strategy
 from experiments.records import files, run_folder
+from experiments.records.history import best_row
 from experiments.training import optimization
 from experiments.training import recorder as recording
 from experiments.training import watchers as watching
-from experiments.training.checkpoints import Checkpoint, best_row
+from experiments.training.checkpoints import Checkpoint
 from experiments.training.result import TrainingResult
 from gaaf_keras.analysis.observation import has_activations
 
@@ -174,7 +175,7 @@ def _begin(
         **strategy.describe(),
         "command": shlex.join(["python", *sys.argv]),
     }
-    files.write_json(folder / run_folder.CONFIG, {**description, "resolved": resolved})
+    run_folder.write_config(folder, config, resolved)
     return nothing
 
 
@@ -207,8 +208,7 @@ def _fit(
 
     def save(checkpoint: Checkpoint) -> None:
         if folder is not None and strategy.is_chief:
-            history = recording.to_csv(checkpoint.history)
-            files.write_text(folder / run_folder.HISTORY, history)
+            run_folder.write_history(folder, checkpoint.history)
             files.write_bytes(folder / run_folder.CHECKPOINT, checkpoint.to_bytes())
 
     recorder = recording.Recorder(config.patience, len(data.validation), save, resumed)
@@ -343,8 +343,8 @@ def _save(
         model.save(unfinished)
     if export:
         _export(model, folder / run_folder.SAVED_MODEL)
-    files.write_text(folder / run_folder.HISTORY, recording.to_csv(result.history))
-    files.write_json(folder / run_folder.RESULT, result.to_json())
+    run_folder.write_history(folder, result.history)
+    run_folder.write_result(folder, result.to_json())
     if not result.diverged:
         (folder / run_folder.CHECKPOINT).unlink()
 

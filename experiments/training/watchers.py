@@ -1,37 +1,33 @@
 """The callbacks that look into a network while it trains."""
 
-import csv
 import dataclasses
-import io
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from experiments.records import files, run_folder
+from experiments.records import run_folder
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.co_adaptation import correlations_of
-from gaaf_keras.analysis.flow import Measurements
 from gaaf_keras.analysis.isolation import to_numpy
 from gaaf_keras.analysis.measuring import Observation
 from gaaf_keras.analysis.observation import OUTPUT
 
 _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
-_COLUMNS = ("step", "layer", *_QUANTITIES)
 
 
 class GradientFlowLog(GradientFlow):
     """Measures the gradient flow and writes it into a run's folder.
 
-    After each epoch the file is complete, so that a run can go on from there.
+    After each epoch the file is complete, so that a run can resume from there.
 
     Args:
         x: Inputs.
         y: Targets.
         every: Steps between two measurements.
         batch_size: Examples of a measurement.
-        folder: The training's. What it holds of steps to come is not kept.
+        folder: The run's. What it holds of steps to come is not kept.
         tensorboard: Whether to write the gradients for TensorBoard too.
     """
 
@@ -46,18 +42,17 @@ class GradientFlowLog(GradientFlow):
         tensorboard: bool,
     ) -> None:
         super().__init__(x, y, every, batch_size)
-        self._path = folder / run_folder.GRADIENT_FLOW
+        self._folder = folder
         self._tensorboard = folder / run_folder.TENSORBOARD if tensorboard else None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
-        if not self.history and self._path.is_file():
-            text = self._path.read_text(encoding="utf-8")
-            before = [row for row in from_csv(text) if row[0] <= self._steps_before]
-            self.history.extend(before)
+        if not self.history:
+            before = run_folder.read_gradient_flow(self._folder)
+            self.history.extend(row for row in before if row[0] <= self._steps_before)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        files.write_text(self._path, to_csv(self.history))
+        run_folder.write_gradient_flow(self._folder, self.history)
         if self._tensorboard is not None:
             self._write_scalars(self._tensorboard)
 
@@ -71,26 +66,6 @@ class GradientFlowLog(GradientFlow):
                     for name in _QUANTITIES:
                         value = getattr(values, name)
                         tf.summary.scalar(f"{name}/{layer}", value, step=step)
-
-
-def to_csv(history: Measurements) -> str:
-    """Returns the contents of a `gradient_flow.csv`."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for step, layers in history:
-        for layer, values in layers.items():
-            writer.writerow([step, layer, *dataclasses.astuple(values)])
-    return file.getvalue()
-
-
-def from_csv(text: str) -> Measurements:
-    """Returns the measurements that `to_csv` has written."""
-    found: dict[int, dict[str, LayerGradient]] = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        values = LayerGradient(*(float(row[name]) for name in _QUANTITIES))
-        found.setdefault(int(row["step"]), {})[row["layer"]] = values
-    return list(found.items())
 
 
 class Histograms(keras.callbacks.Callback):

@@ -9,16 +9,18 @@ import pytest
 
 from experiments import TrainingConfig, train_and_evaluate
 from experiments.data import datasets
+from experiments.records import run_folder
+from experiments.records.history import COLUMNS
 from experiments.suites import plans, runs
-from experiments.training import recorder as recording
 from experiments.training import run as training
 from experiments.training.checkpoints import Checkpoint
 from experiments.training.run import train
 
 
-def test_history_file_keeps_every_digit():
-    row = dict.fromkeys(recording.COLUMNS, 1 / 3) | {"epoch": 1}
-    assert recording.from_csv(recording.to_csv([row, row])) == [row, row]
+def test_history_file_keeps_every_digit(tmp_path):
+    row = dict.fromkeys(COLUMNS, 1 / 3) | {"epoch": 1}
+    run_folder.write_history(tmp_path, [row, row])
+    assert run_folder.read_history(tmp_path) == [row, row]
 
 
 def test_accuracies_are_exact_shares_of_the_validation_examples(tmp_path):

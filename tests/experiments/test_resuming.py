@@ -252,7 +252,7 @@ def test_a_folder_with_something_else_is_left_alone(name, tmp_path):
     [
         ("checkpoint.npz", "damaged", "The checkpoint is damaged"),
         ("result.json", "{", "its results cannot be read"),
-        ("config.json", "{", "no run in it that could go on"),
+        ("config.json", "{", "no run in it that could resume"),
     ],
 )
 def test_damaged_files_are_named(name, content, message, tmp_path):

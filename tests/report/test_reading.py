@@ -33,7 +33,7 @@ def set_result(folder, **values):
     (folder / "result.json").write_text(json.dumps({**result, **values}))
 
 
-def test_trainings_not_begun_are_known_to_be_missing(suite, part):
+def test_runs_not_begun_are_known_to_be_missing(suite, part):
     shutil.rmtree(part / "base" / "seed_1")
     (part / "GAAF" / "seed_1" / "result.json").unlink()
     study = studies.read(part)
@@ -63,7 +63,7 @@ def test_a_variant_is_chosen_by_the_seeds_that_all_of_its_group_have(part):
         studies.read(part)
 
 
-def test_trainings_of_a_variant_differ_in_their_seed_only(part):
+def test_runs_of_a_variant_differ_in_their_seed_only(part):
     config = part / "GAAF" / "seed_1" / "config.json"
     text = config.read_text()
     config.write_text(text.replace('"learning_rate": 0.1', '"learning_rate": 0.7'))
@@ -74,13 +74,13 @@ def test_trainings_of_a_variant_differ_in_their_seed_only(part):
     assert len(studies.read(part).variants) == len(VARIANTS)
 
 
-def test_accuracies_are_not_compared_where_a_training_diverged(part):
+def test_accuracies_are_not_compared_where_a_run_diverged(part):
     set_result(part / "GAAF" / "seed_1", diverged_at=[1, 1], test_accuracy=0.1)
     study = studies.read(part)
     base, dropout, gaaf = study.variants
     assert gaaf.diverged == 1
-    assert comparison.paired(gaaf, base, "test_accuracy", 100) is None
-    assert comparison.paired(dropout, base, "test_accuracy", 100) is not None
+    assert comparison.paired(gaaf, base, "test_accuracy") is None
+    assert comparison.paired(dropout, base, "test_accuracy") is not None
     table = comparison.differences(study)
     shown = {row[0]: row[2] for row in table.rows}
     assert shown["GAAF (1 diverged) − base"] == "–"
@@ -88,3 +88,10 @@ def test_accuracies_are_not_compared_where_a_training_diverged(part):
     figure = pictures.differences_of(pairs, "title")["differences"]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert [name.partition("\n")[0] for name in names if name] == ["dropout"]
+
+
+def test_an_analysis_is_of_the_model_beside_it(part):
+    folder = part / "GAAF" / "seed_0"
+    assert studies.read(folder).runs[0].analysis["layers"]
+    shutil.copy(part / "base" / "seed_0" / "model.keras", folder)
+    assert studies.read(folder).runs[0].analysis == {}

@@ -11,7 +11,6 @@ from experiments import UsageError
 from experiments.records import committed, studies
 from experiments.report import comparison, measurements, pictures
 from experiments.report.__main__ import main
-from experiments.report.analysis import analysis_of
 from gaaf_keras.analysis import LayerGradient
 from tests.small_suite import SEEDS, VARIANTS
 
@@ -38,7 +37,7 @@ def written(suite, tmp_path, monkeypatch):
     return path
 
 
-def test_an_object_a_training(written):
+def test_an_object_a_run(written):
     found = json.loads(written.read_text())
     runs = [(record["variant"], record["seed"]) for record in found]
     assert runs == [(name, seed) for name in VARIANTS for seed in range(SEEDS)]
@@ -49,8 +48,8 @@ def test_an_object_a_training(written):
 
 def test_the_tables_are_the_same(suite, written):
     whole = studies.read(suite)
-    study, analyses = committed.read(written)
-    assert comparison.results(study) == comparison.results(whole)
+    study = committed.read(written)
+    assert comparison.scores(study) == comparison.scores(whole)
     assert comparison.differences(study) == comparison.differences(whole)
     assert comparison.reached(study) == comparison.reached(whole)
     for ours, theirs in zip(study.variants, whole.variants, strict=True):
@@ -58,19 +57,13 @@ def test_the_tables_are_the_same(suite, written):
         assert folder == (None, str(theirs.runs[0].folder))
         same = dataclasses.replace(ours.config, output_dir=folder[1])
         assert same == theirs.config
-    assert set(analyses) == set(VARIANTS)
-    original = {
-        variant.name: {seed: analysis_of(t) for seed, t in variant.runs.items()}
-        for variant in whole.variants
-    }
-    shares = [
-        measurements.saturation(study, found).rows for found in (analyses, original)
-    ]
+    assert all(run.analysis for run in [*study.runs, *whole.runs])
+    shares = [measurements.saturation(each).rows for each in (study, whole)]
     for ours, theirs in zip(*shares, strict=True):
         assert ours[:2] == theirs[:2]
         for one, other in zip(ours[2:], theirs[2:], strict=True):
             assert float(one.split()[0]) == pytest.approx(float(other.split()[0]), 0.01)
-    assert pictures.pre_activations(study, analyses)
+    assert pictures.pre_activations(study)
     assert (
         measurements.gradients(study).caption == measurements.gradients(whole).caption
     )
@@ -86,7 +79,7 @@ def test_what_is_no_number_in_json(suite):
     run = study.variants[0].runs[0]
     run.history[-1]["loss"] = math.nan
     found = json.loads(json.dumps(committed.to_records(study), allow_nan=False))
-    again, _ = committed.from_records(found, suite)
+    again = committed.from_records(found, suite)
     history = again.variants[0].runs[0].history
     assert math.isnan(history[-1]["loss"])
     assert history[0]["loss"] == pytest.approx(run.history[0]["loss"], rel=1e-5)
@@ -129,7 +122,7 @@ def test_the_papers_numbers_stand_beside_the_papers_networks(
         record["settings"] |= {**OF_PAPER, **network}
         if record["variant"] == "GAAF":
             record["settings"] |= {"activation": "gaaf_tanh", **acceleration}
-    table = comparison.results(committed.from_records(found, suite)[0])
+    table = comparison.scores(committed.from_records(found, suite))
     if published is None:
         assert table.columns[-1] == "seconds"
     else:
@@ -142,16 +135,16 @@ def test_only_what_could_have_stopped_early_was_cut_short(suite):
     for record in found:
         record["result"] |= {"epochs_run": 4, "best_epoch": 3}
         record["settings"] |= {"epochs": 4, "patience": 3}
-    study = committed.from_records(found, suite)[0]
+    study = committed.from_records(found, suite)
     count = f"{len(found)} of {len(found)} runs ended at their last epoch"
     assert count in comparison.cut_short(study.variants)
     for record in found:
         record["settings"]["patience"] = 4
-    study = committed.from_records(found, suite)[0]
+    study = committed.from_records(found, suite)
     assert comparison.cut_short(study.variants) == ""
 
 
-def test_the_best_is_chosen_anew(suite):
+def test_the_best_is_chosen_again(suite):
     found = committed.to_records(studies.read(suite))
     for record in found:
         record["group"] = "all"
@@ -161,11 +154,11 @@ def test_the_best_is_chosen_anew(suite):
             r["result"]["validation_accuracy"] for r in found if r["variant"] == name
         ),
     )
-    study, _ = committed.from_records(found, suite)
+    study = committed.from_records(found, suite)
     assert [variant.name for variant in study.chosen] == [best]
 
 
-def test_unfinished_trainings_are_not_recorded(suite, tmp_path):
+def test_unfinished_runs_are_not_recorded(suite, tmp_path):
     study = dataclasses.replace(studies.read(suite), unfinished=2)
     with pytest.raises(UsageError, match=r"2 runs .* not finished"):
         committed.write(study, tmp_path / "records.json")

@@ -66,7 +66,7 @@ def number(text):
     return float(re.match(r"[-+−±]?[\d.]+", text)[0].replace("−", "-").lstrip("±"))
 
 
-def results(folder, variant):
+def numbers_of(folder, variant):
     return [
         json.loads((folder / variant / f"seed_{seed}" / "result.json").read_text())
         for seed in range(SEEDS)
@@ -129,9 +129,9 @@ def test_pictures_are_files_too(suite):
         assert "prefers-color-scheme" in path.read_text()
 
 
-def test_results_are_those_of_the_trainings(suite):
+def test_scores_are_those_of_the_runs(suite):
     for row in Page(suite / "report.html").table(["variant", "seeds"]):
-        found = results(suite, row["variant"])
+        found = numbers_of(suite, row["variant"])
         accuracy = [100 * result["test_accuracy"] for result in found]
         epochs = [result["best_epoch"] for result in found]
         assert row["seeds"] == str(SEEDS)
@@ -152,7 +152,7 @@ def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
             variant, base = row[0].split(" − ")
             difference = 100 * np.subtract(
                 *(
-                    [result["test_accuracy"] for result in results(suite, name)]
+                    [result["test_accuracy"] for result in numbers_of(suite, name)]
                     for name in (variant, base)
                 )
             )
@@ -193,7 +193,7 @@ def test_epochs_to_reach_another_variant(suite):
             assert number(theirs) == pytest.approx(np.mean(at_best), abs=0.051)
 
 
-def test_gradients_are_means_over_the_whole_training(suite):
+def test_gradients_are_means_over_the_whole_run(suite):
     rows = Page(suite / "report.html").table(["variant", "layer", "|∂L/∂z|"])
     assert len(rows) == 6
     row = next(
@@ -223,7 +223,7 @@ def test_how_it_was_made(suite):
     assert "dropout = 0.2" in page.text
 
 
-def test_the_suite_can_go_on_in_a_folder_with_a_report(suite, tmp_path):
+def test_the_suite_resumes_in_a_folder_with_a_report(suite, tmp_path):
     shutil.copytree(suite, tmp_path / "copy")  # the summary will have another command
     runs.run(plans.plan("digits", GIVEN, SEEDS), tmp_path / "copy")
 
@@ -241,7 +241,7 @@ def test_learning_rates_are_compared_at_the_best(tmp_path):
     assert not list((tmp_path / "new").glob("*0.001/*/analysis.json"))
 
 
-def test_one_training_that_diverges_of_a_convolutional_network_from_a_file(tmp_path):
+def test_one_run_that_diverges_of_a_convolutional_network_from_a_file(tmp_path):
     layers = [
         keras.Input((8, 8, 1)),
         keras.layers.Conv2D(2, 3, activation="relu", name="convolution"),
@@ -300,12 +300,14 @@ def test_errors(tmp_path, suite, monkeypatch):
     shutil.copytree(suite / "base" / "seed_1", tmp_path / "mixed" / "a" / "seed_1")
     shutil.copytree(folder, tmp_path / "mixed" / "b" / "seed_0")
     config = tmp_path / "mixed" / "b" / "seed_0" / "config.json"
-    config.write_text(config.read_text().replace('"digits"', '"mnist"'))
+    config.write_text(
+        config.read_text().replace('"digits"', '"mnist"').replace('"base"', '"b"')
+    )
     with pytest.raises(UsageError, match=r"different data \(digits, mnist\)"):
         report.write(tmp_path / "mixed")
     shutil.rmtree(tmp_path / "mixed" / "b")
     shutil.copytree(suite / "base" / "seed_1", tmp_path / "mixed" / "a" / "again")
-    with pytest.raises(UsageError, match="several runs of a with seed 1"):
+    with pytest.raises(UsageError, match="several runs of base with seed 1"):
         report.write(tmp_path / "mixed")
     (folder / "history.csv").write_text("broken")
     with pytest.raises(UsageError, match="cannot be read"):

@@ -2,9 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from gaaf_keras.analysis import Spread
+
+T = TypeVar("T")
+Column = tuple[str, Callable[[T], str]]  # its title, and the cell of an item
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,6 +18,15 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+
+    @classmethod
+    def of(
+        cls, items: Iterable[T], columns: Sequence[Column[T]], caption: str = ""
+    ) -> "Table":
+        """Returns a table with a row an item."""
+        titles = [title for title, _ in columns]
+        rows = [[cell(item) for _, cell in columns] for item in items]
+        return cls(titles, rows, caption)
 
 
 def markdown(table: Table) -> str:

@@ -1,0 +1,21 @@
+"""The history of a run: a row an epoch."""
+
+import math
+
+Row = dict[str, float]
+
+COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+
+
+def best_row(history: list[Row]) -> Row | None:
+    """Returns the first epoch with the best validation accuracy, if there is any.
+
+    An epoch whose loss is not a number is none.
+    """
+    finite = [row for row in history if is_finite(row)]
+    return max(finite, key=lambda row: row["val_accuracy"], default=None)
+
+
+def is_finite(row: Row) -> bool:
+    """Whether an epoch left a model that computes numbers."""
+    return math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from experiments.config import UsageError
+from experiments.config import TrainingConfig, UsageError
 from experiments.data import batches
 from experiments.data.datasets import ImageData
 from gaaf_keras._version import __version__
@@ -68,6 +68,38 @@ class Strategy:
     def steps_per_execution(self, steps: int) -> int:
         """Returns how many of an epoch's steps run at once."""
         return 1
+
+    def fit(
+        self,
+        model: keras.Model,
+        data: ImageData,
+        config: TrainingConfig,
+        *,
+        initial_epoch: int,
+        epochs: int,
+        callbacks: list[keras.callbacks.Callback],
+    ) -> None:
+        """Trains a compiled model, as `keras.Model.fit` does.
+
+        Args:
+            model: The model.
+            data: What it is trained and validated on.
+            config: The run: its batches, and what they are augmented by.
+            initial_epoch: How many epochs it has been trained for already.
+            epochs: How many it is trained for at most, those included.
+            callbacks: Keras callbacks.
+        """
+        model.fit(
+            **self.fit_arguments(
+                data, config.batch_size, config.seed, config.augments, initial_epoch
+            ),
+            steps_per_epoch=len(data.train) // config.batch_size,
+            initial_epoch=initial_epoch,
+            epochs=epochs,
+            shuffle=False,  # the batches are in an order of their own
+            callbacks=callbacks,
+            verbose=0,
+        )
 
     def fit_arguments(
         self,

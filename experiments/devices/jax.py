@@ -1,24 +1,76 @@
 """Training on JAX: one device, or `keras.distribution` over all of this machine."""
 
 import contextlib
+import dataclasses
 import os
 from typing import Any
 
 import jax
 import keras
 
-from experiments.config import UsageError
+from experiments.config import TrainingConfig, UsageError
+from experiments.data.datasets import ImageData
 from experiments.devices.base import Strategy
+from experiments.devices.jax_epochs import Epochs, fits_on_device
 
 
 class JaxStrategy(Strategy):
-    """One device. Keras compiles the training step unless told not to."""
+    """One device, on which images stay and whole epochs run."""
+
+    def __init__(self, devices: list[str]) -> None:
+        super().__init__(devices)
+        self._epochs: tuple[TrainingConfig, ImageData, Epochs] | None = None
+
+    def fit(
+        self,
+        model: keras.Model,
+        data: ImageData,
+        config: TrainingConfig,
+        *,
+        initial_epoch: int,
+        epochs: int,
+        callbacks: list[keras.callbacks.Callback],
+    ) -> None:
+        if config.jit_compile == "false" or not fits_on_device(data):
+            super().fit(
+                model,
+                data,
+                config,
+                initial_epoch=initial_epoch,
+                epochs=epochs,
+                callbacks=callbacks,
+            )
+            return
+        self._epochs_of(config, data).fit(
+            model,
+            config.seed,
+            config.gradient_flow,
+            initial_epoch=initial_epoch,
+            epochs=epochs,
+            callbacks=callbacks,
+        )
+
+    def _epochs_of(self, config: TrainingConfig, data: ImageData) -> Epochs:
+        """Returns the compiled epochs, for like runs those that there are."""
+        kind = dataclasses.replace(
+            config, seed=0, output_dir=None, variant="", export=None
+        )
+        if config.learning_rate_schedule == "constant" and not config.warm_up_epochs:
+            kind = dataclasses.replace(kind, learning_rate=1.0, epochs=1, patience=1)
+        if (
+            self._epochs is None
+            or self._epochs[0] != kind
+            or self._epochs[1] is not data
+        ):
+            epochs = Epochs(data, config.batch_size, augment=config.augments)
+            self._epochs = kind, data, epochs
+        return self._epochs[2]
 
     def versions(self) -> dict[str, str]:
         return {"jax": jax.__version__}
 
 
-class JaxDataParallel(JaxStrategy):
+class JaxDataParallel(Strategy):
     """All devices of this machine, which share each batch.
 
     Batch normalisation is over the global batch: XLA divides the computation and
@@ -26,6 +78,7 @@ class JaxDataParallel(JaxStrategy):
     """
 
     name = "DataParallel"
+    versions = JaxStrategy.versions
 
     def __init__(self, devices: list[str]) -> None:
         super().__init__(devices)
@@ -37,7 +90,7 @@ class JaxDataParallel(JaxStrategy):
         return self._distribution.scope()
 
 
-def get(name: str, logical_devices: int | None, deterministic: bool) -> JaxStrategy:
+def get(name: str, logical_devices: int | None, deterministic: bool) -> Strategy:
     """Returns the strategy of that name; called once in a process for each.
 
     Raises:

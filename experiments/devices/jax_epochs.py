@@ -75,7 +75,7 @@ class Programs:
             steps: The first step, and the one after the last.
             on: The data.
         """
-        state, losses = self._train(_state(model), losses, plan, *steps, on.train)
+        state, losses = self._train(_state(model), losses, plan, steps, on.train)
         _assign(model, state)
         return losses
 
@@ -89,7 +89,7 @@ class Programs:
         return _numbers(model)
 
     def _train_steps(
-        self, state: _State, losses: Any, plan: EpochPlan, first: Any, end: Any, on: Any
+        self, state: _State, losses: Any, plan: EpochPlan, part: Any, on: Any
     ) -> tuple[_State, Any]:
         images, labels = on
 
@@ -101,7 +101,7 @@ class Programs:
             logs, state = self._model.train_step(state, data)
             return state, losses.at[index].set(logs["loss"])
 
-        return jax.lax.fori_loop(first, end, step, (state, losses))
+        return jax.lax.fori_loop(*part, step, (state, losses))
 
     def _validation(
         self, trainable: list[Any], others: list[Any], metrics: list[Any], on: Any
@@ -120,12 +120,14 @@ class Epochs:
     """Trains one model after the other, each by the programs of the first.
 
     Args:
-        augment: Whether training images are flipped and shifted.
         data: What the models are trained on.
+        batch_size: Examples a step.
+        augment: Whether training images are flipped and shifted.
     """
 
-    def __init__(self, data: ImageData, *, augment: bool) -> None:
+    def __init__(self, data: ImageData, batch_size: int, *, augment: bool) -> None:
         self._data = data
+        self._batch_size = batch_size
         self._augment = augment
         self._on = Resident.of(data, augment=augment)
         self._programs: Programs | None = None
@@ -133,44 +135,40 @@ class Epochs:
     def fit(
         self,
         model: keras.Model,
-        *,
-        batch_size: int,
         seed: int,
+        every: int,
+        *,
         initial_epoch: int,
         epochs: int,
-        stop_every: int,
         callbacks: list[keras.callbacks.Callback],
     ) -> None:
         """Trains a model as `keras.Model.fit` does, on the batches of a seed.
 
         Args:
             model: A compiled model.
-            batch_size: Examples a step.
-            seed: Seed of the order of the examples.
+            seed: Seed of order and augmentation.
+            every: Steps, over all epochs, after which `on_train_batch_end` of the
+                callbacks is called; 0 for the end of each epoch alone.
             initial_epoch: The first epoch, counted from 0.
             epochs: The epoch before which training ends.
-            stop_every: After how many steps, over all epochs, `on_train_batch_end` of
-                the callbacks is called; 0 for at the end of each epoch only.
             callbacks: Keras callbacks.
         """
-        programs = self._programs_for(model, batch_size)
-        steps = len(self._data.train) // batch_size
+        programs = self._programs_for(model)
+        examples, size = len(self._data.train), self._batch_size
+        steps = examples // size
         called = keras.callbacks.CallbackList(
             callbacks, model=model, epochs=epochs, steps=steps
         )
         model.stop_training = False
         called.on_train_begin()
         for epoch in range(initial_epoch, epochs):
-            plan = plan_epoch(len(self._data.train), batch_size, seed, epoch)
-            on_device = jax.device_put(plan)
-            model.reset_metrics()
-            called.on_epoch_begin(epoch)
+            plan = jax.device_put(plan_epoch(examples, size, seed, epoch))
             losses = jnp.zeros(steps)
             first = 0
-            for end in _ends(epoch * steps, steps, stop_every):
-                losses = programs.train(
-                    model, on_device, losses, (first, end), self._on
-                )
+            model.reset_metrics()
+            called.on_epoch_begin(epoch)
+            for end in _ends(epoch * steps, steps, every):
+                losses = programs.train(model, plan, losses, (first, end), self._on)
                 failed = np.flatnonzero(~np.isfinite(losses[first:end]))
                 last = first + int(failed[0]) if failed.size else end - 1
                 called.on_train_batch_end(last, {"loss": float(losses[last])})
@@ -185,9 +183,10 @@ class Epochs:
                 break
         called.on_train_end()
 
-    def _programs_for(self, model: keras.Model, batch_size: int) -> Programs:
-        x = np.zeros((batch_size, *self._data.train.images.shape[1:]), "float32")
-        model._symbolic_build(data_batch=(x, np.zeros(batch_size, "int32"), None))
+    def _programs_for(self, model: keras.Model) -> Programs:
+        shape = (self._batch_size, *self._data.train.images.shape[1:])
+        labels = np.zeros(self._batch_size, "int32")
+        model._symbolic_build(data_batch=(np.zeros(shape, "float32"), labels, None))
         if self._programs is None:
             self._programs = Programs(model, augment=self._augment)
         return self._programs

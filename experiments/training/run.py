@@ -223,21 +223,18 @@ def _fit(
                 watchers = _watchers(config, folder, data, model)
             if resumed is not None:
                 resumed.restore(model)
-            model.fit(
-                **strategy.fit_arguments(
-                    data, config.batch_size, config.seed, config.augments, done
-                ),
-                steps_per_epoch=len(data.train) // config.batch_size,
+            strategy.fit(
+                model,
+                data,
+                config,
                 initial_epoch=done,
                 epochs=done if recorder.finished else config.epochs,
-                shuffle=False,  # the batches are in an order of their own
                 callbacks=[
                     *([schedule] if schedule else []),
                     *watchers,
                     recorder,
                     *callbacks,
                 ],
-                verbose=0,
             )
         if strategy.replicas > 1:  # what was trained on many is to be used on one
             model = _compiled_model(config, Strategy(["one"]), network, data)

@@ -13,7 +13,7 @@ from experiments.report import comparison
 from experiments.report.measurements import Analyses
 from experiments.report.tables import Table
 from gaaf_keras.analysis import Difference, paired_difference
-from gaaf_keras.analysis.flow import Measurements, mean_of
+from gaaf_keras.analysis.gradients import Measurements, mean_of
 
 Values = Callable[[int], tuple[float, float]]  # of two variants, by seed
 

@@ -19,7 +19,7 @@ from experiments.records.studies import Run, Study, variants_of
 from experiments.report.analysis import made_before
 from experiments.report.measurements import Analyses
 from gaaf_keras.analysis import LayerGradient
-from gaaf_keras.analysis.flow import Measurements, mean_of
+from gaaf_keras.analysis.gradients import Measurements, mean_of
 
 _DIGITS = 4
 _DIGITS_OF_SCORES = 9

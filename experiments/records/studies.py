@@ -13,7 +13,7 @@ from experiments.records import run_folder
 from experiments.suites.plans import best_of_each_group, folder_name
 from experiments.training import watchers as watching
 from experiments.training.checkpoints import Row
-from gaaf_keras.analysis.flow import Measurements
+from gaaf_keras.analysis.gradients import Measurements
 
 
 @dataclasses.dataclass(frozen=True)

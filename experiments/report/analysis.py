@@ -15,8 +15,8 @@ from experiments.records import files, run_folder
 from experiments.records.studies import Run
 from gaaf_keras import analysis
 from gaaf_keras._core.kinds import name_of
-from gaaf_keras.analysis.measuring import Observation
-from gaaf_keras.analysis.observation import observed_activations
+from gaaf_keras.analysis.activation_values import Observation
+from gaaf_keras.analysis.model_activations import observed_activations
 
 _VERSION = 1
 _MOST_EXAMPLES = 1000

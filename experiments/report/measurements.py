@@ -12,7 +12,7 @@ from experiments.records.studies import Study, Variant
 from experiments.report import paper
 from experiments.report.tables import Table, spread
 from gaaf_keras import GAAF, analysis
-from gaaf_keras.analysis.flow import mean_of
+from gaaf_keras.analysis.gradients import mean_of
 from gaaf_keras.shapes.dropout import MATCHED_ACTIVATIONS, DropoutMatched
 
 Analyses = Mapping[str, Mapping[int, Mapping[str, Any]]]  # by variant and seed

@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gaaf_keras.analysis.functions import Curve
-from gaaf_keras.analysis.measuring import Distribution
+from gaaf_keras.analysis.curves import Curve
+from gaaf_keras.analysis.distributions import Distribution
 from gaaf_keras.analysis.statistics import Difference
 
 _INK = "#1f2328"  # of text and axes; in SVG the colour of the text around it

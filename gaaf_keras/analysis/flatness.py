@@ -16,8 +16,9 @@ from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient
-from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.isolation import isolated
+from gaaf_keras.analysis.data import check_data
+from gaaf_keras.analysis.losses import evaluation, loss_function, prepare_loss
+from gaaf_keras.analysis.stateless import isolated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ def weight_noise(
         The paper, section 3, claims flat regions and does not measure them.
     """
     _check(sizes, draws)
-    measuring.check_data(x, y)
+    check_data(x, y)
     variables = model.trainable_variables
     values = [ops.convert_to_numpy(variable.value) for variable in variables]
 
@@ -108,7 +109,7 @@ def weight_noise(
             variable.assign(value)  # in the isolated run alone
         return model(x, training=False)
 
-    evaluate = measuring.evaluation(model, forward, x, y, loss)
+    evaluate = evaluation(model, forward, x, y, loss)
 
     def at(size: float, draw: int) -> np.ndarray:
         random = np.random.default_rng([seed, draw])
@@ -163,7 +164,7 @@ def input_noise(
         The paper, section 3, claims robustness and does not measure it.
     """
     _check(sizes, draws)
-    measuring.check_data(x, y)
+    check_data(x, y)
     _check_numbers(model, x)
     x = np.asarray(x, "float32")
     deviation = float(x.std())
@@ -171,7 +172,7 @@ def input_noise(
     def forward(x: Any) -> Any:
         return model(x, training=False)
 
-    evaluate = measuring.evaluation(model, forward, x, y, loss)
+    evaluate = evaluation(model, forward, x, y, loss)
 
     def at(size: float, draw: int) -> np.ndarray:
         noise = np.random.default_rng([seed, draw]).standard_normal(x.shape)
@@ -223,9 +224,9 @@ def hessian_eigenvalue(
         The paper, section 3, claims flat regions and does not measure them.
     """
     positive_integer("iterations", iterations)
-    measuring.check_data(x, y)
+    check_data(x, y)
     _check_trainable(model)
-    measuring.prepare_loss(model, loss, x, y)
+    prepare_loss(model, loss, x, y)
     product = _hessian_product(model, loss)
     random = np.random.default_rng(seed)
     vector = _normalised(
@@ -249,7 +250,7 @@ def hessian_eigenvalue(
 
 def _hessian_product(model: Any, loss: Any) -> Callable[..., list[np.ndarray]]:
     """Returns what multiplies a vector by the Hessian of a batch's loss."""
-    loss_of = measuring.loss_function(model, loss, training=False)
+    loss_of = loss_function(model, loss, training=False)
     variables = model.trainable_variables
 
     def product(x: Any, y: Any, vector: list[Any]) -> list[Any]:

@@ -17,8 +17,15 @@ import numpy as np
 from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
-from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.observation import OUTPUT, observed_activations, observing
+from gaaf_keras.analysis.activation_values import Observation, along_nodes
+from gaaf_keras.analysis.data import check_data, in_batches
+from gaaf_keras.analysis.distributions import Distribution
+from gaaf_keras.analysis.losses import evaluation
+from gaaf_keras.analysis.model_activations import (
+    OUTPUT,
+    observed_activations,
+    observing,
+)
 
 _CONSTANT = 1e-6  # deviation of a node, relative to the layer's largest
 
@@ -34,7 +41,7 @@ class Correlations:
         constant_nodes: How many of these never change, and so have no correlations.
     """
 
-    distribution: measuring.Distribution
+    distribution: Distribution
     mean_absolute: float
     nodes: int
     constant_nodes: int
@@ -65,11 +72,11 @@ def correlations(model: Any, x: Any) -> dict[str, Correlations]:
     Reference:
         The paper, figure 2.
     """
-    measuring.check_data(x)
-    observation = measuring.Observation(model, OUTPUT)
+    check_data(x)
+    observation = Observation(model, OUTPUT)
     moments: dict[str, list[Any]] = {}
     first: dict[str, np.ndarray] = {}
-    for batch in measuring.in_batches(x):
+    for batch in in_batches(x):
         for name, (values,) in observation(batch).items():
             rows = observation.nodes(name, values).astype("float64")
             # Around a value nearby, so that no digits are lost in the difference.
@@ -83,7 +90,7 @@ def correlations(model: Any, x: Any) -> dict[str, Correlations]:
 def _correlations(count: int, sums: np.ndarray, products: np.ndarray) -> Correlations:
     pairs, alive = _pairs(count, sums, products)
     return Correlations(
-        distribution=measuring.Distribution.of(pairs),
+        distribution=Distribution.of(pairs),
         mean_absolute=float(np.abs(pairs).mean()) if pairs.size else math.nan,
         nodes=len(alive),
         constant_nodes=int((~alive).sum()),
@@ -178,7 +185,7 @@ def ablation(
             f"Received: shares={shares}"
         )
     positive_integer("repeats", repeats)
-    measuring.check_data(x, y)
+    check_data(x, y)
     means = _mean_outputs(model, x)
     evaluate = _evaluation_with_replacements(model, x, y, loss, list(means))
     keep = {name: np.ones_like(mean) for name, mean in means.items()}
@@ -203,10 +210,10 @@ def ablation(
 
 
 def _mean_outputs(model: Any, x: Any) -> dict[str, np.ndarray]:
-    observation = measuring.Observation(model, OUTPUT)
+    observation = Observation(model, OUTPUT)
     sums: dict[str, Any] = {}
     counts: dict[str, int] = {}
-    for batch in measuring.in_batches(x):
+    for batch in in_batches(x):
         for name, (values,) in observation(batch).items():
             rows = observation.nodes(name, values)
             sums[name] = sums.get(name, 0) + rows.sum(axis=0, dtype="float64")
@@ -227,7 +234,7 @@ def _evaluation_with_replacements(
             index = names.index(name)
             axis = by_label[name].node_axis
             mask, mean = (
-                measuring.along_nodes(ops.cast(vector, tensor.dtype), tensor, axis)
+                along_nodes(ops.cast(vector, tensor.dtype), tensor, axis)
                 for vector in (masks[index], means[index])
             )
             return ops.where(mask > 0, tensor, mean)
@@ -235,4 +242,4 @@ def _evaluation_with_replacements(
         with observing(activations, observe) as by_label:
             return model(x, training=False)
 
-    return measuring.evaluation(model, forward, x, y, loss)
+    return evaluation(model, forward, x, y, loss)

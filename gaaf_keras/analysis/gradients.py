@@ -22,13 +22,14 @@ from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient_and_more
-from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.isolation import isolated, shapes_of
-from gaaf_keras.analysis.observation import (
+from gaaf_keras.analysis.data import check_data, count, part
+from gaaf_keras.analysis.losses import loss_function, prepare_loss
+from gaaf_keras.analysis.model_activations import (
     PRE_ACTIVATION,
     observed_activations,
     observing,
 )
+from gaaf_keras.analysis.stateless import isolated, shapes_of
 
 # A float16 gradient below 6e-8 is 0; multiplied by the first it is not. If that is too
 # much, the others are tried.
@@ -123,13 +124,13 @@ def gradient_flow(
         The paper, table 2.
     """
     positive_integer("batch_size", batch_size)
-    total = measuring.check_data(x, y)
+    total = check_data(x, y)
     size = min(batch_size, total)
-    measuring.prepare_loss(model, loss, *measuring.part((x, y), 0, size))
+    prepare_loss(model, loss, *part((x, y), 0, size))
     probe = gradient_probe(model, loss, training)
     return mean_of(
         [
-            (first, probe(*measuring.part((x, y), first, first + size)))
+            (first, probe(*part((x, y), first, first + size)))
             for first in range(0, total - size + 1, size)
         ]
     )
@@ -140,7 +141,7 @@ def gradient_probe(
 ) -> Callable[[Any, Any], dict[str, LayerGradient]]:
     """Returns what measures the gradient flow of one batch of inputs and targets."""
     activations = observed_activations(model)
-    loss_of = measuring.loss_function(model, loss, training)
+    loss_of = loss_function(model, loss, training)
     names: list[str] = []
 
     def measure(x: Any, y: Any, scale: Any) -> list[Any]:
@@ -268,7 +269,7 @@ class GradientFlow(keras.callbacks.Callback):
         self._x, self._y = x, y
         self._every = positive_integer("every", every)
         positive_integer("batch_size", batch_size)
-        self._size = min(batch_size, measuring.check_data(x, y))
+        self._size = min(batch_size, check_data(x, y))
         self._loss = loss
         self._steps_before = 0
         self._probe: Callable[..., dict[str, LayerGradient]] | None = None
@@ -279,8 +280,8 @@ class GradientFlow(keras.callbacks.Callback):
         return mean_of(self.history)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        batch = measuring.part((self._x, self._y), 0, self._size)
-        measuring.prepare_loss(self.model, self._loss, *batch)
+        batch = part((self._x, self._y), 0, self._size)
+        prepare_loss(self.model, self._loss, *batch)
         self._probe = gradient_probe(self.model, self._loss, often=True)
         self.history = []
         self._last_step: int | None = None
@@ -303,8 +304,8 @@ class GradientFlow(keras.callbacks.Callback):
 
     def _measure(self, step: int) -> None:
         assert self._probe is not None
-        places = measuring.count(self._x) // self._size
+        places = count(self._x) // self._size
         first = (step // self._every - 1) % places * self._size
-        batch = measuring.part((self._x, self._y), first, first + self._size)
+        batch = part((self._x, self._y), first, first + self._size)
         _ = self.model  # on JAX asking for it brings its variables up to date
         self.history.append((step, self._probe(*batch)))

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from gaaf_keras.analysis.isolation import to_numpy
-from gaaf_keras.analysis.observation import ObservedActivation, base_of
+from gaaf_keras.analysis.model_activations import ObservedActivation, base_of
+from gaaf_keras.analysis.stateless import to_numpy
 
 
 @dataclasses.dataclass(frozen=True)

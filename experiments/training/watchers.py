@@ -11,9 +11,8 @@ import numpy as np
 
 from experiments.records import files, run_folder
 from gaaf_keras.analysis import GradientFlow, LayerGradient
-from gaaf_keras.analysis.activation_values import Observation
+from gaaf_keras.analysis.activation_values import OUTPUT, Observation
 from gaaf_keras.analysis.gradients import Measurements
-from gaaf_keras.analysis.model_activations import OUTPUT
 from gaaf_keras.analysis.node_dependence import correlations_of
 from gaaf_keras.analysis.stateless import to_numpy
 

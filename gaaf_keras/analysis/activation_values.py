@@ -1,17 +1,69 @@
-"""What goes into a model's activations and comes out of them."""
+"""What goes into a model's activations and comes out of them, as the model runs."""
 
+import collections
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
-from keras import ops
 
+from gaaf_keras._core.exchange import Exchanges
+from gaaf_keras.analysis.data import Data, Tensor
 from gaaf_keras.analysis.model_activations import (
-    PRE_ACTIVATION,
     ObservedActivation,
+    numbered,
     observed_activations,
-    observing,
 )
-from gaaf_keras.analysis.stateless import isolated, to_numpy
+from gaaf_keras.analysis.stateless import stateless, to_numpy
+
+# Called with the name of an activation, what the tensor is and the tensor; returns
+# what the model goes on with.
+Observer = Callable[[str, str, Tensor], Tensor]
+PRE_ACTIVATION, OUTPUT = "pre-activation", "output"
+
+
+@contextlib.contextmanager
+def observing(
+    activations: list[ObservedActivation], observer: Observer
+) -> Iterator[dict[str, ObservedActivation]]:
+    """Shows an observer all pre-activations and outputs while a model is called.
+
+    Gives a dictionary of the activations by name, which fills as the model computes.
+
+    Args:
+        activations: Those of the model that are to be looked at.
+        observer: Is called in the order in which the model computes. An activation
+            that is applied several times, and another of the same name, have the names
+            `name`, `name (2)`, ...
+    """
+    times: collections.Counter[str] = collections.Counter()
+    by_label: dict[str, ObservedActivation] = {}
+
+    def observed(
+        activation: ObservedActivation, apply: Callable[..., Tensor]
+    ) -> Callable[..., Tensor]:
+        @functools.wraps(apply)
+        def call(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            label = numbered(activation.name, times)
+            by_label[label] = activation
+            x = observer(label, PRE_ACTIVATION, x)
+            return observer(label, OUTPUT, apply(x, *args, **kwargs))
+
+        return call
+
+    exchanges = Exchanges()
+    try:
+        for activation in activations:
+            holder = activation.holder
+            is_argument = activation.applied is not holder
+            attribute = "activation" if is_argument else "call"
+            apply = observed(activation, getattr(holder, attribute))
+            exchanges.put(vars(holder), attribute, apply)
+        yield by_label
+    finally:
+        exchanges.undo()
 
 
 class Observation:
@@ -30,7 +82,7 @@ class Observation:
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         kind: str = PRE_ACTIVATION,
         *,
         training: bool = False,
@@ -42,12 +94,14 @@ class Observation:
         states = [v for v in model.variables if v.name == "seed_generator_state"]
         self._states = [to_numpy(state.value) for state in states]
 
-        def forward(x: Any, before: list[Any]) -> tuple[list[list[Any]], list[Any]]:
+        def forward(
+            x: Data, before: list[Tensor]
+        ) -> tuple[list[list[Tensor]], list[Tensor]]:
             for state, value in zip(states, before, strict=True):
-                state.assign(value)  # in the isolated run alone
-            values: dict[str, list[Any]] = {}
+                state.assign(value)  # in this stateless run alone
+            values: dict[str, list[Tensor]] = {}
 
-            def observe(name: str, of_kind: str, tensor: Any) -> Any:
+            def observe(name: str, of_kind: str, tensor: Tensor) -> Tensor:
                 if of_kind == kind:
                     values[name] = [tensor]
                 return tensor
@@ -63,12 +117,29 @@ class Observation:
             self._labels = list(values)
             return list(values.values()), [state.value for state in states]
 
-        self._forward = isolated(model, forward)
+        self._forward = stateless(model, forward)
 
-    def __call__(self, x: Any) -> dict[str, list[np.ndarray]]:
+    def __call__(self, x: Data) -> dict[str, list[np.ndarray]]:
         """Returns values by the name of an activation, in the order computed."""
         values, self._states = self._forward(x, self._states)
         return dict(zip(self._labels, values, strict=True))
+
+    def sums(
+        self, batches: Iterable[Data], terms: Callable[..., Sequence[Any]]
+    ) -> dict[str, list[Any]]:
+        """Returns sums over batches, by the name of an activation.
+
+        Args:
+            batches: Inputs, to run the model on one after the other.
+            terms: Gives what to add up, from the name and the values of a batch.
+        """
+        sums: dict[str, list[Any]] = {}
+        for batch in batches:
+            for name, values in self(batch).items():
+                found = terms(name, *values)
+                before = sums.get(name, [0] * len(found))
+                sums[name] = [a + b for a, b in zip(before, found, strict=True)]
+        return sums
 
     def activation(self, label: str) -> ObservedActivation:
         """Returns the activation that a name in the results is of."""
@@ -80,17 +151,5 @@ class Observation:
         A node is a unit of a dense layer or a channel of a convolution, of which every
         position is a row of its own.
         """
-        return nodes_last(values, self.activation(label).node_axis)
-
-
-def nodes_last(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Returns values as a matrix with a column for each node along an axis."""
-    values = np.moveaxis(values, axis, -1)
-    return values.reshape(-1, values.shape[-1])
-
-
-def along_nodes(vector: Any, values: Any, axis: int) -> Any:
-    """Returns a value a node so that it fits a layer's values."""
-    if axis == -1:
-        return vector
-    return ops.reshape(vector, (-1, *[1] * (len(values.shape) - 1 - axis)))
+        values = np.moveaxis(values, self.activation(label).node_axis, -1)
+        return values.reshape(-1, values.shape[-1])

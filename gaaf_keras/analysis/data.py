@@ -1,19 +1,20 @@
-"""Data of a model, in batches."""
+"""Data of a model: what arguments may be, and how they come in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+
+Tensor = Any  # of the backend; neither it nor Keras ships types
+Data = np.ndarray | Sequence[Any] | Mapping[str, Any]  # the latter two of arrays
+Loss = str | keras.Loss | Callable[[Tensor, Tensor], Tensor]
 
 BATCH = 256  # examples computed at once where that makes no difference
 
 
-def check_data(x: Any, y: Any = None) -> int:
+def check_data(x: Data, y: Data | None = None) -> int:
     """Returns how many examples arrays hold.
-
-    Args:
-        x: Inputs: an array, or a list or dictionary of arrays.
-        y: Targets likewise; None for none.
 
     Raises:
         TypeError: If they are no arrays.
@@ -38,22 +39,22 @@ def check_data(x: Any, y: Any = None) -> int:
     return sizes.pop()
 
 
-def count(data: Any) -> int:
+def count(data: Data) -> int:
     """Returns how many examples arrays hold that have been checked."""
     return len(keras.tree.flatten(data)[0])
 
 
-def part(data: Any, first: int, last: int) -> Any:
+def part(data: Data, first: int, last: int) -> Any:
     """Returns some of the examples in arrays."""
     return keras.tree.map_structure(lambda array: array[first:last], data)
 
 
-def in_batches(data: Any, most: int = BATCH) -> Iterator[Any]:
+def in_batches(data: Data) -> Iterator[Any]:
     """Yields all examples in arrays, in as few batches of one size as possible.
 
-    (What is compiled is compiled anew for a batch of another size.)
+    (Each size would be compiled by itself.)
     """
     total = count(data)
-    size = -(-total // -(-total // most))
+    size = -(-total // -(-total // BATCH))
     for first in range(0, total, size):
         yield part(data, first, first + size)

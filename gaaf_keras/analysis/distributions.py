@@ -2,8 +2,8 @@
 
 import collections
 import dataclasses
-from typing import Any
 
+import keras
 import numpy as np
 
 from gaaf_keras.analysis.model_activations import numbered
@@ -17,9 +17,7 @@ _NOT_KERNELS = ("bias", "beta", "gamma", "scale")
 
 @dataclasses.dataclass(frozen=True)
 class Distribution:
-    """How values are distributed.
-
-    Values that are not finite are left out.
+    """How values are distributed, without those that are not finite.
 
     Attributes:
         mean: Their mean.
@@ -35,19 +33,16 @@ class Distribution:
     density: list[float]
 
     @classmethod
-    def of(cls, values: np.ndarray, bins: int | None = None) -> "Distribution":
-        """Returns the distribution of an array of any shape.
-
-        By default it has 80 bins, of a few thousand values and less fewer.
-        """
+    def of(cls, values: np.ndarray) -> "Distribution":
+        """Returns the distribution of an array of any shape, in at most 80 bins."""
         values = np.asarray(values, "float64").ravel()
         values = values[np.isfinite(values)]
-        bins = min(80, 8 + values.size // 100) if bins is None else bins
         if not values.size:
             return cls(float("nan"), float("nan"), [0.0, 1.0], [0.0])
         low, high = np.quantile(values, [_TAILS, 1 - _TAILS])
         if high - low < _NARROWEST * max(1.0, abs(high)):
             low, high = low - 0.5, high + 0.5
+        bins = min(80, 8 + values.size // 100)
         counts, edges = np.histogram(values, bins, (low, high))
         density = counts / values.size / np.diff(edges)
         return cls(
@@ -69,40 +64,28 @@ class Sample:
         self._share = min(1.0, _MOST_VALUES / expected)
         self._random = np.random.default_rng(0)
         self._kept: list[np.ndarray] = []
-        self._count = 0
-        self._mean = 0.0
-        self._squares = 0.0  # sum of the squared distances from the mean
+        self._sums = np.zeros(3)  # of ones, values and squares
 
     def add(self, values: np.ndarray) -> None:
         """Takes in some more values."""
         values = values[np.isfinite(values)].astype("float64")
-        if not values.size:
-            return
-        mean, total = values.mean(), self._count + values.size
-        distance = mean - self._mean
-        self._squares += np.sum((values - mean) ** 2)
-        self._squares += distance**2 * self._count * values.size / total
-        self._mean += distance * values.size / total
-        self._count = total
+        self._sums += values.size, values.sum(), np.square(values).sum()
         if self._share < 1:
-            chosen = round(self._share * values.size)
-            values = values[self._random.integers(0, values.size, chosen)]
+            values = self._random.choice(values, round(self._share * values.size))
         self._kept.append(values)
 
     def distribution(self) -> Distribution:
         """Returns how all the values are distributed."""
-        kept = np.concatenate(self._kept) if self._kept else np.array([])
-        found = Distribution.of(kept)
-        if not self._count:
+        found = Distribution.of(np.concatenate(self._kept))
+        if not self._sums[0]:
             return found
-        deviation = float(np.sqrt(self._squares / self._count))
-        return dataclasses.replace(
-            found, mean=float(self._mean), standard_deviation=deviation
-        )
+        mean, square = (self._sums[1:] / self._sums[0]).tolist()
+        deviation = max(square - mean**2, 0.0) ** 0.5
+        return dataclasses.replace(found, mean=mean, standard_deviation=deviation)
 
 
-def weights(model: Any) -> dict[str, Distribution]:
-    """Returns the distribution of the kernels of each layer of a model.
+def weights(model: keras.Model) -> dict[str, Distribution]:
+    """Returns the distribution of the kernels of each layer of a model: figure 1.
 
     Kernels are the trainable weights with two dimensions or more that are no biases and
     no scales: those of dense, convolution, recurrent, embedding and attention layers.
@@ -123,9 +106,6 @@ def weights(model: Any) -> dict[str, Distribution]:
         >>> before = analysis.weights(model)["model/dense/kernel"]
         >>> before.edges[-1] <= (6 / (64 + 32)) ** 0.5  # Glorot uniform
         True
-
-    Reference:
-        The paper, figure 1.
     """
     times: collections.Counter[str] = collections.Counter()
     return {

@@ -79,7 +79,7 @@ class Style:
     """How a variant is drawn, the same in all pictures."""
 
     colour: str
-    pattern: Any
+    pattern: str | tuple[int, tuple[float, ...]]
     marker: str
 
 

@@ -1,25 +1,25 @@
 """The loss of a model on data, and its accuracy."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
 from gaaf_keras.analysis.accuracy import classification
-from gaaf_keras.analysis.data import count, in_batches
-from gaaf_keras.analysis.stateless import isolated, replicas
+from gaaf_keras.analysis.data import Data, Loss, Tensor, count, in_batches
+from gaaf_keras.analysis.stateless import replicas, stateless
 
 
-def loss_function(model: Any, loss: Any, training: bool) -> Callable[..., Any]:
+def loss_function(
+    model: keras.Model, loss: Loss | None, training: bool
+) -> Callable[[Data, Data, Tensor], Tensor]:
     """Returns what computes the loss of a batch from inputs, targets and outputs.
 
     Args:
         model: A built Keras model.
-        loss: A Keras loss, its name, or a function of targets and outputs; for a model
-            with several outputs a function of all of them. Defaults to what the model
-            was compiled with, regularisation included.
+        loss: The loss. Defaults to what the model was compiled with, regularisation
+            included.
         training: Whether the loss is that of training.
 
     Raises:
@@ -35,13 +35,15 @@ def loss_function(model: Any, loss: Any, training: bool) -> Callable[..., Any]:
             f"Received: loss=None, model={model.name!r}"
         )
 
-    def compiled(x: Any, y: Any, outputs: Any) -> Any:
+    def compiled(x: Data, y: Data, outputs: Tensor) -> Tensor:
         return replicas() * model.compute_loss(x, y, outputs, training=training)
 
     return compiled
 
 
-def _given_loss(model: Any, loss: Any) -> Callable[..., Any]:
+def _given_loss(
+    model: keras.Model, loss: Loss
+) -> Callable[[Data, Data, Tensor], Tensor]:
     message = (
         "Argument `loss` must be one loss, for a model with one output. If it has "
         "several, compile it with its losses and leave `loss` out, or give a function "
@@ -53,7 +55,7 @@ def _given_loss(model: Any, loss: Any) -> Callable[..., Any]:
     shared = replicas() if isinstance(given, keras.Loss) else 1
     is_from_keras = getattr(given, "__module__", "").startswith("keras.")
 
-    def mean(_: Any, y: Any, outputs: Any) -> Any:
+    def mean(_: Data, y: Data, outputs: Tensor) -> Tensor:
         if is_from_keras and len(keras.tree.flatten(outputs)) > 1:
             raise ValueError(message)
         return shared * ops.mean(given(y, outputs))
@@ -61,7 +63,7 @@ def _given_loss(model: Any, loss: Any) -> Callable[..., Any]:
     return mean
 
 
-def prepare_loss(model: Any, loss: Any, x: Any, y: Any) -> None:
+def prepare_loss(model: keras.Model, loss: Loss | None, x: Data, y: Data) -> None:
     """Lets a compiled model make what it needs to compute its loss.
 
     Args:
@@ -72,12 +74,16 @@ def prepare_loss(model: Any, loss: Any, x: Any, y: Any) -> None:
     """
     compiled = getattr(model, "_compile_loss", None)
     if loss is None and compiled is not None and not compiled.built:
-        outputs = isolated(model, lambda x: model(x, training=False))(x)
+        outputs = stateless(model, lambda x: model(x, training=False))(x)
         compiled.build(y, outputs)
 
 
 def evaluation(
-    model: Any, forward: Callable[..., Any], x: Any, y: Any, loss: Any
+    model: keras.Model,
+    forward: Callable[..., Tensor],
+    x: Data,
+    y: Data,
+    loss: Loss | None,
 ) -> Callable[..., np.ndarray]:
     """Returns what computes the loss of a model on data, and its accuracy.
 
@@ -97,14 +103,14 @@ def evaluation(
     loss_of = loss_function(model, loss, training=False)
     tally = classification(model.loss if loss is None else loss)
 
-    def measure(x: Any, y: Any, *others: Any) -> list[Any]:
+    def measure(x: Data, y: Data, *others: Tensor) -> list[Tensor]:
         outputs = forward(x, *others)
         counts = [] if tally is None else tally(y, outputs)
         return [loss_of(x, y, outputs), *counts]
 
-    compiled = isolated(model, measure, often=True)
+    compiled = stateless(model, measure, often=True)
 
-    def evaluate(x: Any, y: Any, *others: Any) -> np.ndarray:
+    def evaluate(x: Data, y: Data, *others: Data) -> np.ndarray:
         batches = list(in_batches((x, y)))
         rows = np.array([compiled(*batch, *others) for batch in batches], "float64")
         sizes = [count(batch) for batch in batches]
@@ -116,3 +122,20 @@ def evaluation(
         return np.array(results)
 
     return evaluate
+
+
+def at_each(
+    sizes: Sequence[float], times: int, evaluate: Callable[[float, int], np.ndarray]
+) -> tuple[list[float], list[float], list[float]]:
+    """Returns losses, their standard deviations and accuracies at size 0 and others.
+
+    Args:
+        sizes: The other sizes of a disturbance.
+        times: How often to disturb, for their means.
+        evaluate: Gives the loss, and perhaps the accuracy, of a size and a time.
+    """
+    rows = [np.array([evaluate(0.0, 0)])]
+    rows += [np.array([evaluate(size, i) for i in range(times)]) for size in sizes]
+    losses, *accuracies = np.transpose([row.mean(axis=0) for row in rows]).tolist()
+    deviations = [float(row[:, 0].std(ddof=1)) if len(row) > 1 else 0.0 for row in rows]
+    return losses, deviations, accuracies[0] if accuracies else []

@@ -3,20 +3,22 @@
 The paper's mechanism: noise moves pre-activations out of the saturation area now and
 then, so that on average they have a derivative there. `pre_activation_variance`
 measures that: for each pre-activation its mean and variance over many draws of the
-noise, the derivative at the mean and the mean of the derivative.
+noise, the derivative at the mean and the mean of the derivative (figure 4).
 """
 
 import dataclasses
 import math
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from gaaf_keras._core.checks import positive_integer, positive_number
 from gaaf_keras.analysis.activation_values import Observation
-from gaaf_keras.analysis.data import check_data, in_batches
+from gaaf_keras.analysis.data import Data, check_data, in_batches
 from gaaf_keras.analysis.distributions import Distribution, Sample
+from gaaf_keras.analysis.model_activations import ObservedActivation
 from gaaf_keras.analysis.stateless import to_numpy
 
 THRESHOLD = 0.07  # the derivative of tanh at 2
@@ -48,20 +50,19 @@ class Saturation:
 
 
 def saturation(
-    model: Any, x: Any, threshold: float = THRESHOLD
+    model: keras.Model, x: Data, threshold: float = THRESHOLD
 ) -> dict[str, Saturation]:
-    """Measures where the pre-activations of each layer lie, at inference.
+    """Measures where the pre-activations of each layer lie, at inference: figure 5.
 
     Args:
         model: A built Keras model.
-        x: Inputs, as arrays that the model can be called on.
+        x: Inputs: an array, or a list or dictionary of arrays.
         threshold: A pre-activation z is in the saturation area if |phi'(z)| is below
             this. Greater than 0. Defaults to 0.07, which puts that area of tanh at
             |z| > 2, and of ReLU at z <= 0.
 
     Returns:
-        What was found by the name of the layer that holds the activation, in the order
-        in which the model computes them.
+        By the name of the layer that holds the activation, in the order computed.
 
     Raises:
         ValueError: If the threshold is not greater than 0, or the model has no
@@ -75,37 +76,30 @@ def saturation(
         >>> x = numpy.array([[0.0], [1.0], [3.0], [-4.0]], "float32")
         >>> analysis.saturation(model, x)["tanh"].share
         0.5
-
-    Reference:
-        The paper, section 3 and figure 5.
     """
     positive_number("threshold", threshold)
     observation = Observation(model, derivatives=True)
     total = check_data(x)
     samples: dict[str, Sample] = {}
-    counts: dict[str, Any] = {}  # values, saturated ones, and those so in training
-    dead: dict[str, Any] = {}
-    for batch in in_batches(x):
-        for name, (values, *derivatives) in observation(batch).items():
-            finite = np.isfinite(values)
-            flat, flat_in_training = (
-                (np.abs(d) < threshold) & finite for d in derivatives
-            )
-            expected = values.size // len(values) * total
-            samples.setdefault(name, Sample(expected)).add(values)
-            found = np.array([finite.sum(), flat.sum(), flat_in_training.sum()])
-            counts[name] = counts.get(name, 0) + found
-            nodes = observation.nodes(name, flat).all(axis=0)
-            dead[name] = dead.get(name, True) & nodes
+
+    def terms(name: str, values: np.ndarray, *derivatives: np.ndarray) -> list[Any]:
+        finite = np.isfinite(values)
+        flat, flat_in_training = (finite & (np.abs(d) < threshold) for d in derivatives)
+        expected = values.size // len(values) * total
+        samples.setdefault(name, Sample(expected)).add(values)
+        alive = (~observation.nodes(name, flat)).sum(axis=0)
+        return [finite.sum(), flat.sum(), flat_in_training.sum(), alive]
+
+    sums = observation.sums(in_batches(x), terms)
     return {
         name: Saturation(
-            pre_activations=sample.distribution(),
-            share=float(counts[name][1] / max(counts[name][0], 1)),
-            dead_nodes=int(dead[name].sum()),
-            nodes=dead[name].size,
-            accelerated_share=float(counts[name][2] / max(counts[name][0], 1)),
+            pre_activations=samples[name].distribution(),
+            share=float(flat / max(finite, 1)),
+            dead_nodes=int((alive == 0).sum()),
+            nodes=alive.size,
+            accelerated_share=float(flat_in_training / max(finite, 1)),
         )
-        for name, sample in samples.items()
+        for name, (finite, flat, flat_in_training, alive) in sums.items()
     }
 
 
@@ -156,7 +150,7 @@ class PreActivationVariance:
 
 
 def pre_activation_variance(
-    model: Any, x: Any, draws: int = 32, threshold: float = THRESHOLD
+    model: keras.Model, x: Data, draws: int = 32, threshold: float = THRESHOLD
 ) -> dict[str, PreActivationVariance]:
     """Measures the variance that a model's noise gives to its pre-activations.
 
@@ -167,15 +161,15 @@ def pre_activation_variance(
 
     Args:
         model: A built Keras model.
-        x: Inputs, as arrays that the model can be called on, all computed at once.
+        x: Inputs: an array, or a list or dictionary of arrays, all computed at once.
             Some hundred examples do.
         draws: How often to run the model, 2 or more.
         threshold: A pre-activation z is in the saturation area if |phi'(z)| is below
             this.
 
     Returns:
-        What was found by the name of the layer that holds the activation, in the order
-        in which the model computes them. Variances are those of a sample (n - 1).
+        By the name of the layer that holds the activation, in the order computed.
+        Variances are those of a sample (n - 1).
 
     Raises:
         ValueError: If there are too few draws, or the model has no activations to look
@@ -185,32 +179,29 @@ def pre_activation_variance(
         ```python
         analysis.pre_activation_variance(model, x_test[:500])["activation_2"].noise_std
         ```
-
-    Reference:
-        The paper, sections 2 and 3. Figure 4 shows the derivative under noise.
     """
     positive_integer("draws", draws, least=2)
     positive_number("threshold", threshold)
     check_data(x)
     observation = Observation(model, training=True, derivatives=True)
-    sums: dict[str, list[np.ndarray]] = {}
-    for _ in range(draws):
-        for name, (pre_activation, slope, _) in observation(x).items():
-            wide = pre_activation.astype("float64")
-            terms = [wide, np.square(wide), slope.astype("float64")]
-            if name in sums:
-                terms = [a + b for a, b in zip(sums[name], terms, strict=True)]
-            sums[name] = terms
+
+    def terms(
+        _: str, values: np.ndarray, slope: np.ndarray, __: np.ndarray
+    ) -> list[np.ndarray]:
+        values = values.astype("float64")
+        return [values, np.square(values), slope.astype("float64")]
+
     return {
-        name: _pre_activation_variance(
-            observation.activation(name), draws, threshold, terms
-        )
-        for name, terms in sums.items()
+        name: _variance(observation.activation(name), draws, threshold, sums)
+        for name, sums in observation.sums([x] * draws, terms).items()
     }
 
 
-def _pre_activation_variance(
-    activation: Any, draws: int, threshold: float, sums: list[np.ndarray]
+def _variance(
+    activation: ObservedActivation,
+    draws: int,
+    threshold: float,
+    sums: list[np.ndarray],
 ) -> PreActivationVariance:
     total, of_squares, of_slopes = sums
     mean = total / draws

@@ -30,13 +30,9 @@ def observing(
 ) -> Iterator[dict[str, ObservedActivation]]:
     """Shows an observer all pre-activations and outputs while a model is called.
 
-    Gives a dictionary of the activations by name, which fills as the model computes.
-
-    Args:
-        activations: Those of the model that are to be looked at.
-        observer: Is called in the order in which the model computes. An activation
-            that is applied several times, and another of the same name, have the names
-            `name`, `name (2)`, ...
+    In the order computed. An activation that is applied several times, and another of
+    the same name, have the names `name`, `name (2)`, ... Gives a dictionary of the
+    activations by name, which fills as the model computes.
     """
     times: collections.Counter[str] = collections.Counter()
     by_label: dict[str, ObservedActivation] = {}
@@ -69,8 +65,8 @@ def observing(
 class Observation:
     """Runs a model and returns what goes into its activations or comes out of them.
 
-    The model stays as it is. Random noise is that of running the model again and again,
-    and begins anew with each object.
+    The model stays as it is. Each object has random noise of its own, of as many runs
+    as it makes.
 
     Args:
         model: A built Keras model.
@@ -127,12 +123,7 @@ class Observation:
     def sums(
         self, batches: Iterable[Data], terms: Callable[..., Sequence[Any]]
     ) -> dict[str, list[Any]]:
-        """Returns sums over batches, by the name of an activation.
-
-        Args:
-            batches: Inputs, to run the model on one after the other.
-            terms: Gives what to add up, from the name and the values of a batch.
-        """
+        """Returns sums over batches of the terms of a name and values, by the name."""
         sums: dict[str, list[Any]] = {}
         for batch in batches:
             for name, values in self(batch).items():

@@ -16,11 +16,7 @@ def loss_function(
 ) -> Callable[[Data, Data, Tensor], Tensor]:
     """Returns what computes the loss of a batch from inputs, targets and outputs.
 
-    Args:
-        model: A built Keras model.
-        loss: The loss. Defaults to what the model was compiled with, regularisation
-            included.
-        training: Whether the loss is that of training.
+    A given loss, or what the model was compiled with, regularisation included.
 
     Raises:
         ValueError: If there is no loss, or several are given; when it is called, if a
@@ -66,11 +62,7 @@ def _given_loss(
 def prepare_loss(model: keras.Model, loss: Loss | None, x: Data, y: Data) -> None:
     """Lets a compiled model make what it needs to compute its loss.
 
-    Args:
-        model: A built Keras model.
-        loss: As for `loss_function`.
-        x: Inputs, as many as will be computed at once: a model may take no others.
-        y: Their targets.
+    From as many examples as will be computed at once: a model may take no others.
     """
     compiled = getattr(model, "_compile_loss", None)
     if loss is None and compiled is not None and not compiled.built:
@@ -95,9 +87,8 @@ def evaluation(
         loss: As for `loss_function`.
 
     Returns:
-        A function of inputs, targets and the other arrays that `forward` takes. It
-        returns the loss, mean over all examples, and, if the model classifies, the
-        share of predictions that are right.
+        A function of inputs, targets and what else `forward` takes. It gives the loss,
+        mean over all examples, and, if the model classifies, the share that is right.
     """
     prepare_loss(model, loss, *next(in_batches((x, y))))
     loss_of = loss_function(model, loss, training=False)
@@ -127,12 +118,9 @@ def evaluation(
 def at_each(
     sizes: Sequence[float], times: int, evaluate: Callable[[float, int], np.ndarray]
 ) -> tuple[list[float], list[float], list[float]]:
-    """Returns losses, their standard deviations and accuracies at size 0 and others.
+    """Returns losses, their standard deviations and accuracies, at size 0 and others.
 
-    Args:
-        sizes: The other sizes of a disturbance.
-        times: How often to disturb, for their means.
-        evaluate: Gives the loss, and perhaps the accuracy, of a size and a time.
+    They are means over so many times of what `evaluate` gives for a size and a time.
     """
     rows = [np.array([evaluate(0.0, 0)])]
     rows += [np.array([evaluate(size, i) for i in range(times)]) for size in sizes]

@@ -68,10 +68,11 @@ class ObservedActivation:
         """
         layer = self.holder
         while not hasattr(layer, "data_format"):
-            below = _producers(layer)
-            if len(below) != 1 or isinstance(layer, _MOVING_NODES):
+            nodes = getattr(layer, "_inbound_nodes", [])
+            tensors = nodes[0].input_tensors if nodes else []
+            if len(tensors) != 1 or isinstance(layer, _MOVING_NODES):
                 return -1
-            layer = below[0]
+            layer = tensors[0]._keras_history.operation
         return 1 if layer.data_format == "channels_first" else -1
 
     @property
@@ -89,13 +90,6 @@ class ObservedActivation:
         if not self.is_accelerated:
             return self.derivative(x)
         return derivative_by_differentiation(self.applied)(x)
-
-
-def _producers(layer: Any) -> list[Any]:
-    """Returns the layers whose outputs a layer takes, as far as that is known."""
-    nodes = getattr(layer, "_inbound_nodes", [])
-    tensors = nodes[0].input_tensors if nodes else []
-    return [tensor._keras_history.operation for tensor in tensors]
 
 
 def has_activations(model: keras.Model) -> bool:
@@ -167,11 +161,6 @@ def _parts(model: keras.Model) -> Iterator[Any]:
 
 
 def numbered(name: str, times: collections.Counter[str]) -> str:
-    """Returns `name`, `name (2)`, ... the more often a name has been there.
-
-    Args:
-        name: The name that is there once more.
-        times: How often each has been there; is brought up to date.
-    """
+    """Returns `name`, `name (2)`, ... the more often a name is met, and counts."""
     times[name] += 1
     return f"{name} ({times[name]})" if times[name] > 1 else name

@@ -53,7 +53,7 @@ def stateless(
 
     Neither the moving statistics of normalisations change nor the states of random
     generators. Where it is compiled, that happens when it is first called with arrays
-    of some shapes, and it reads the model's variables anew with every call.
+    of some shapes, and it reads the model's variables again with every call.
 
     Args:
         model: A built Keras model.
@@ -95,13 +95,8 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(tensor))
 
 
-def _compiled_by_jax(
-    model: keras.Model, function: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Returns a compiled function to which a model's variables are arguments.
-
-    Otherwise they would be constants of what was compiled.
-    """
+def _compiled_by_jax(model: keras.Model, function: Function) -> Function:
+    """Returns a compiled function, of which a model's variables are no constants."""
     import jax
 
     variables = [*model.variables, *model.metrics_variables]
@@ -117,7 +112,7 @@ def _compiled_by_jax(
 
 
 def _with_random_numbers_of_its_own(function: Function) -> Function:
-    """Returns a function that goes on with the random numbers of now, in a copy.
+    """Returns a function with a copy of its own of the random numbers to come.
 
     On PyTorch dropout takes them from a generator that everything shares.
     """

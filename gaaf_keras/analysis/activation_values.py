@@ -19,7 +19,7 @@ from gaaf_keras.analysis.model_activations import (
 from gaaf_keras.analysis.stateless import stateless, to_numpy
 
 # Called with the name of an activation, what the tensor is and the tensor; returns
-# what the model goes on with.
+# what the model takes in its place.
 Observer = Callable[[str, str, Tensor], Tensor]
 PRE_ACTIVATION, OUTPUT = "pre-activation", "output"
 

@@ -17,7 +17,7 @@ from keras import ops
 from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient
 from gaaf_keras.analysis.data import Data, Loss, Tensor, check_data
-from gaaf_keras.analysis.losses import at_each, evaluation, loss_function, prepare_loss
+from gaaf_keras.analysis.losses import at_each, evaluation, loss_function
 from gaaf_keras.analysis.stateless import stateless
 
 
@@ -216,8 +216,8 @@ def hessian_eigenvalue(
             "respect to: set `trainable = True` on a layer. "
             f"Received: model={model.name!r}, which has none"
         )
-    prepare_loss(model, loss, x, y)
-    product = _hessian_product(model, loss)
+    loss_of = loss_function(model, loss, x, y, training=False)
+    product = _hessian_product(model, loss_of)
     shapes = [variable.shape for variable in model.trainable_variables]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     image = np.random.default_rng(seed).standard_normal(ends[-1])
@@ -241,10 +241,9 @@ def hessian_eigenvalue(
 
 
 def _hessian_product(
-    model: keras.Model, loss: Loss | None
+    model: keras.Model, loss_of: Callable[[Data, Data, Tensor], Tensor]
 ) -> Callable[[Data, Data, list[np.ndarray]], list[np.ndarray]]:
     """Returns what multiplies a vector by the Hessian of a batch's loss."""
-    loss_of = loss_function(model, loss, training=False)
     variables = model.trainable_variables
 
     def product(x: Data, y: Data, vector: list[Tensor]) -> list[Tensor]:

@@ -24,7 +24,7 @@ from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient_and_more
 from gaaf_keras.analysis.activation_values import PRE_ACTIVATION, Observer, observing
 from gaaf_keras.analysis.data import Data, Loss, Tensor, check_data, count, part
-from gaaf_keras.analysis.losses import loss_function, prepare_loss
+from gaaf_keras.analysis.losses import loss_function
 from gaaf_keras.analysis.model_activations import observed_activations
 from gaaf_keras.analysis.stateless import shapes_of, stateless
 
@@ -118,8 +118,7 @@ def gradient_flow(
     positive_integer("batch_size", batch_size)
     total = check_data(x, y)
     size = min(batch_size, total)
-    prepare_loss(model, loss, *part((x, y), 0, size))
-    probe = gradient_probe(model, loss, training)
+    probe = gradient_probe(model, loss, *part((x, y), 0, size), training=training)
     return mean_of(
         [
             (first, probe(*part((x, y), first, first + size)))
@@ -130,14 +129,16 @@ def gradient_flow(
 
 def gradient_probe(
     model: keras.Model,
-    loss: Loss | None = None,
-    training: bool = True,
+    loss: Loss | None,
+    x: Data,
+    y: Data,
     *,
+    training: bool = True,
     often: bool = False,
 ) -> Callable[[Data, Data], dict[str, LayerGradient]]:
-    """Returns what measures the gradient flow of one batch of inputs and targets."""
+    """Returns what measures the gradient flow of one batch, such as x and y."""
     activations = observed_activations(model)
-    loss_of = loss_function(model, loss, training)
+    loss_of = loss_function(model, loss, x, y, training=training)
     names: list[str] = []
 
     def measure(x: Data, y: Data, scale: Tensor) -> list[list[Tensor]]:
@@ -269,8 +270,8 @@ class GradientFlow(keras.callbacks.Callback):
         return mean_of(self.history)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        prepare_loss(self.model, self._loss, *self._batch(0))
-        self._probe = gradient_probe(self.model, self._loss, often=True)
+        batch = self._batch(0)
+        self._probe = gradient_probe(self.model, self._loss, *batch, often=True)
         self.history = []
         self._last_step: int | None = None
 

@@ -12,11 +12,17 @@ from gaaf_keras.analysis.stateless import replicas, stateless
 
 
 def loss_function(
-    model: keras.Model, loss: Loss | None, training: bool
+    model: keras.Model, loss: Loss | None, x: Data, y: Data, *, training: bool
 ) -> Callable[[Data, Data, Tensor], Tensor]:
     """Returns what computes the loss of a batch from inputs, targets and outputs.
 
-    A given loss, or what the model was compiled with, regularisation included.
+    Args:
+        model: A built Keras model.
+        loss: The loss. Defaults to what the model was compiled with, regularisation
+            included.
+        x: Inputs, as many as will be computed at once: a model may take no others.
+        y: Their targets. Keras makes of both what it needs for a compiled loss.
+        training: Whether the loss is that of training.
 
     Raises:
         ValueError: If there is no loss, or several are given; when it is called, if a
@@ -30,6 +36,10 @@ def loss_function(
             "Argument `loss` must be given for a model that is not compiled with one. "
             f"Received: loss=None, model={model.name!r}"
         )
+
+    own = getattr(model, "_compile_loss", None)
+    if own is not None and not own.built:
+        own.build(y, stateless(model, lambda x: model(x, training=False))(x))
 
     def compiled(x: Data, y: Data, outputs: Tensor) -> Tensor:
         return replicas() * model.compute_loss(x, y, outputs, training=training)
@@ -59,17 +69,6 @@ def _given_loss(
     return mean
 
 
-def prepare_loss(model: keras.Model, loss: Loss | None, x: Data, y: Data) -> None:
-    """Lets a compiled model make what it needs to compute its loss.
-
-    From as many examples as will be computed at once: a model may take no others.
-    """
-    compiled = getattr(model, "_compile_loss", None)
-    if loss is None and compiled is not None and not compiled.built:
-        outputs = stateless(model, lambda x: model(x, training=False))(x)
-        compiled.build(y, outputs)
-
-
 def evaluation(
     model: keras.Model,
     forward: Callable[..., Tensor],
@@ -90,8 +89,7 @@ def evaluation(
         A function of inputs, targets and what else `forward` takes. It gives the loss,
         mean over all examples, and, if the model classifies, the share that is right.
     """
-    prepare_loss(model, loss, *next(in_batches((x, y))))
-    loss_of = loss_function(model, loss, training=False)
+    loss_of = loss_function(model, loss, *next(in_batches((x, y))), training=False)
     tally = classification(model.loss if loss is None else loss)
 
     def measure(x: Data, y: Data, *others: Tensor) -> list[Tensor]:

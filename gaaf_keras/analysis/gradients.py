@@ -13,6 +13,7 @@ are multiplied by a factor and the weights behind them divided by it.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -22,11 +23,11 @@ from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient_and_more
-from gaaf_keras.analysis.activation_values import PRE_ACTIVATION, Observer, observing
+from gaaf_keras.analysis.activation_values import PRE_ACTIVATION, observing
 from gaaf_keras.analysis.data import Data, Loss, Tensor, check_data, count, part
 from gaaf_keras.analysis.losses import loss_function
 from gaaf_keras.analysis.model_activations import observed_activations
-from gaaf_keras.analysis.stateless import shapes_of, stateless
+from gaaf_keras.analysis.stateless import stateless, zeros_like
 
 # A float16 gradient below 6e-8 is 0; multiplied by the first it is not. If that is too
 # much, the others are tried.
@@ -142,61 +143,40 @@ def gradient_probe(
     names: list[str] = []
 
     def measure(x: Data, y: Data, scale: Tensor) -> list[list[Tensor]]:
-        def run(observer: Observer) -> Tensor:
-            with observing(activations, observer):
-                outputs = model(x, training=training)
-            return loss_of(x, y, outputs)
-
-        def tensors() -> list[Tensor]:
+        def run(nudges: Iterable[Tensor]) -> tuple[Tensor, list[Tensor]]:
+            waiting = iter(nudges)
+            values: list[Tensor] = []
             names.clear()
-            seen: list[Tensor] = []
 
             def observe(name: str, kind: str, tensor: Tensor) -> Tensor:
                 if kind == PRE_ACTIVATION:
                     names.append(name)
-                seen.append(tensor)
-                return tensor
-
-            run(observe)
-            return seen
-
-        shapes = shapes_of(tensors)
-
-        def loss_and_values(nudges: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-            waiting = iter(nudges)
-            values: list[Tensor] = []
-
-            def observe(_: str, __: str, tensor: Tensor) -> Tensor:
                 values.append(tensor + next(waiting))
                 return values[-1]
 
-            loss = run(observe)
+            with observing(activations, observe):
+                outputs = model(x, training=training)
+            loss = loss_of(x, y, outputs)
             return loss * ops.cast(scale, loss.dtype), values
 
-        nudges = [ops.zeros(shape, dtype) for shape, dtype in shapes]
-        gradients, values = gradient_and_more(loss_and_values)(nudges)
+        nudges = zeros_like(lambda: run(itertools.repeat(0.0))[1])
+        gradients, values = gradient_and_more(run)(nudges)
         return [
             _means(gradients[i], gradients[i + 1], values[i + 1], scale)
-            for i in range(0, len(shapes), 2)  # pre-activation and output in turn
+            for i in range(0, len(values), 2)  # pre-activation and output in turn
         ]
 
     compiled = stateless(model, measure, often=often)
 
     def probe(x: Data, y: Data) -> dict[str, LayerGradient]:
-        tries = (np.array(compiled(x, y, np.float32(s))) for s in _LOSS_SCALES)
-        rows = _first_finite(tries)
+        for scale in _LOSS_SCALES:
+            rows = np.array(compiled(x, y, np.float32(scale)))
+            if np.all(np.isfinite(rows)):
+                break
         found = (LayerGradient(*row) for row in rows.tolist())
         return dict(zip(names, found, strict=True))
 
     return probe
-
-
-def _first_finite(tries: Iterable[np.ndarray]) -> np.ndarray:
-    """Returns the first array of finite numbers, or the last of all."""
-    for found in tries:
-        if np.all(np.isfinite(found)):
-            break
-    return found
 
 
 def _means(

@@ -48,7 +48,7 @@ class ObservedActivation:
 
     @classmethod
     def of(cls, applied: Any, holder: Any = None) -> "ObservedActivation":
-        """Returns what an object is that applies an activation, or a holder's own."""
+        """Returns the activation that an object applies, by itself or in a holder."""
         accelerated = accelerated_by(getattr(applied, "call", None))  # in place
         plain = applied
         if isinstance(plain, keras.layers.Activation):

@@ -15,10 +15,8 @@ from gaaf_keras.analysis.data import Tensor
 Function = Callable[..., Any]  # of structures of tensors, and to one
 
 
-def shapes_of(
-    function: Callable[[], list[Tensor]],
-) -> list[tuple[tuple[int, ...], str]]:
-    """Returns shape and dtype of the tensors that a function gives.
+def zeros_like(function: Callable[[], list[Tensor]]) -> list[Tensor]:
+    """Returns zeros with the shapes and dtypes of the tensors that a function gives.
 
     Where the function is being compiled this costs nothing when it runs.
     """
@@ -32,8 +30,8 @@ def shapes_of(
         else:
             tensors = function()
     return [
-        (tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
-        for tensor in tensors
+        ops.zeros(tuple(each.shape), keras.backend.standardize_dtype(each.dtype))
+        for each in tensors
     ]
 
 

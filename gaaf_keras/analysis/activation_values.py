@@ -65,8 +65,8 @@ def observing(
 class Observation:
     """Runs a model and returns what goes into its activations or comes out of them.
 
-    The model stays as it is. Each object has random noise of its own, of as many runs
-    as it makes.
+    The model stays as it is. Random noise is that of running the model again and again,
+    and the same for each object.
 
     Args:
         model: A built Keras model.
@@ -123,7 +123,7 @@ class Observation:
     def sums(
         self, batches: Iterable[Data], terms: Callable[..., Sequence[Any]]
     ) -> dict[str, list[Any]]:
-        """Returns sums over batches of the terms of a name and values, by the name."""
+        """Returns sums over batches of what `terms` gives for a name and its values."""
         sums: dict[str, list[Any]] = {}
         for batch in batches:
             for name, values in self(batch).items():

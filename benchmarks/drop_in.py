@@ -37,7 +37,7 @@ from drop_in_networks import NETWORKS, Network
 
 import gaaf_keras
 from experiments.data import batches, datasets
-from experiments.data.batches import SHIFT, EpochPlan
+from experiments.data.batches import SHIFT, EpochOrder
 from experiments.data.datasets import ImageData
 from experiments.records import files
 from experiments.report.comparison import interval, verdict
@@ -45,7 +45,7 @@ from experiments.tables import Table, markdown, spread
 from gaaf_keras.analysis import paired_difference
 
 Record = dict[str, Any]
-TrainEpoch = Callable[[EpochPlan], float]  # returns the mean loss
+TrainEpoch = Callable[[EpochOrder], float]  # returns the mean loss
 
 PLAIN = "plain"
 
@@ -57,7 +57,7 @@ def epoch_on_device(model: keras.Model, data: ImageData, augment: bool) -> Train
     pad = [(0, 0), *[(SHIFT * augment,) * 2] * 2, (0, 0)]
     arrays = jax.device_put((np.pad(data.train.images, pad), data.train.labels))
 
-    def step(images: Any, labels: Any, state: Any, batch: EpochPlan) -> Any:
+    def step(images: Any, labels: Any, state: Any, batch: EpochOrder) -> Any:
         trainable, others, slots = state
         x = moved(images, batch) if augment else images[batch.indices]
 
@@ -73,14 +73,14 @@ def epoch_on_device(model: keras.Model, data: ImageData, augment: bool) -> Train
         return (trainable, others, slots), value
 
     @jax.jit
-    def epoch(state: Any, plan: EpochPlan, arrays: Any) -> Any:
-        return jax.lax.scan(functools.partial(step, *arrays), state, plan)
+    def epoch(state: Any, order: EpochOrder, arrays: Any) -> Any:
+        return jax.lax.scan(functools.partial(step, *arrays), state, order)
 
-    def train(plan: EpochPlan) -> float:
+    def train(order: EpochOrder) -> float:
         kept = [model.trainable_variables, model.non_trainable_variables]
         kept.append(model.optimizer.variables)
         state = tuple([variable.value for variable in part] for part in kept)
-        state, values = epoch(state, plan, arrays)
+        state, values = epoch(state, order, arrays)
         for variables, found in zip(kept, state, strict=True):
             for variable, value in zip(variables, found, strict=True):
                 variable.assign(value)
@@ -89,7 +89,7 @@ def epoch_on_device(model: keras.Model, data: ImageData, augment: bool) -> Train
     return train
 
 
-def moved(padded: Any, batch: EpochPlan) -> Any:
+def moved(padded: Any, batch: EpochOrder) -> Any:
     """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
     import jax.numpy as jnp
 
@@ -104,11 +104,11 @@ def moved(padded: Any, batch: EpochPlan) -> Any:
 def epoch_by_fit(model: keras.Model, data: ImageData, augment: bool) -> TrainEpoch:
     """Returns what trains an epoch with `fit`, on any backend."""
 
-    def train(plan: EpochPlan) -> float:
-        indices, *augmentation = (part.reshape(-1) for part in plan)
+    def train(order: EpochOrder) -> float:
+        indices, *augmentation = (part.reshape(-1) for part in order)
         x, y = data.train.images[indices], data.train.labels[indices]
         x = batches.flip_and_shift(x, *augmentation) if augment else x
-        options = {"batch_size": plan.indices.shape[1], "shuffle": False}
+        options = {"batch_size": order.indices.shape[1], "shuffle": False}
         return float(model.fit(x, y, **options, verbose=0).history["loss"][-1])
 
     return train
@@ -158,8 +158,8 @@ class Trainer:
             share = (1 + math.cos(math.pi * epoch / epochs)) / 2
             self._model.optimizer.learning_rate = rate * share
             examples = len(self._data.train)
-            plan = batches.plan_epoch(examples, batch_size, seed, epoch)
-            losses.append(self._train_epoch(plan))
+            order = batches.epoch_order(examples, batch_size, seed, epoch)
+            losses.append(self._train_epoch(order))
         split = getattr(self._data, scored)
         accuracy = self._model.evaluate(
             *(split.images, split.labels, 1000), verbose=0, return_dict=True

@@ -23,7 +23,7 @@ from timing import Stopwatch, print_machine
 
 from experiments import TrainingConfig, train_and_evaluate
 from experiments.data import datasets
-from experiments.data.batches import plan_evaluation
+from experiments.data.batches import evaluation_order
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 
@@ -92,7 +92,7 @@ def main() -> None:
             output_dir=str(Path(folder) / "training"),
         )
         data = datasets.load(config.dataset, config.data_dir, False, None)
-        indices, _ = plan_evaluation(len(data.validation))
+        indices, _ = evaluation_order(len(data.validation))
         train = batch(data.train, config.batch_size)
         validation = batch(data.validation, indices.shape[1])
         bare = Bare(train, validation, len(indices))

@@ -107,7 +107,7 @@ def evaluation_pipeline(
 
 
 def _shares(order: np.ndarray, replicas: int, shard: slice) -> np.ndarray:
-    """Divides each batch of a order between replicas; returns those of a shard."""
+    """Divides each batch of an order between replicas; returns those of a shard."""
     share = order.shape[1] // replicas
     return order.reshape(-1, replicas, share)[:, shard].reshape(-1, share)
 

@@ -8,6 +8,7 @@ time and with `--parallel_runs=auto`, with as many epochs for all, so that both 
 same work.
 """
 
+import argparse
 import os
 import platform
 import statistics
@@ -16,15 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from operator import truediv
 from pathlib import Path
-
-from absl import app, flags
-
-_SUITE = flags.DEFINE_enum("suite", "digits", ["digits", "mnist"], "As for train.py.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "As for train.py.")
-_RUNS = flags.DEFINE_integer("runs", 3, "Seeds of the suite.", lower_bound=1)
-_EPOCHS = flags.DEFINE_integer("epochs", 12, "Epochs of each run.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 3, "How often to run each.", lower_bound=2)
 
 _TRAIN = Path(__file__).parents[1] / "train.py"
 _IMPORT = (
@@ -33,26 +27,29 @@ _IMPORT = (
 )
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Times the commands and prints medians."""
-    if len(arguments) > 1:
-        sys.exit(f"commands.py: unexpected argument {arguments[1]!r}")
+def main() -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--suite", default="digits", help="As for train.py.")
+    parser.add_argument("--data_dir", default="", help="As for train.py.")
+    parser.add_argument("--runs", type=int, default=3, help="Seeds of the suite.")
+    parser.add_argument("--epochs", type=int, default=12, help="Of each run.")
+    parser.add_argument("--repeats", type=int, default=3, help="Of the suite.")
+    options = parser.parse_args()
     print(
         f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} "
         "CPUs"
     )
-    importing = [1000 * importing_takes() for _ in range(3 * _REPEATS.value)]
+    times = range(options.repeats)
+    importing = [1000 * importing_takes() for _ in range(3) for _ in times]
     print(f"import gaaf_keras, after Keras: {described(importing, 'ms')}")
-    helping = [seconds("--help") for _ in range(3 * _REPEATS.value)]
+    helping = [seconds("--help") for _ in range(3) for _ in times]
     print(f"train.py --help: {described(helping, 's')}")
-    serial, parallel = [], []
-    for _ in range(_REPEATS.value):
-        serial.append(suite("1"))
-        parallel.append(suite("auto"))
-    name = f"{_SUITE.value} suite, {_RUNS.value} seeds, {_EPOCHS.value} epochs"
+    suites = [(suite(options, "1"), suite(options, "auto")) for _ in times]
+    serial, parallel = zip(*suites, strict=True)
+    name = f"{options.suite} suite, {options.runs} seeds, {options.epochs} epochs"
     print(f"{name}, one run at a time: {described(serial, 's')}")
     print(f"{name}, --parallel_runs=auto: {described(parallel, 's')}")
-    ratios = [a / b for a, b in zip(serial, parallel, strict=True)]
+    ratios = list(map(truediv, serial, parallel))
     print(f"{name}, times faster in parallel: {described(ratios, '')}")
 
 
@@ -61,25 +58,19 @@ def importing_takes() -> float:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has it
     command = [sys.executable, "-c", _IMPORT]
-    output = subprocess.check_output(command, text=True, env=environment)
-    return float(output)
+    return float(subprocess.check_output(command, text=True, env=environment))
 
 
-def suite(parallel_runs: str) -> float:
+def suite(options: argparse.Namespace, parallel_runs: str) -> float:
     """Returns the seconds of a suite."""
     with tempfile.TemporaryDirectory() as folder:
-        options = [
-            f"--suite={_SUITE.value}",
-            f"--runs={_RUNS.value}",
-            f"--epochs={_EPOCHS.value}",
-            f"--patience={_EPOCHS.value}",
-            f"--parallel_runs={parallel_runs}",
-            f"--output_dir={folder}",
+        return seconds(
+            *(f"--suite={options.suite}", f"--runs={options.runs}"),
+            *(f"--epochs={options.epochs}", f"--patience={options.epochs}"),
+            *(f"--parallel_runs={parallel_runs}", f"--output_dir={folder}"),
+            *([f"--data_dir={options.data_dir}"] if options.data_dir else []),
             "--noreport",
-        ]
-        if _DATA_DIR.value:
-            options.append(f"--data_dir={_DATA_DIR.value}")
-        return seconds(*options)
+        )
 
 
 def seconds(*options: str) -> float:
@@ -96,9 +87,8 @@ def seconds(*options: str) -> float:
 def described(values: Sequence[float], unit: str) -> str:
     """Returns median, range and number of values in words."""
     text = f"median {statistics.median(values):.3g} {unit}".rstrip()
-    low, high = min(values), max(values)
-    return f"{text} ({low:.3g} to {high:.3g}, {len(values)} times)"
+    return f"{text} ({min(values):.3g} to {max(values):.3g}, {len(values)} times)"
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

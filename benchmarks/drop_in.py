@@ -17,6 +17,7 @@ import argparse
 import dataclasses
 import datetime
 import functools
+import itertools
 import json
 import math
 import os
@@ -36,7 +37,7 @@ from drop_in_networks import NETWORKS, Network
 
 import gaaf_keras
 from experiments.data import batches, datasets
-from experiments.data.batches import SHIFT, EpochPlan
+from experiments.data.batches import SHIFT, EpochOrder
 from experiments.data.datasets import ImageData
 from experiments.records import files
 from experiments.report.comparison import interval, verdict
@@ -44,10 +45,9 @@ from experiments.tables import Table, markdown, spread
 from gaaf_keras.analysis import paired_difference
 
 Record = dict[str, Any]
-TrainEpoch = Callable[[EpochPlan], float]  # returns the mean loss
+TrainEpoch = Callable[[EpochOrder], float]  # returns the mean loss
 
 PLAIN = "plain"
-_RATES = 5  # to be expected of a network, for the time left
 
 
 def epoch_on_device(model: keras.Model, data: ImageData, augment: bool) -> TrainEpoch:
@@ -57,7 +57,7 @@ def epoch_on_device(model: keras.Model, data: ImageData, augment: bool) -> Train
     pad = [(0, 0), *[(SHIFT * augment,) * 2] * 2, (0, 0)]
     arrays = jax.device_put((np.pad(data.train.images, pad), data.train.labels))
 
-    def step(images: Any, labels: Any, state: Any, batch: EpochPlan) -> Any:
+    def step(images: Any, labels: Any, state: Any, batch: EpochOrder) -> Any:
         trainable, others, slots = state
         x = moved(images, batch) if augment else images[batch.indices]
 
@@ -73,14 +73,14 @@ def epoch_on_device(model: keras.Model, data: ImageData, augment: bool) -> Train
         return (trainable, others, slots), value
 
     @jax.jit
-    def epoch(state: Any, plan: EpochPlan, arrays: Any) -> Any:
-        return jax.lax.scan(functools.partial(step, *arrays), state, plan)
+    def epoch(state: Any, order: EpochOrder, arrays: Any) -> Any:
+        return jax.lax.scan(functools.partial(step, *arrays), state, order)
 
-    def train(plan: EpochPlan) -> float:
+    def train(order: EpochOrder) -> float:
         kept = [model.trainable_variables, model.non_trainable_variables]
         kept.append(model.optimizer.variables)
         state = tuple([variable.value for variable in part] for part in kept)
-        state, values = epoch(state, plan, arrays)
+        state, values = epoch(state, order, arrays)
         for variables, found in zip(kept, state, strict=True):
             for variable, value in zip(variables, found, strict=True):
                 variable.assign(value)
@@ -89,7 +89,7 @@ def epoch_on_device(model: keras.Model, data: ImageData, augment: bool) -> Train
     return train
 
 
-def moved(padded: Any, batch: EpochPlan) -> Any:
+def moved(padded: Any, batch: EpochOrder) -> Any:
     """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
     import jax.numpy as jnp
 
@@ -104,11 +104,11 @@ def moved(padded: Any, batch: EpochPlan) -> Any:
 def epoch_by_fit(model: keras.Model, data: ImageData, augment: bool) -> TrainEpoch:
     """Returns what trains an epoch with `fit`, on any backend."""
 
-    def train(plan: EpochPlan) -> float:
-        indices, *augmentation = (part.reshape(-1) for part in plan)
+    def train(order: EpochOrder) -> float:
+        indices, *augmentation = (part.reshape(-1) for part in order)
         x, y = data.train.images[indices], data.train.labels[indices]
         x = batches.flip_and_shift(x, *augmentation) if augment else x
-        options = {"batch_size": plan.indices.shape[1], "shuffle": False}
+        options = {"batch_size": order.indices.shape[1], "shuffle": False}
         return float(model.fit(x, y, **options, verbose=0).history["loss"][-1])
 
     return train
@@ -140,9 +140,8 @@ class Trainer:
         self._accelerated = 0
         if accelerate is not None:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # that the paper's form is known to fail
+                # Of the paper's form, which is known to fail.
+                warnings.simplefilter("ignore")
                 acceleration = gaaf_keras.accelerate(self._model, **accelerate)
             self._accelerated = len(acceleration.accelerated)
         make = epoch_on_device if _has_accelerator() else epoch_by_fit
@@ -159,8 +158,8 @@ class Trainer:
             share = (1 + math.cos(math.pi * epoch / epochs)) / 2
             self._model.optimizer.learning_rate = rate * share
             examples = len(self._data.train)
-            plan = batches.plan_epoch(examples, batch_size, seed, epoch)
-            losses.append(self._train_epoch(plan))
+            order = batches.epoch_order(examples, batch_size, seed, epoch)
+            losses.append(self._train_epoch(order))
         split = getattr(self._data, scored)
         accuracy = self._model.evaluate(
             *(split.images, split.labels, 1000), verbose=0, return_dict=True
@@ -186,43 +185,30 @@ class Trainer:
 class Records:
     """The runs in a file, written after each; what is there is not repeated."""
 
-    start = time.monotonic()
-    done = left = 0  # in all files together
-
-    def __init__(self, path: Path, runs: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._records = read(path)
-        Records.left += runs
 
     def get(
         self, variant: str, seed: int, settings: Record, train: Callable[[], Record]
     ) -> Record:
         """Returns the result of a run, which is run unless it is recorded."""
-        Records.left = max(Records.left - 1, 0)
         for record in self._records:
             if (record["variant"], record["seed"]) == (variant, seed):
                 if record["settings"] != settings:
                     name = f"{self._path} has '{variant}', seed {seed}"
                     sys.exit(f"{name}, with other settings. Give another --output.")
                 return record["result"]
+        result = train()
         record = {"variant": variant, "seed": seed, "settings": settings}
-        record |= {"result": train(), "resolved": machine()}
-        self._records.append(record)
+        self._records.append(record | {"result": result, "resolved": machine()})
         lines = ",\n".join(json.dumps(record) for record in self._records)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(self._path, f"[\n{lines}\n]\n")
-        Records.done += 1
-        self._print(f"{variant}, seed {seed}", record["result"])
-        return record["result"]
-
-    def _print(self, name: str, result: Record) -> None:
         (accuracy,) = (value for key, value in result.items() if "accuracy" in key)
-        seconds = Records.left * (time.monotonic() - self.start) / Records.done
-        left = datetime.timedelta(seconds=round(seconds))
         took = f"{result['seconds']:.1f} s"
-        print(
-            f"{name}: {100 * accuracy:.2f} % in {took}, about {left} left", flush=True
-        )
+        print(f"{variant}, seed {seed}: {100 * accuracy:.2f} % in {took}", flush=True)
+        return result
 
 
 def read(path: Path) -> list[Record]:
@@ -257,8 +243,7 @@ def best_rate(score: Callable[[float], float], first: float) -> float:
 def run(name: str, options: argparse.Namespace, rates: Records, pairs: Records) -> None:
     """Finds the rate of a network, and trains its pairs at it."""
     network = NETWORKS[name]
-    epochs = options.epochs or network.epochs
-    network = dataclasses.replace(network, epochs=epochs)
+    network = dataclasses.replace(network, epochs=options.epochs or network.epochs)
     variants = {PLAIN: None, **network.variants}
 
     @functools.cache
@@ -267,24 +252,30 @@ def run(name: str, options: argparse.Namespace, rates: Records, pairs: Records) 
         return Trainer(network, data, variants[variant])
 
     def settings(variant: str, rate: float) -> Record:
-        given = {key: vars(options)[key] for key in ("train_examples", "precision")}
-        own = {
-            key: getattr(network, key) for key in ("batch_size", "epochs", "dataset")
-        }
-        return {**own, **given, "learning_rate": rate, "accelerate": variants[variant]}
+        own, given = (
+            ("batch_size", "epochs", "dataset"),
+            ("train_examples", "precision"),
+        )
+        found = {key: getattr(network, key) for key in own}
+        found |= {key: getattr(options, key) for key in given}
+        return {**found, "learning_rate": rate, "accelerate": variants[variant]}
+
+    def train(variant: str, rate: float, seed: int, scored: str) -> Record:
+        return trainer(variant).train(rate, seed, scored)
 
     def score(rate: float) -> float:
-        arguments = f"{name}, {PLAIN}, rate {rate:g}", 0, settings(PLAIN, rate)
         result = rates.get(
-            *arguments, lambda: trainer(PLAIN).train(rate, 0, "validation")
+            *(f"{name}, {PLAIN}, rate {rate:g}", 0, settings(PLAIN, rate)),
+            functools.partial(train, PLAIN, rate, 0, "validation"),
         )
         return result["validation_accuracy"]
 
     rate = best_rate(score, network.rate)
-    for variant in variants if options.stage == "pairs" else ():
-        for seed in range(options.seeds):
-            arguments = f"{name}, {variant}", seed, settings(variant, rate)
-            pairs.get(*arguments, lambda: trainer(variant).train(rate, seed, "test"))  # noqa: B023
+    for variant, seed in itertools.product(variants, range(options.seeds)):
+        pairs.get(
+            *(f"{name}, {variant}", seed, settings(variant, rate)),
+            functools.partial(train, variant, rate, seed, "test"),
+        )
 
 
 def load(name: str, folder: str | None, examples: int | None) -> ImageData:
@@ -350,7 +341,6 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="drop_in.py", allow_abbrev=False)
     add = parser.add_argument
     add("--networks", default=",".join(NETWORKS), help="Separated by commas.")
-    add("--stage", choices=("rates", "pairs"), default="pairs", help="The last one.")
     add("--seeds", type=int, default=5, help="Pairs of each network.")
     add("--output", type=Path, default=Path("runs/drop_in.json"), help="The records.")
     add("--data_dir", help="Of mnist.npz and cifar10.npz, or of tensorflow-datasets.")
@@ -372,10 +362,7 @@ def main(arguments: Sequence[str]) -> None:
     if not options.table:
         keras.config.set_dtype_policy(options.precision)
         beside = output.with_name(f"{output.stem}_rates{output.suffix}")
-        rates = Records(beside, _RATES * len(options.networks))
-        variants = sum(1 + len(NETWORKS[name].variants) for name in options.networks)
-        expected = variants * options.seeds if options.stage == "pairs" else 0
-        pairs = Records(output, expected)
+        rates, pairs = Records(beside), Records(output)
         for name in options.networks:
             run(name, options, rates, pairs)
     if records := read(output):

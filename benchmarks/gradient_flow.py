@@ -7,44 +7,33 @@ Trains the paper's MLP, measuring in every other epoch, and prints the ratio of 
 epochs' times.
 """
 
+import argparse
 import os
-import platform
-import statistics
-import time
-from collections.abc import Sequence
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from timing import Stopwatch, print_machine
 
 from experiments import networks
 from experiments.data import datasets
 from gaaf_keras.analysis import GradientFlow
 
-_DATASET = flags.DEFINE_string("dataset", "digits", "As for train.py.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "As for train.py.")
-_EVERY = flags.DEFINE_integer("every", 100, "Steps between two measurements.")
-_STEPS = flags.DEFINE_integer("steps", 400, "Steps to time at once.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 9, "How often to time both.", lower_bound=2)
+_EVERY = 100  # steps between two measurements, as by default
 _BATCH = 128
-CLOCKS = {"seconds": time.perf_counter, "CPU seconds": time.process_time}
 
 
 class Alternating(GradientFlow):
-    """Measures in every other epoch, and times the epochs.
+    """Measures in every other epoch, and times the epochs."""
 
-    Attributes:
-        clocks: By the name of a clock, its seconds of the epochs without measurements
-            and of those with them.
-    """
+    stopwatch = Stopwatch()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
-        self._watched = epoch % 2 == 1
-        self._start = {name: clock() for name, clock in CLOCKS.items()}
+        self._watched = epoch % 2
+        self.stopwatch.start()
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -53,23 +42,18 @@ class Alternating(GradientFlow):
             super().on_train_batch_end(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        for name, clock in CLOCKS.items():
-            self.clocks[name][self._watched].append(clock() - self._start[name])
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        super().on_train_begin(logs)
-        self.clocks: dict[str, tuple[list[float], list[float]]] = {
-            name: ([], []) for name in CLOCKS
-        }
+        self.stopwatch.stop(self._watched)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Times training with and without the callback."""
-    del arguments
-    logging.set_verbosity(logging.ERROR)
-    data = datasets.load(_DATASET.value, _DATA_DIR.value)
+def main() -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--dataset", default="digits", help="As for train.py.")
+    parser.add_argument("--data_dir", help="As for train.py.")
+    parser.add_argument("--steps", type=int, default=400, help="Steps of an epoch.")
+    parser.add_argument("--rounds", type=int, default=9, help="Pairs of epochs.")
+    options = parser.parse_args()
+    data = datasets.load(options.dataset, options.data_dir)
     images = data.train.images[: 20 * _BATCH].astype("float32")
-    labels = data.train.labels[: len(images)]
     model = networks.mlp(
         images.shape[1:],
         data.classes,
@@ -79,34 +63,15 @@ def main(arguments: Sequence[str]) -> None:
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss, jit_compile=False)
-    flow = Alternating(images, labels, _EVERY.value, _BATCH)
-    steps = _STEPS.value
-    repeated = np.resize(np.arange(len(images)), steps * _BATCH)
-    model.fit(
-        images[repeated],
-        labels[repeated],
-        _BATCH,
-        epochs=2 + 2 * _ROUNDS.value,
-        callbacks=[flow],
-        verbose=0,
-    )
-    print(
-        f"{_DATASET.value}, mlp, batches of {_BATCH}, a measurement every "
-        f"{_EVERY.value} of {steps} steps, {os.cpu_count()} CPUs "
-        f"({platform.machine()}), Keras {keras.__version__} on "
-        f"{keras.backend.backend()}"
-    )
-    for name, ((_, *without), (first, *watched)) in flow.clocks.items():
-        pairs = zip(watched, without, strict=True)
-        low, middle, high = statistics.quantiles([a / b for a, b in pairs])
-        once = first - statistics.median(watched)
-        print(
-            f"{name}: without {statistics.median(without):.2f}, with "
-            f"{statistics.median(watched):.2f} (medians of {_ROUNDS.value}); ratio "
-            f"{middle:.3f} (quartiles {low:.3f} and {high:.3f}); the first time "
-            f"{once:.2f} more"
-        )
+    flow = Alternating(images, data.train.labels[: len(images)], _EVERY, _BATCH)
+    indices = np.resize(np.arange(len(images)), options.steps * _BATCH)
+    x, y = images[indices], data.train.labels[indices]
+    epochs = 2 + 2 * options.rounds
+    model.fit(x, y, _BATCH, epochs=epochs, callbacks=[flow], verbose=0)
+    what = f"{options.dataset}, mlp, batches of {_BATCH}"
+    print_machine(f"{what}, a measurement every {_EVERY} of {options.steps} steps")
+    flow.stopwatch.print("without", "with")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -19,6 +19,7 @@ the ratios to the plain activation in the same round. What remains, the loop aro
 steps and whole commands, is in training_loop.py and commands.py.
 """
 
+import argparse
 import ctypes
 import itertools
 import json
@@ -28,70 +29,60 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from operator import truediv
 from pathlib import Path
 from typing import Any
-
-from absl import app, flags
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
 
 BACKENDS = ("tensorflow", "tensorflow_xla", "jax", "torch")
 MEASUREMENTS = ("elementwise", "training", "inference", "memory")
 BASES = ("tanh", "relu")
+VALUES = (1 << 16, 1 << 20, 1 << 23)
 _SECONDS_A_ROUND = 0.02  # a call that takes less is repeated
 _FEWEST_ROUNDS = 3
-_BACKENDS = flags.DEFINE_multi_enum(
-    "backend", None, BACKENDS, "What to measure on, by default all. May be repeated."
-)
-_MEASUREMENTS = flags.DEFINE_multi_enum(
-    "measure", None, MEASUREMENTS, "What to measure, by default all. May be repeated."
-)
-_NETWORKS = flags.DEFINE_list("networks", None, "The networks, by default all.")
-_VALUES = flags.DEFINE_list(
-    "values", ["65536", "1048576", "8388608"], "How many values at once, elementwise."
-)
-_ROUNDS = flags.DEFINE_integer(
-    "rounds", 25, "How often to time each variant.", lower_bound=4
-)
-_SECONDS = flags.DEFINE_float(
-    "seconds", 25, "For all variants of a measurement together, at the cost of rounds."
-)
-_JSON = flags.DEFINE_string("json", None, "File for all that was measured.")
-_CHILD = flags.DEFINE_string("child", None, "Backend, in a process that measures.")
-_HERE = flags.DEFINE_string("measure_here", None, "Measurement, in such a process.")
 
-Found = dict[str, list[float]]  # by variant: seconds a call, or bytes
+Calls = Mapping[str, Callable[[], Any]]  # by variant
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
     """Measures on each backend and prints the tables."""
-    if len(arguments) > 1:
-        sys.exit(f"speed.py: unexpected argument {arguments[1]!r}")
-    if _CHILD.value:
-        print(json.dumps(measure(_CHILD.value, _HERE.value)))
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add = parser.add_argument
+    add("--backend", action="append", choices=BACKENDS, help="By default all.")
+    add("--measure", action="append", choices=MEASUREMENTS, help="By default all.")
+    add("--rounds", type=int, default=25, help="How often to time each variant.")
+    add("--seconds", type=float, default=25, help="For all variants, at most.")
+    add("--json", type=Path, help="File for all that was measured.")
+    add("--here", action="store_true", help="Measure in this process; for itself.")
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(measure(options)))
         return
     found = []
-    for backend in _BACKENDS.value or BACKENDS:
-        for measurement in _MEASUREMENTS.value or MEASUREMENTS:
-            result = in_child(backend, measurement)
+    for backend in options.backend or BACKENDS:
+        for measurement in options.measure or MEASUREMENTS:
+            result = in_child(options, backend, measurement)
             if result is None:
                 print(f"\n## {backend}, {measurement}: not measured, see above")
                 continue
             found.append({"backend": backend, "measurement": measurement, **result})
             print("\n".join(tables(found[-1])), flush=True)
-    if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps(found, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def in_child(backend: str, measurement: str) -> dict[str, Any] | None:
+def in_child(
+    options: argparse.Namespace, backend: str, measurement: str
+) -> dict[str, Any] | None:
     """Returns what a process of its own measured, or None if it failed."""
     environment = {**os.environ, "KERAS_BACKEND": backend.partition("_")[0]}
     if measurement == "memory":
         environment["TF_ENABLE_ONEDNN_OPTS"] = "0"  # whose allocator gives nothing back
-    command = [sys.executable, __file__, *sys.argv[1:]]
-    command += [f"--child={backend}", f"--measure_here={measurement}"]
+    command = [sys.executable, __file__, "--here"]
+    command += [f"--backend={backend}", f"--measure={measurement}"]
+    command += [f"--rounds={options.rounds}", f"--seconds={options.seconds}"]
     done = subprocess.run(
         command, check=False, stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -122,51 +113,44 @@ def tables(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def measure(backend: str, measurement: str) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Returns what was measured on a backend, and what it ran on."""
     import keras
 
     keras.utils.set_random_seed(0)
+    (backend,), (measurement,) = options.backend, options.measure
     jit = backend != "tensorflow"
-    found: dict[str, Any] = {"machine": machine(backend), "seconds": {}, "bytes": {}}
+    found: dict[str, Any] = {"machine": machine(), "seconds": {}, "bytes": {}}
     if measurement == "memory":
         found["bytes"] = dict(weighed(jit))
-    else:
-        found["seconds"] = {
-            title: in_turn(calls) for title, calls in timed(measurement, jit)
-        }
+    for title, calls in timed(measurement, jit):
+        found["seconds"][title] = in_turn(calls, options.rounds, options.seconds)
     return found
 
 
-def timed(
-    measurement: str, jit: bool
-) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
+def timed(measurement: str, jit: bool) -> Iterator[tuple[str, Calls]]:
     """Yields what is measured of time: a title, and calls by variant."""
     import variants  # beside this file; imports Keras
 
     if measurement == "elementwise":
-        for count, base in itertools.product(map(int, _VALUES.value), BASES):
-            yield (
-                f"{base} and its gradient, {count} values",
-                {
-                    name: variants.forward_and_backward(function, count, jit)
-                    for name, function in variants.functions(base).items()
-                },
-            )
-        return
-    training = measurement == "training"
-    title = "training step" if training else "prediction"
-    call = variants.training_step if training else variants.prediction
-    for network in _NETWORKS.value or variants.NETWORKS:
-        batch = variants.NETWORKS[network][-1]
-        makers = variants.networks(network)
-        yield (
-            f"{title}, {network}, batch of {batch}",
-            {name: call(make, batch, jit) for name, make in makers.items()},
-        )
+        for count, base in itertools.product(VALUES, BASES):
+            calls = {
+                name: variants.forward_and_backward(function, count, jit)
+                for name, function in variants.functions(base).items()
+            }
+            yield f"{base} and its gradient, {count} values", calls
+    kinds = {
+        "training": ("training step", variants.training_step),
+        "inference": ("prediction", variants.prediction),
+    }
+    if measurement in kinds:
+        title, call = kinds[measurement]
+        for network, batch, makers in variants.networks():
+            calls = {name: call(make, batch, jit) for name, make in makers.items()}
+            yield f"{title}, {network}, batch of {batch}", calls
 
 
-def in_turn(calls: Mapping[str, Callable[[], Any]]) -> Found:
+def in_turn(calls: Calls, most: int, seconds: float) -> dict[str, list[float]]:
     """Times calls in turn, after a warm-up, and returns seconds for each round."""
     repeats = {}
     seconds_a_round = 0.0
@@ -177,9 +161,8 @@ def in_turn(calls: Mapping[str, Callable[[], Any]]) -> Found:
             once = time.perf_counter() - start
         repeats[name] = max(1, round(_SECONDS_A_ROUND / once))
         seconds_a_round += once * repeats[name]
-    affordable = int(_SECONDS.value / seconds_a_round)
-    rounds = max(_FEWEST_ROUNDS, min(_ROUNDS.value, affordable))
-    found: Found = {name: [] for name in calls}
+    rounds = max(_FEWEST_ROUNDS, min(most, int(seconds / seconds_a_round)))
+    found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             start = time.perf_counter()
@@ -194,29 +177,21 @@ def weighed(jit: bool) -> Iterator[tuple[str, dict[str, float]]]:
     import keras
     import variants
 
-    for base in BASES:
+    backend = keras.backend.backend()
+    for base in BASES if backend != "tensorflow" else ():  # its graphs do not tell
         kept = {
             name: variants.kept_for_backward(function, 1 << 20)
             for name, function in variants.functions(base).items()
         }
-        if None not in kept.values():
-            yield (
-                f"kept for the gradient of {base}, a value, beside the output",
-                {name: size for name, size in kept.items() if size is not None},
-            )
-    for network in _NETWORKS.value or variants.NETWORKS:
-        batch = variants.NETWORKS[network][-1]
-        makers = variants.networks(network)
-        exact = keras.backend.backend() == "jax"
-        yield (
-            f"memory of a training step, {network}, batch of {batch}",
-            {
-                name: variants.bytes_by_compiler(make, batch)
-                if exact
-                else peak_of(variants.training_step(make, batch, jit))
-                for name, make in makers.items()
-            },
-        )
+        yield f"kept for the gradient of {base}, a value, beside the output", kept
+    for network, batch, makers in variants.networks():
+        sizes = {
+            name: variants.bytes_by_compiler(make, batch)
+            if backend == "jax"
+            else peak_of(variants.training_step(make, batch, jit))
+            for name, make in makers.items()
+        }
+        yield f"memory of a training step, {network}, batch of {batch}", sizes
 
 
 def peak_of(call: Callable[[], Any], times: int = 3) -> float:
@@ -245,11 +220,11 @@ def resident(which: str) -> float:
     raise OSError(f"/proc/self/status says nothing of {which}")
 
 
-def machine(backend: str) -> str:
+def machine() -> str:
     """Returns versions, processor and threads in words."""
     import keras
 
-    module = __import__(backend.partition("_")[0])
+    module = __import__(keras.backend.backend())
     return (
         f"{module.__name__} {module.__version__}, Keras {keras.__version__}, Python "
         f"{platform.python_version()}, {platform.machine()}, "
@@ -258,4 +233,4 @@ def machine(backend: str) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -8,45 +8,41 @@ Prints, as Markdown, the median ratio of GAAF to each other variant in each of t
 import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
 from operator import truediv
 from pathlib import Path
-from typing import Any
 
-from absl import app
+Ratios = dict[tuple[str, str], dict[str, float]]  # by backend and title, and variant
 
 COMPARED = ("plain", "dropout", "GELU", "literal sawtooth")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Prints the table."""
-    if not arguments[1:]:
+def main(paths: list[str]) -> None:
+    if not paths:
         sys.exit("summary.py: name the files that speed.py --json has written")
-    runs = [ratios(json.loads(Path(name).read_text())) for name in arguments[1:]]
+    runs = [ratios(Path(path)) for path in paths]
     print("| on | measured | " + " | ".join(f"GAAF / {name}" for name in COMPARED), "|")
     print("|---|---|" + "---|" * len(COMPARED))
     for backend, title in runs[0]:
-        cells = []
-        for name in COMPARED:
-            found = [run.get((backend, title), {}).get(name) for run in runs]
-            cells.append(" ".join("?" if x is None else f"{x:.2f}" for x in found))
-        print(f"| {backend} | {title} | " + " | ".join(cells), "|")
+        found = [run[backend, title] for run in runs if (backend, title) in run]
+        cells = [" ".join(f"{run[name]:.2f}" for run in found) for name in COMPARED]
+        print("|", " | ".join([backend, title, *cells]), "|")
 
 
-def ratios(run: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, float]]:
-    """Returns the medians of the ratios by backend and title."""
-    found = {}
-    for part in run:
+def ratios(path: Path) -> Ratios:
+    """Returns the medians of the ratios in a file."""
+    found: Ratios = {}
+    for part in json.loads(path.read_text()):
         for title, seconds in part["seconds"].items():
             plain, accelerated = list(seconds)[:2]
             names = {"plain": plain, "dropout": f"{plain}, dropout"}
-            others = {name: seconds[names.get(name, name)] for name in COMPARED}
             found[part["backend"], title] = {
-                name: statistics.median(map(truediv, seconds[accelerated], other))
-                for name, other in others.items()
+                name: statistics.median(
+                    map(truediv, seconds[accelerated], seconds[names.get(name, name)])
+                )
+                for name in COMPARED
             }
     return found
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main(sys.argv[1:])

@@ -9,37 +9,23 @@ the ratio of the two and its spread over the epochs, in seconds and in CPU secon
 which other work on the machine disturbs less.
 """
 
+import argparse
 import os
-import platform
-import statistics
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from absl import app, flags, logging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
 
 import keras
 import tensorflow as tf
+from timing import Stopwatch, print_machine
 
 from experiments import TrainingConfig, train_and_evaluate
 from experiments.data import datasets
-from experiments.data.batches import plan_evaluation
-
-_DATASET = flags.DEFINE_string("dataset", "mnist", "As for train.py.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "As for train.py.")
-_EPOCHS = flags.DEFINE_integer(
-    "epochs", 7, "How many epochs to time, after one that is not.", lower_bound=2
-)
-_MODEL = flags.DEFINE_enum("model", "mlp", ["mlp", "cnn"], "As for train.py.")
-_WIDTH = flags.DEFINE_integer("width", 8, "As for train.py.")
-
+from experiments.data.batches import evaluation_order
 
 Batch = tuple[tf.Tensor, tf.Tensor]
-CLOCKS = {"seconds": time.perf_counter, "CPU seconds": time.process_time}
 
 
 class Bare(keras.callbacks.Callback):
@@ -47,11 +33,8 @@ class Bare(keras.callbacks.Callback):
 
     Args:
         train: A training batch.
-        validation: A validation batch, and how many there are in an epoch.
-
-    Attributes:
-        clocks: By the name of a clock, the seconds of an epoch and of the bare steps,
-            for each epoch.
+        validation: A validation batch.
+        validations: How many validation batches there are in an epoch.
     """
 
     def __init__(self, train: Batch, validation: Batch, validations: int) -> None:
@@ -59,9 +42,7 @@ class Bare(keras.callbacks.Callback):
         self._train = train
         self._validation = validation
         self._validations = validations
-        self.clocks: dict[str, list[tuple[float, float]]] = {
-            name: [] for name in CLOCKS
-        }
+        self.stopwatch = Stopwatch()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         model = keras.models.clone_model(self.model)
@@ -79,21 +60,13 @@ class Bare(keras.callbacks.Callback):
         steps(tf.constant(1), tf.constant(1))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        before = now()
-        counts = self.params["steps"], self._validations
-        self._steps(*map(tf.constant, counts))
-        self._start = now()
-        self._bare = {name: self._start[name] - before[name] for name in CLOCKS}
+        self.stopwatch.start()
+        self._steps(tf.constant(self.params["steps"]), tf.constant(self._validations))
+        self.stopwatch.stop(0)
+        self.stopwatch.start()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        for name, end in now().items():
-            pair = end - self._start[name], self._bare[name]
-            self.clocks[name].append(pair)
-
-
-def now() -> dict[str, float]:
-    """Returns what each clock says."""
-    return {name: clock() for name, clock in CLOCKS.items()}
+        self.stopwatch.stop(1)
 
 
 def batch(split: datasets.Split, size: int) -> Batch:
@@ -102,42 +75,31 @@ def batch(split: datasets.Split, size: int) -> Batch:
     return images, tf.constant(split.labels[:size])
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Trains a network, timing it."""
-    del arguments
-    logging.set_verbosity(logging.ERROR)
+def main() -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--dataset", default="mnist", help="As for train.py.")
+    parser.add_argument("--data_dir", help="As for train.py.")
+    parser.add_argument("--epochs", type=int, default=7, help="To time, after a first.")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = TrainingConfig(
-            dataset=_DATASET.value,
-            data_dir=_DATA_DIR.value,
-            model=_MODEL.value,
-            width=_WIDTH.value,
-            epochs=1 + _EPOCHS.value,
-            patience=1 + _EPOCHS.value,
+            dataset=options.dataset,
+            data_dir=options.data_dir,
+            model="mlp",
+            epochs=1 + options.epochs,
+            patience=1 + options.epochs,
             export=False,
             output_dir=str(Path(folder) / "training"),
         )
         data = datasets.load(config.dataset, config.data_dir, False, None)
-        indices, _ = plan_evaluation(len(data.validation))
-        bare = Bare(
-            batch(data.train, config.batch_size),
-            batch(data.validation, indices.shape[1]),
-            len(indices),
-        )
+        indices, _ = evaluation_order(len(data.validation))
+        train = batch(data.train, config.batch_size)
+        validation = batch(data.validation, indices.shape[1])
+        bare = Bare(train, validation, len(indices))
         train_and_evaluate(config, [bare])
-    print(
-        f"{config.dataset}, {config.model}, batches of {config.batch_size}, "
-        f"{os.cpu_count()} CPUs ({platform.machine()}), TensorFlow {tf.__version__}"
-    )
-    for name, (_, *pairs) in bare.clocks.items():  # the first builds the graph
-        epoch, steps = map(statistics.median, zip(*pairs, strict=True))
-        ratios = [epoch / steps for epoch, steps in pairs]
-        low, middle, high = statistics.quantiles(ratios)
-        print(
-            f"{name}: an epoch {epoch:.2f}, its steps alone {steps:.2f} (medians of "
-            f"{len(pairs)}); ratio {middle:.3f} (quartiles {low:.3f} and {high:.3f})"
-        )
+    print_machine(f"{config.dataset}, mlp, batches of {config.batch_size}")
+    bare.stopwatch.print("the steps alone", "an epoch")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -1,6 +1,7 @@
 """What `speed.py` compares: activations, networks with them, and how to run them."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -18,8 +19,6 @@ DROPOUT = 0.5
 _SEED = keras.random.SeedGenerator(0)
 _FREQUENCY = 10_000.0
 _CLASSES = 10
-_IMAGE = (28, 28, 1)
-_COLOURED = (32, 32, 3)
 _LSTM_UNITS = 64
 
 
@@ -51,50 +50,37 @@ def functions(base: str) -> dict[str, Function]:
     }
 
 
-def _mlp(activation: Any, dropout: float = 0.0) -> keras.Model:
-    return mlp(_IMAGE, _CLASSES, activation=activation, dropout=dropout)
-
-
-def _cnn(width: int, **options: Any) -> Callable[..., keras.Model]:
-    return lambda activation, dropout=0.0: cnn(
-        _COLOURED, _CLASSES, width, activation=activation, dropout=dropout, **options
-    )
-
-
 def _lstm(activation: Any, dropout: float = 0.0) -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input(_IMAGE[:2]),
-            layers.LSTM(_LSTM_UNITS, activation=activation, dropout=dropout),
-            layers.Dense(_CLASSES),
-        ]
-    )
+    layer = layers.LSTM(_LSTM_UNITS, activation=activation, dropout=dropout)
+    return keras.Sequential([keras.Input((28, 28)), layer, layers.Dense(_CLASSES)])
 
 
-# The plain activation, the maker and the batch size by the network's name.
-NETWORKS: dict[str, tuple[str, Callable[..., keras.Model], int]] = {
-    "mlp": ("tanh", _mlp, 128),
-    "cnn": ("relu", _cnn(64), 32),
-    "cnn with batch norm": ("relu", _cnn(64, batch_norm=True), 32),
-    "narrow cnn": ("relu", _cnn(16), 128),
-    "lstm": ("tanh", _lstm, 128),
+# By the name of a network: plain activation, batch size, maker.
+_mlp = functools.partial(mlp, (28, 28, 1), _CLASSES)
+_cnn = functools.partial(cnn, (32, 32, 3), _CLASSES)
+NETWORKS: dict[str, tuple[str, int, Callable[..., keras.Model]]] = {
+    "mlp": ("tanh", 128, _mlp),
+    "cnn": ("relu", 32, functools.partial(_cnn, 64)),
+    "cnn with batch norm": ("relu", 32, functools.partial(_cnn, 64, batch_norm=True)),
+    "narrow cnn": ("relu", 128, functools.partial(_cnn, 16)),
+    "lstm": ("tanh", 128, _lstm),
 }
 
 
-def networks(network: str) -> dict[str, Make]:
-    """Returns what makes each variant of a network, the plain one first."""
-    base, make, _ = NETWORKS[network]
-    variants: dict[str, Make] = {
-        base: lambda: make(base),
-        f"GAAF {base}": lambda: make(GAAF(base)),
-        f"{base}, dropout": lambda: make(base, DROPOUT),
-        "GELU": lambda: make("gelu"),
-        "SiLU": lambda: make("silu"),
-        "literal sawtooth": lambda: make(literal_sawtooth(base)),
-    }
-    if network != "lstm":
-        variants["PReLU"] = lambda: make(layers.PReLU())
-    return variants
+def networks() -> Iterator[tuple[str, int, dict[str, Make]]]:
+    """Yields names, batch sizes and what makes each variant, the plain one first."""
+    for name, (base, batch, make) in NETWORKS.items():
+        options: dict[str, dict[str, Any]] = {
+            base: {"activation": base},
+            f"GAAF {base}": {"activation": GAAF(base)},
+            f"{base}, dropout": {"activation": base, "dropout": DROPOUT},
+            "GELU": {"activation": "gelu"},
+            "SiLU": {"activation": "silu"},
+            "literal sawtooth": {"activation": literal_sawtooth(base)},
+        }
+        if name != "lstm":
+            options["PReLU"] = {"activation": layers.PReLU()}
+        yield name, batch, {v: functools.partial(make, **o) for v, o in options.items()}
 
 
 def values(count: int) -> list[np.ndarray]:
@@ -170,15 +156,9 @@ def bytes_by_compiler(make: Make, batch: int) -> float:
     import jax
 
     model, x, y = _compiled(make, batch, jit=True)
-    state = [
-        [variable.value for variable in variables]
-        for variables in (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.optimizer.variables,
-            model.metrics_variables,
-        )
-    ]
+    kept = [model.trainable_variables, model.non_trainable_variables]
+    kept += [model.optimizer.variables, model.metrics_variables]
+    state = [[variable.value for variable in variables] for variables in kept]
     step = jax.jit(model.train_step).lower(state, (x, y)).compile()
     return float(step.memory_analysis().temp_size_in_bytes)
 
@@ -197,11 +177,11 @@ def _compiled(
     return model, x, random.integers(0, _CLASSES, batch)
 
 
-def kept_for_backward(function: Function, count: int) -> float | None:
+def kept_for_backward(function: Function, count: int) -> float:
     """Returns the bytes an element that an activation keeps for its gradient.
 
     Without its input's own history and without its output, which the next layer keeps
-    anyway. None on TensorFlow, whose graphs do not tell.
+    anyway. On JAX and PyTorch.
     """
     x, _ = values(count)
     kept: dict[int, int] = {}
@@ -213,7 +193,7 @@ def kept_for_backward(function: Function, count: int) -> float | None:
             if hasattr(array, "unsafe_buffer_pointer") and array.size >= count:
                 kept[array.unsafe_buffer_pointer()] = array.nbytes
         kept.pop(output.unsafe_buffer_pointer(), None)
-    elif keras.backend.backend() == "torch":
+    else:
         import torch
 
         def pack(tensor: Any) -> Any:
@@ -225,6 +205,4 @@ def kept_for_backward(function: Function, count: int) -> float | None:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             output = function(tensor)
         kept.pop(output.data_ptr(), None)
-    else:
-        return None
     return sum(kept.values()) / count

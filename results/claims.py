@@ -12,7 +12,7 @@ from experiments.report import comparison
 from experiments.report.measurements import layers_of
 from experiments.tables import Table
 from gaaf_keras.analysis import Difference, paired_difference
-from gaaf_keras.analysis.flow import mean_of
+from gaaf_keras.analysis.gradients import mean_of
 
 Value = Callable[[Run, Run], float]  # of a run, beside the other with its seed
 

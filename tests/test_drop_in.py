@@ -128,8 +128,8 @@ def test_the_rate_is_searched_until_its_neighbours_are_not_better(
 def test_batches_are_moved_on_the_device_as_elsewhere(drop_in):
     pytest.importorskip("jax")
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3), "uint8")
-    plan = drop_in.batches.plan_epoch(20, 20, seed=0, epoch=0)
-    batch = drop_in.EpochPlan(*(part[0] for part in plan))
+    order = drop_in.batches.epoch_order(20, 20, seed=0, epoch=0)
+    batch = drop_in.EpochOrder(*(part[0] for part in order))
     pad = [(0, 0), *[(drop_in.SHIFT,) * 2] * 2, (0, 0)]
     moved = drop_in.moved(np.pad(images, pad), batch)
     expected = drop_in.batches.flip_and_shift(images[batch.indices], *batch[1:])

@@ -17,7 +17,7 @@ SHIFT = 4  # pixels a training image moves at most, in each direction
 _LARGEST_EVALUATION_BATCH = 256
 
 
-class EpochPlan(NamedTuple):
+class EpochOrder(NamedTuple):
     """What an epoch trains on; all arrays have the shape (steps, batch size).
 
     Attributes:
@@ -33,7 +33,7 @@ class EpochPlan(NamedTuple):
     columns: np.ndarray
 
 
-def plan_epoch(examples: int, batch_size: int, seed: int, epoch: int) -> EpochPlan:
+def epoch_order(examples: int, batch_size: int, seed: int, epoch: int) -> EpochOrder:
     """Returns what an epoch trains on.
 
     An epoch is `examples // batch_size` batches; the few examples left over take
@@ -48,7 +48,7 @@ def plan_epoch(examples: int, batch_size: int, seed: int, epoch: int) -> EpochPl
     random = np.random.default_rng([seed, epoch])
     shape = (examples // batch_size, batch_size)
     order = random.permutation(examples)[: math.prod(shape)]
-    return EpochPlan(
+    return EpochOrder(
         indices=order.reshape(shape).astype("int32"),
         flips=random.random(shape) < 1 / 2,
         rows=random.integers(0, 2 * SHIFT + 1, shape, "int32"),
@@ -76,8 +76,8 @@ def training_batches(
     """Yields training batches without end: float32 images and int32 labels."""
     epoch = first_epoch
     while True:
-        plan = plan_epoch(len(split), batch_size, seed, epoch)
-        for indices, *augmentation in zip(*plan, strict=True):
+        order = epoch_order(len(split), batch_size, seed, epoch)
+        for indices, *augmentation in zip(*order, strict=True):
             images = split.images[indices].astype("float32")
             if augment:
                 images = flip_and_shift(images, *augmentation)
@@ -85,7 +85,7 @@ def training_batches(
         epoch += 1
 
 
-def plan_evaluation(examples: int, replicas: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def evaluation_order(examples: int, replicas: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Returns the order in which a whole split is evaluated, and what each weighs.
 
     The batches are equally large. What is missing in the last one is filled up with

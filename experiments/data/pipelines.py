@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from experiments.data.batches import SHIFT, plan_epoch, plan_evaluation
+from experiments.data.batches import SHIFT, epoch_order, evaluation_order
 from experiments.data.datasets import Split
 
 _BATCHES_AHEAD = 4
@@ -24,7 +24,7 @@ def training_pipeline(
     replicas: int = 1,
     shard: slice = slice(None),
 ) -> tf.data.Dataset:
-    """Returns an endless stream of training batches, as `plan_epoch` plans them.
+    """Returns an endless stream of training batches, as `epoch_order` has them.
 
     Args:
         split: The examples.
@@ -46,8 +46,8 @@ def training_pipeline(
     def epochs() -> Iterator[tuple[np.ndarray, ...]]:
         epoch = first_epoch
         while True:
-            plan = plan_epoch(len(split), batch_size, seed, epoch)
-            yield tuple(_shares(part, replicas, shard) for part in plan)
+            order = epoch_order(len(split), batch_size, seed, epoch)
+            yield tuple(_shares(part, replicas, shard) for part in order)
             epoch += 1
 
     def gather(
@@ -77,7 +77,7 @@ def training_pipeline(
 def evaluation_pipeline(
     split: Split, replicas: int = 1, shard: slice = slice(None)
 ) -> tf.data.Dataset:
-    """Returns a whole split, in order, in batches as `plan_evaluation` plans them.
+    """Returns a whole split, in order, in batches as `evaluation_order` has them.
 
     Args:
         split: The examples.
@@ -90,7 +90,8 @@ def evaluation_pipeline(
     """
     images, labels = tf.constant(split.images), tf.constant(split.labels)
     indices, weights = (
-        _shares(part, replicas, shard) for part in plan_evaluation(len(split), replicas)
+        _shares(part, replicas, shard)
+        for part in evaluation_order(len(split), replicas)
     )
 
     def gather(indices: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -105,10 +106,10 @@ def evaluation_pipeline(
     )
 
 
-def _shares(plan: np.ndarray, replicas: int, shard: slice) -> np.ndarray:
-    """Divides each batch of a plan between replicas; returns those of a shard."""
-    share = plan.shape[1] // replicas
-    return plan.reshape(-1, replicas, share)[:, shard].reshape(-1, share)
+def _shares(order: np.ndarray, replicas: int, shard: slice) -> np.ndarray:
+    """Divides each batch of an order between replicas; returns those of a shard."""
+    share = order.shape[1] // replicas
+    return order.reshape(-1, replicas, share)[:, shard].reshape(-1, share)
 
 
 def _options() -> tf.data.Options:

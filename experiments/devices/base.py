@@ -110,7 +110,7 @@ class Strategy:
         first_epoch: int,
     ) -> dict[str, Any]:
         """Returns the data, as arguments of `fit`."""
-        indices, weights = batches.plan_evaluation(len(data.validation), self.replicas)
+        indices, weights = batches.evaluation_order(len(data.validation), self.replicas)
         return {
             "x": batches.training_batches(
                 data.train, batch_size, seed, augment, first_epoch

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from experiments.config import UsageError
 from experiments.data import pipelines
-from experiments.data.batches import plan_evaluation
+from experiments.data.batches import evaluation_order
 from experiments.data.datasets import ImageData
 from experiments.devices.base import Strategy
 
@@ -85,7 +85,7 @@ class TensorFlowStrategy(Strategy):
             }
         # Without an end, at which each replica would be given an empty batch that
         # counts as a full one.
-        batches, _ = plan_evaluation(len(data.validation), self.replicas)
+        batches, _ = evaluation_order(len(data.validation), self.replicas)
         return arguments | {
             "validation_data": self._distribute(
                 lambda replicas, shard: pipelines.evaluation_pipeline(

@@ -18,7 +18,7 @@ from experiments.records import files, run_folder
 from experiments.records.history import Row
 from experiments.records.studies import Run, Study, variants_of
 from gaaf_keras.analysis import LayerGradient
-from gaaf_keras.analysis.flow import Measurements, mean_of
+from gaaf_keras.analysis.gradients import Measurements, mean_of
 
 _DIGITS = 4
 _DIGITS_OF_SCORES = 9

@@ -17,7 +17,7 @@ from experiments.config import PLACES, TrainingConfig, UsageError
 from experiments.records import files
 from experiments.records.history import COLUMNS, Row
 from gaaf_keras.analysis import LayerGradient
-from gaaf_keras.analysis.flow import Measurements
+from gaaf_keras.analysis.gradients import Measurements
 
 CONFIG = "config.json"
 RESULT = "result.json"

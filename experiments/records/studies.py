@@ -10,7 +10,7 @@ from typing import Any
 from experiments.config import ACCELERATION, PLACES, TrainingConfig, UsageError
 from experiments.records import run_folder
 from experiments.records.history import Row
-from gaaf_keras.analysis.flow import Measurements
+from gaaf_keras.analysis.gradients import Measurements
 
 
 @dataclasses.dataclass

@@ -12,8 +12,11 @@ from experiments.records import run_folder
 from experiments.records.studies import Run
 from gaaf_keras import analysis
 from gaaf_keras._core.kinds import name_of
-from gaaf_keras.analysis.measuring import Observation
-from gaaf_keras.analysis.observation import ObservedActivation, observed_activations
+from gaaf_keras.analysis.activation_values import Observation
+from gaaf_keras.analysis.model_activations import (
+    ObservedActivation,
+    observed_activations,
+)
 
 _MOST_EXAMPLES = 1000
 _FEWEST_EXAMPLES = 128

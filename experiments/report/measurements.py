@@ -12,7 +12,7 @@ from experiments.records.studies import Study, Variant
 from experiments.report import paper
 from experiments.tables import Table, spread
 from gaaf_keras import GAAF, analysis
-from gaaf_keras.analysis.flow import mean_of
+from gaaf_keras.analysis.gradients import mean_of
 from gaaf_keras.shapes.dropout import MATCHED_ACTIVATIONS, DropoutMatched
 
 _LEAST_NOISE = 1e-3

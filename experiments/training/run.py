@@ -21,7 +21,7 @@ from experiments.training import recorder as recording
 from experiments.training import watchers as watching
 from experiments.training.checkpoints import Checkpoint
 from experiments.training.result import TrainingResult
-from gaaf_keras.analysis.observation import has_activations
+from gaaf_keras.analysis.model_activations import has_activations
 
 # What a folder comes to hold, in sizes of the model with its optimizer, at most: two
 # checkpoints, each with the best weights, the model and the SavedModel.

@@ -9,10 +9,9 @@ import numpy as np
 
 from experiments.records import run_folder
 from gaaf_keras.analysis import GradientFlow, LayerGradient
-from gaaf_keras.analysis.co_adaptation import correlations_of
-from gaaf_keras.analysis.isolation import to_numpy
-from gaaf_keras.analysis.measuring import Observation
-from gaaf_keras.analysis.observation import OUTPUT
+from gaaf_keras.analysis.activation_values import OUTPUT, Observation
+from gaaf_keras.analysis.node_dependence import correlations_of
+from gaaf_keras.analysis.stateless import to_numpy
 
 _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
 

@@ -10,12 +10,8 @@ Accuracies and compiled losses leave out what a Keras mask leaves out, such as p
 What is said of nodes does not: there masked time steps count as all others do.
 """
 
-from gaaf_keras.analysis.co_adaptation import (
-    Ablation,
-    Correlations,
-    ablation,
-    correlations,
-)
+from gaaf_keras.analysis.curves import Curve, curve
+from gaaf_keras.analysis.distributions import Distribution, weights
 from gaaf_keras.analysis.flatness import (
     Curvature,
     Robustness,
@@ -23,21 +19,25 @@ from gaaf_keras.analysis.flatness import (
     input_noise,
     weight_noise,
 )
-from gaaf_keras.analysis.flow import GradientFlow, LayerGradient, gradient_flow
-from gaaf_keras.analysis.functions import Curve, curve
-from gaaf_keras.analysis.kernels import weights
-from gaaf_keras.analysis.measuring import Distribution
-from gaaf_keras.analysis.saturated import Saturation, saturation
+from gaaf_keras.analysis.gradients import GradientFlow, LayerGradient, gradient_flow
+from gaaf_keras.analysis.node_dependence import (
+    Ablation,
+    Correlations,
+    ablation,
+    correlations,
+)
+from gaaf_keras.analysis.pre_activations import (
+    ExpectedDerivative,
+    PreActivationVariance,
+    Saturation,
+    pre_activation_variance,
+    saturation,
+)
 from gaaf_keras.analysis.statistics import (
     Difference,
     Spread,
     paired_difference,
     prediction_interval,
-)
-from gaaf_keras.analysis.variance import (
-    ExpectedDerivative,
-    PreActivationVariance,
-    pre_activation_variance,
 )
 
 __all__ = [

@@ -7,10 +7,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from gaaf_keras.analysis.data import Data, Loss, Tensor
+
 _HALF = 0.5
 
 
-def classification(loss: Any) -> Callable[[Any, Any], list[Any]] | None:
+def classification(
+    loss: Loss | None,
+) -> Callable[[Data, Tensor], list[Tensor]] | None:
     """Returns what counts the right predictions, from targets and outputs.
 
     It returns how many predictions are right, and out of how many; nothing for several
@@ -35,7 +39,7 @@ def classification(loss: Any) -> Callable[[Any, Any], list[Any]] | None:
         return None
     mask_of = _Mask(name="mask")
 
-    def tally(y: Any, outputs: Any) -> list[Any]:
+    def tally(y: Data, outputs: Tensor) -> list[Tensor]:
         outputs = keras.tree.flatten(outputs)
         if len(outputs) > 1:
             return []
@@ -57,14 +61,16 @@ class _Mask(keras.layers.Layer):
     (While JAX compiles, it is no attribute of the tensor.)
     """
 
-    def call(self, outputs: Any, mask: Any = None) -> Any:
+    def call(self, outputs: Tensor, mask: Tensor = None) -> Tensor:
         return mask
 
     def compute_mask(self, *_: Any) -> None:
         """Says that it deals with masks, and that the mask has none itself."""
 
 
-def _same_class(y: Any, outputs: Any, ignored: int | None) -> tuple[Any, Any]:
+def _same_class(
+    y: Tensor, outputs: Tensor, ignored: int | None
+) -> tuple[Tensor, Tensor]:
     """Returns which predictions are right, and which are to be counted."""
     classes = _classes(y, outputs)
     right = ops.equal(ops.argmax(outputs, axis=-1), classes)
@@ -73,14 +79,14 @@ def _same_class(y: Any, outputs: Any, ignored: int | None) -> tuple[Any, Any]:
     return right, ops.not_equal(classes, ignored)
 
 
-def _same_side(y: Any, outputs: Any, border: float) -> tuple[Any, Any]:
+def _same_side(y: Tensor, outputs: Tensor, border: float) -> tuple[Tensor, Tensor]:
     """Returns the same for targets of which each is 0 or 1."""
     is_one = ops.cast(ops.reshape(y, ops.shape(outputs)), "float32") > _HALF
     right = ops.equal(outputs > border, is_one)
     return right, ops.ones_like(right)
 
 
-def _classes(y: Any, outputs: Any) -> Any:
+def _classes(y: Tensor, outputs: Tensor) -> Tensor:
     """Returns the classes in targets, which are numbers of classes or one-hot.
 
     The name of a loss does not tell: some "categorical" ones take numbers.

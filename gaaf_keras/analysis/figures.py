@@ -7,6 +7,7 @@ colour vision, and every line has a pattern of its own as well.
 
 import dataclasses
 import io
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +20,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gaaf_keras.analysis.functions import Curve
-from gaaf_keras.analysis.measuring import Distribution
+from gaaf_keras.analysis.curves import Curve
+from gaaf_keras.analysis.distributions import Distribution
 from gaaf_keras.analysis.statistics import Difference
+
+Pattern = str | tuple[int, tuple[float, ...]]  # of a line, as Matplotlib takes it
 
 _INK = "#1f2328"  # of text and axes; in SVG the colour of the text around it
 _SIZE = 4.4, 3.2  # inches
@@ -29,6 +32,7 @@ _LEGEND_ROW = 0.18
 _FRAME_HEIGHT = 0.9
 _DIFFERENCE_HEIGHT = 0.22
 _TITLE_WIDTH = 50  # characters
+_LARGEST_RATIO_SPELLED_OUT = 300  # of the numbers on a logarithmic axis
 _DOTS_PER_INCH = 200  # twice what a screen shows at this size
 _COLOURS = (
     "#7a828e",
@@ -40,7 +44,7 @@ _COLOURS = (
     "#8a63c8",
     "#3fa7d6",
 )
-_PATTERNS = (
+_PATTERNS: tuple[Pattern, ...] = (
     "-",
     (0, (5, 1.5)),
     (0, (9, 1)),
@@ -79,20 +83,14 @@ class Style:
     """How a variant is drawn, the same in all pictures."""
 
     colour: str
-    pattern: Any
+    pattern: Pattern
     marker: str
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
     """Returns a style for each name, in their order."""
-    return {
-        name: Style(
-            _COLOURS[index % len(_COLOURS)],
-            _PATTERNS[index % len(_PATTERNS)],
-            _MARKERS[index % len(_MARKERS)],
-        )
-        for index, name in enumerate(names)
-    }
+    looks = itertools.cycle(zip(_COLOURS, _PATTERNS, _MARKERS, strict=True))
+    return {name: Style(*look) for name, look in zip(names, looks, strict=False)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,13 +133,10 @@ def draw(
     """Returns a picture of some lines."""
     with mpl.rc_context(_SETTINGS):
         figure, axes = _panel(_SIZE)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+        axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_title(textwrap.fill(title, _TITLE_WIDTH), loc="left")
-        if log_x:
-            axes.set_xscale("log")
-        if log_y:
-            axes.set_yscale("log")
+        axes.set_xscale("log" if log_x else "linear")
+        axes.set_yscale("log" if log_y else "linear")
         for line in lines:
             _draw_line(axes, line)
         if y_limits is not None:
@@ -185,22 +180,10 @@ def _plain_numbers(axes: Axes, log_x: bool, log_y: bool) -> None:
         if not is_log:
             continue
         low, high = sorted(axis.get_view_interval())
-        if low > 0 and high / low < _DECADES_TO_SPELL_OUT:
-            ticks = mpl.ticker.LogLocator(subs=(1, 2, 5))
-            axis.set_major_locator(ticks)
-            axis.set_major_formatter(mpl.ticker.FuncFormatter(_plain_number))
+        if low > 0 and high / low < _LARGEST_RATIO_SPELLED_OUT:
+            axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(mpl.ticker.NullFormatter())
-
-
-_DECADES_TO_SPELL_OUT = 300
-_LEAST_SPELLED_OUT = 1e-3
-
-
-def _plain_number(value: float, _: int | None) -> str:
-    if value >= _LEAST_SPELLED_OUT:
-        return f"{value:g}"
-    digit, exponent = f"{value:.0e}".split("e")
-    return rf"${digit}\cdot10^{{{int(exponent)}}}$"
 
 
 def draw_distributions(
@@ -231,18 +214,12 @@ def draw_distributions(
     style_of = styles(distributions) if style_of is None else style_of
     lines = []
     for name, several in distributions.items():
-        for index, distribution in enumerate(several):
-            edges = np.array(distribution.edges)
-            first = index == 0
+        for index, found in enumerate(several):
+            x = (np.array(found.edges[:-1]) + found.edges[1:]) / 2
+            label, first = "" if index else name, not index
+            style = style_of[name]
             lines.append(
-                Line(
-                    (edges[:-1] + edges[1:]) / 2,
-                    distribution.density,
-                    name if first else "",
-                    style_of[name],
-                    faint=not first,
-                    filled=first,
-                )
+                Line(x, found.density, label, style, faint=not first, filled=first)
             )
     return draw(lines, title, x_label, "density", y_limits=(0, None))
 
@@ -255,21 +232,12 @@ def draw_curve(curve: Curve, title: str) -> Figure:
         figures.draw_curve(analysis.curve(GAAFTanh()), "GAAF tanh").savefig("tanh.png")
         ```
     """
-    plain, shape, total, value = list(styles("abcd").values())
-    lines = [
-        Line(curve.pre_activation, curve.value, "value", value),
-        Line(curve.pre_activation, curve.derivative, "its derivative", plain),
-    ]
+    plain, shape, total, value = styles("abcd").values()
+    found = [(curve.value, "value", value), (curve.derivative, "its derivative", plain)]
     if np.any(curve.added):
-        lines += [
-            Line(curve.pre_activation, curve.added, "added in training", shape),
-            Line(
-                curve.pre_activation,
-                curve.derivative_in_training,
-                "derivative in training",
-                total,
-            ),
-        ]
+        found.append((curve.added, "added in training", shape))
+        found.append((curve.derivative_in_training, "derivative in training", total))
+    lines = [Line(curve.pre_activation, *line) for line in found]
     highest = max(float(np.max(line.y)) for line in lines[1:])
     lowest = min(float(np.min(line.y)) for line in lines)
     limits = max(lowest, -1.5) - 0.1, max(1.0, highest) + 0.3
@@ -295,8 +263,7 @@ def draw_differences(
         ).savefig("differences.png")
         ```
     """
-    none, lower, higher, *_ = (style.colour for style in styles("abc").values())
-    colours = {"not shown": none, "lower": lower, "higher": higher}
+    colours = dict(zip(("not shown", "lower", "higher"), _COLOURS, strict=False))
     with mpl.rc_context(_SETTINGS):
         height = _FRAME_HEIGHT + _DIFFERENCE_HEIGHT * len(differences)
         figure, axes = _panel((_SIZE[0], height))

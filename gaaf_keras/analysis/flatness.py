@@ -1,14 +1,14 @@
 """How flat the loss is around a model's weights, and how robust the model.
 
-The paper holds that gradient in the saturation area leads to flat regions of the loss,
-where small changes of weights and inputs matter little. All of it is measured at
-inference, where accelerated activations have their true gradients.
+The paper holds, and does not measure, that gradient in the saturation area leads to
+flat regions of the loss, where small changes of weights and inputs matter little. All
+of it is measured at inference, where accelerated activations have their true gradients.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,8 +16,9 @@ from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient
-from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.isolation import isolated
+from gaaf_keras.analysis.data import Data, Loss, Tensor, check_data
+from gaaf_keras.analysis.losses import at_each, evaluation, loss_function
+from gaaf_keras.analysis.stateless import stateless
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +56,11 @@ class Curvature:
 
 
 def weight_noise(
-    model: Any,
-    x: Any,
-    y: Any,
+    model: keras.Model,
+    x: Data,
+    y: Data,
     *,
-    loss: Any = None,
+    loss: Loss | None = None,
     sizes: Sequence[float] = (0.05, 0.1, 0.2, 0.4),
     draws: int = 5,
     seed: int = 0,
@@ -73,11 +74,10 @@ def weight_noise(
 
     Args:
         model: A built Keras model.
-        x: Inputs, as arrays that the model can be called on.
-        y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs; for a model
-            with several outputs a function of all of them. Defaults to what the model
-            was compiled with.
+        x: Inputs: an array, or a list or dictionary of arrays.
+        y: Targets likewise.
+        loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
+            to what the model was compiled with.
         sizes: Relative sizes of the change, 0 or greater.
         draws: Random directions to try for each size. They are those of
             `numpy.random.default_rng([seed, draw]).standard_normal`, for one tensor
@@ -94,40 +94,37 @@ def weight_noise(
         ```python
         analysis.weight_noise(model, x_test, y_test).losses
         ```
-
-    Reference:
-        The paper, section 3, claims flat regions and does not measure them.
     """
     _check(sizes, draws)
-    measuring.check_data(x, y)
+    check_data(x, y)
     variables = model.trainable_variables
     values = [ops.convert_to_numpy(variable.value) for variable in variables]
 
-    def forward(x: Any, weights: list[Any]) -> Any:
+    def forward(x: Data, weights: list[Tensor]) -> Tensor:
         for variable, value in zip(variables, weights, strict=True):
-            variable.assign(value)  # in the isolated run alone
+            variable.assign(value)  # in this stateless run alone
         return model(x, training=False)
 
-    evaluate = measuring.evaluation(model, forward, x, y, loss)
+    evaluate = evaluation(model, forward, x, y, loss)
 
     def at(size: float, draw: int) -> np.ndarray:
         random = np.random.default_rng([seed, draw])
-        moved = [
-            (value + size * _of_length(random.standard_normal(value.shape), value))
-            for value in values
-        ]
-        weights = [m.astype(v.dtype) for m, v in zip(moved, values, strict=True)]
+        weights = []
+        for value in values:
+            step = random.standard_normal(value.shape)
+            step *= np.linalg.norm(value) / np.linalg.norm(step)
+            weights.append((value + size * step).astype(value.dtype))
         return evaluate(x, y, weights)
 
-    return _robustness(sizes, draws, at)
+    return Robustness([0.0, *sizes], *at_each(sizes, draws, at))
 
 
 def input_noise(
-    model: Any,
-    x: Any,
-    y: Any,
+    model: keras.Model,
+    x: Data,
+    y: Data,
     *,
-    loss: Any = None,
+    loss: Loss | None = None,
     sizes: Sequence[float] = (0.1, 0.2, 0.4, 0.8),
     draws: int = 3,
     seed: int = 0,
@@ -138,9 +135,8 @@ def input_noise(
         model: A built Keras model.
         x: Inputs: one array of numbers, of a model with inputs of floating-point dtype.
         y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs; for a model
-            with several outputs a function of all of them. Defaults to what the model
-            was compiled with.
+        loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
+            to what the model was compiled with.
         sizes: Standard deviations of the noise, relative to that of all of `x`; 0 or
             greater.
         draws: Noises to try for each size. They are those of
@@ -158,34 +154,28 @@ def input_noise(
         ```python
         analysis.input_noise(model, x_test, y_test).accuracies
         ```
-
-    Reference:
-        The paper, section 3, claims robustness and does not measure it.
     """
     _check(sizes, draws)
-    measuring.check_data(x, y)
+    check_data(x, y)
     _check_numbers(model, x)
-    x = np.asarray(x, "float32")
-    deviation = float(x.std())
-
-    def forward(x: Any) -> Any:
-        return model(x, training=False)
-
-    evaluate = measuring.evaluation(model, forward, x, y, loss)
+    clean = np.asarray(x, "float32")
+    deviation = float(clean.std())
+    forward = functools.partial(model, training=False)
+    evaluate = evaluation(model, forward, clean, y, loss)
 
     def at(size: float, draw: int) -> np.ndarray:
-        noise = np.random.default_rng([seed, draw]).standard_normal(x.shape)
-        return evaluate((x + size * deviation * noise).astype("float32"), y)
+        noise = np.random.default_rng([seed, draw]).standard_normal(clean.shape)
+        return evaluate((clean + size * deviation * noise).astype("float32"), y)
 
-    return _robustness(sizes, draws, at)
+    return Robustness([0.0, *sizes], *at_each(sizes, draws, at))
 
 
 def hessian_eigenvalue(
-    model: Any,
-    x: Any,
-    y: Any,
+    model: keras.Model,
+    x: Data,
+    y: Data,
     *,
-    loss: Any = None,
+    loss: Loss | None = None,
     iterations: int = 100,
     tolerance: float = 1e-2,
     seed: int = 0,
@@ -198,12 +188,11 @@ def hessian_eigenvalue(
 
     Args:
         model: A built Keras model.
-        x: Inputs, as arrays that the model can be called on, all computed at once.
+        x: Inputs: an array, or a list or dictionary of arrays, all computed at once.
             Some hundred examples do.
-        y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs; for a model
-            with several outputs a function of all of them. Defaults to what the model
-            was compiled with.
+        y: Targets likewise.
+        loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
+            to what the model was compiled with.
         iterations: How often to multiply at most.
         tolerance: Relative residual at which to stop.
         seed: Seed of the first vector.
@@ -218,23 +207,28 @@ def hessian_eigenvalue(
         ```python
         analysis.hessian_eigenvalue(model, x_test[:500], y_test[:500]).eigenvalue
         ```
-
-    Reference:
-        The paper, section 3, claims flat regions and does not measure them.
     """
     positive_integer("iterations", iterations)
-    measuring.check_data(x, y)
-    _check_trainable(model)
-    measuring.prepare_loss(model, loss, x, y)
-    product = _hessian_product(model, loss)
-    random = np.random.default_rng(seed)
-    vector = _normalised(
-        [random.standard_normal(v.shape) for v in model.trainable_variables]
-    )
+    check_data(x, y)
+    if not model.trainable_variables:
+        raise ValueError(
+            "Argument `model` must have trainable weights, which the Hessian is with "
+            "respect to: set `trainable = True` on a layer. "
+            f"Received: model={model.name!r}, which has none"
+        )
+    loss_of = loss_function(model, loss, x, y, training=False)
+    product = _hessian_product(model, loss_of)
+    shapes = [variable.shape for variable in model.trainable_variables]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    image = np.random.default_rng(seed).standard_normal(ends[-1])
     eigenvalue = residual = math.nan
     for _ in range(iterations):
-        image = [part.astype("float64") for part in product(x, y, _float32(vector))]
-        eigenvalue, square = _dot(vector, image), _dot(image, image)
+        vector = image / np.linalg.norm(image)
+        parts = np.split(vector.astype("float32"), ends[:-1])
+        parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        products = product(x, y, parts)
+        image = np.concatenate([part.ravel().astype("float64") for part in products])
+        eigenvalue, square = float(vector @ image), float(image @ image)
         if not math.isfinite(square):
             return Curvature(math.nan, math.nan)
         if square == 0:
@@ -243,28 +237,28 @@ def hessian_eigenvalue(
         residual = math.sqrt(max(square - eigenvalue**2, 0.0)) / abs(eigenvalue)
         if residual <= tolerance:
             break
-        vector = _normalised(image)
     return Curvature(eigenvalue, residual)
 
 
-def _hessian_product(model: Any, loss: Any) -> Callable[..., list[np.ndarray]]:
+def _hessian_product(
+    model: keras.Model, loss_of: Callable[[Data, Data, Tensor], Tensor]
+) -> Callable[[Data, Data, list[np.ndarray]], list[np.ndarray]]:
     """Returns what multiplies a vector by the Hessian of a batch's loss."""
-    loss_of = measuring.loss_function(model, loss, training=False)
     variables = model.trainable_variables
 
-    def product(x: Any, y: Any, vector: list[Any]) -> list[Any]:
-        def loss_at(weights: Sequence[Any]) -> Any:
+    def product(x: Data, y: Data, vector: list[Tensor]) -> list[Tensor]:
+        def loss_at(weights: Sequence[Tensor]) -> Tensor:
             state = list(zip(variables, weights, strict=True))
             with keras.StatelessScope(state, collect_losses=True):
                 return loss_of(x, y, model(x, training=False))
 
-        def slope(weights: Sequence[Any]) -> Any:
+        def slope(weights: Sequence[Tensor]) -> Tensor:
             pairs = zip(gradient(loss_at)(weights), vector, strict=True)
             return sum(ops.sum(g * ops.cast(v, g.dtype)) for g, v in pairs)
 
         return gradient(slope)([v.value for v in variables])
 
-    return isolated(model, product, often=True)
+    return stateless(model, product, often=True)
 
 
 def _check(sizes: Sequence[float], draws: int) -> None:
@@ -276,7 +270,7 @@ def _check(sizes: Sequence[float], draws: int) -> None:
         )
 
 
-def _check_numbers(model: Any, x: Any) -> None:
+def _check_numbers(model: keras.Model, x: Data) -> None:
     """Raises if noise cannot be added to a model's inputs."""
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     whole = any("int" in tensor.dtype or tensor.dtype == "bool" for tensor in inputs)
@@ -287,42 +281,3 @@ def _check_numbers(model: Any, x: Any) -> None:
             f"dtype, to add noise to. Received: {type(x).__name__}; the model takes "
             f"{taken or 'what is not known'}"
         )
-
-
-def _check_trainable(model: Any) -> None:
-    if not model.trainable_variables:
-        raise ValueError(
-            "Argument `model` must have trainable weights, which the Hessian is with "
-            "respect to: set `trainable = True` on a layer. "
-            f"Received: model={model.name!r}, which has none"
-        )
-
-
-def _robustness(
-    sizes: Sequence[float], draws: int, at: Callable[[float, int], np.ndarray]
-) -> Robustness:
-    rows = [np.array([at(0.0, 0)])]
-    rows += [np.array([at(size, draw) for draw in range(draws)]) for size in sizes]
-    means = [row.mean(axis=0) for row in rows]
-    losses, *accuracies = np.transpose(means).tolist()
-    deviations = [float(row[:, 0].std(ddof=1)) if len(row) > 1 else 0.0 for row in rows]
-    return Robustness(
-        [0.0, *sizes], losses, deviations, accuracies[0] if accuracies else []
-    )
-
-
-def _of_length(direction: np.ndarray, like: np.ndarray) -> np.ndarray:
-    return direction * (np.linalg.norm(like) / np.linalg.norm(direction))
-
-
-def _dot(first: list[np.ndarray], second: list[np.ndarray]) -> float:
-    return float(sum(np.vdot(a, b) for a, b in zip(first, second, strict=True)))
-
-
-def _normalised(vector: list[np.ndarray]) -> list[np.ndarray]:
-    length = math.sqrt(_dot(vector, vector))
-    return [part / length for part in vector]
-
-
-def _float32(vector: list[np.ndarray]) -> list[np.ndarray]:
-    return [part.astype("float32") for part in vector]

@@ -98,16 +98,16 @@ def paired_difference(
             f"Received: {len(values)} and {len(base)}"
         )
     _require_confidence(confidence)
+    from scipy import stats  # not needed to train
+
     differences = np.subtract(values, base)
-    spread = Spread.of(differences.tolist())
-    if spread.standard_deviation is None:
-        return Difference(spread.mean, None, None, confidence, spread.n)
-    half = _quantile(confidence, spread.n) * spread.standard_deviation / spread.n**0.5
+    mean, n = float(np.mean(differences)), len(differences)
+    if n == 1:
+        return Difference(mean, None, None, confidence, n)
     if np.ptp(differences) <= _ROUNDING * np.max(np.abs([values, base])):
-        half = 0.0  # the same difference each time, but for rounding
-    return Difference(
-        spread.mean, spread.mean - half, spread.mean + half, confidence, spread.n
-    )
+        return Difference(mean, mean, mean, confidence, n)  # but for rounding
+    low, high = stats.ttest_rel(values, base).confidence_interval(confidence)
+    return Difference(mean, float(low), float(high), confidence, n)
 
 
 def prediction_interval(
@@ -135,6 +135,8 @@ def prediction_interval(
         >>> round(low, 2), round(high, 2)
         (0.49, 7.51)
     """
+    from scipy import stats  # not needed to train
+
     spread = Spread.of(values) if len(values) else None
     if spread is None or spread.standard_deviation is None:
         raise ValueError(
@@ -143,16 +145,9 @@ def prediction_interval(
         )
     positive_integer("new", new)
     _require_confidence(confidence)
-    half = _quantile(confidence, spread.n) * spread.standard_deviation
-    half *= (1 / spread.n + 1 / new) ** 0.5
-    return spread.mean - half, spread.mean + half
-
-
-def _quantile(confidence: float, n: int) -> float:
-    """Returns the half width of an interval of Student's t, for n values."""
-    from scipy import stats  # not needed to train
-
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1))
+    scale = spread.standard_deviation * (1 / spread.n + 1 / new) ** 0.5
+    low, high = stats.t.interval(confidence, spread.n - 1, spread.mean, scale)
+    return float(low), float(high)
 
 
 def _require_confidence(confidence: float) -> None:

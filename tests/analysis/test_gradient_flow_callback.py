@@ -79,7 +79,7 @@ def test_the_strength_of_a_schedule_is_followed():
 
 
 @pytest.mark.once  # PyTorch runs one at a time
-def test_steps_run_several_at_once_and_resumed_trainings():
+def test_steps_run_several_at_once_and_resumed_runs():
     model = compiled()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss, steps_per_execution=4)

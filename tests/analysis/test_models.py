@@ -8,7 +8,7 @@ import pytest
 from keras import layers, ops
 
 from gaaf_keras import GAAF, GAAFReLU, analysis, gaaf_tanh
-from gaaf_keras.analysis.observation import observed_activations
+from gaaf_keras.analysis.model_activations import observed_activations
 
 X = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
 Y = np.zeros((12, 2), "float32")

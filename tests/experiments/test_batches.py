@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.data.batches import plan_evaluation, training_batches
+from experiments.data.batches import evaluation_order, training_batches
 from experiments.data.datasets import Split
 from experiments.data.pipelines import evaluation_pipeline, training_pipeline
 
@@ -135,7 +135,7 @@ def test_replicas_and_numpy_see_the_same_batches(augment):
 
 def test_workers_share_an_evaluation():
     split = Split(np.zeros((7, 1, 1, 1), "uint8"), np.arange(7))
-    indices, weights = plan_evaluation(7, replicas=3)
+    indices, weights = evaluation_order(7, replicas=3)
     for worker in range(3):
         shard = slice(worker, worker + 1)
         (batch,) = evaluation_pipeline(split, 3, shard).as_numpy_iterator()

@@ -13,7 +13,8 @@ are multiplied by a factor and the weights behind them divided by it.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -22,13 +23,11 @@ from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient_and_more
-from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.isolation import isolated, shapes_of
-from gaaf_keras.analysis.observation import (
-    PRE_ACTIVATION,
-    observed_activations,
-    observing,
-)
+from gaaf_keras.analysis.activation_values import PRE_ACTIVATION, observing
+from gaaf_keras.analysis.data import Data, Loss, Tensor, check_data, count, part
+from gaaf_keras.analysis.losses import loss_function
+from gaaf_keras.analysis.model_activations import observed_activations
+from gaaf_keras.analysis.stateless import stateless, zeros_like
 
 # A float16 gradient below 6e-8 is 0; multiplied by the first it is not. If that is too
 # much, the others are tried.
@@ -78,33 +77,31 @@ def mean_of(measurements: Measurements) -> dict[str, LayerGradient]:
 
 
 def gradient_flow(
-    model: Any,
-    x: Any,
-    y: Any,
+    model: keras.Model,
+    x: Data,
+    y: Data,
     *,
-    loss: Any = None,
+    loss: Loss | None = None,
     training: bool = True,
     batch_size: int = 128,
 ) -> dict[str, LayerGradient]:
-    """Measures the gradient that reaches each layer of a model.
+    """Measures the gradient that reaches each layer of a model: table 2.
 
     The loss is the mean over a batch, so that an example's gradient is divided by the
     batch size: compare only numbers of one batch size. The model stays as it is.
 
     Args:
         model: A built Keras model.
-        x: Inputs, as arrays that the model can be called on.
-        y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs; for a model
-            with several outputs a function of all of them. Defaults to what the model
-            was compiled with.
+        x: Inputs: an array, or a list or dictionary of arrays.
+        y: Targets likewise.
+        loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
+            to what the model was compiled with.
         training: Whether the model runs as in training: with dropout, and with
             accelerated gradients.
         batch_size: Examples that share a loss. Those left over are not used.
 
     Returns:
-        The layers' gradients by the name of the layer that holds the activation, in the
-        order in which the model computes them.
+        By the name of the layer that holds the activation, in the order computed.
 
     Raises:
         ValueError: If the model has no activations to look at, or no loss.
@@ -118,94 +115,73 @@ def gradient_flow(
         >>> flow = analysis.gradient_flow(model, x, y, loss="mse")
         >>> flow["hidden"].output_gradient > 0
         True
-
-    Reference:
-        The paper, table 2.
     """
     positive_integer("batch_size", batch_size)
-    total = measuring.check_data(x, y)
+    total = check_data(x, y)
     size = min(batch_size, total)
-    measuring.prepare_loss(model, loss, *measuring.part((x, y), 0, size))
-    probe = gradient_probe(model, loss, training)
+    probe = gradient_probe(model, loss, *part((x, y), 0, size), training=training)
     return mean_of(
         [
-            (first, probe(*measuring.part((x, y), first, first + size)))
+            (first, probe(*part((x, y), first, first + size)))
             for first in range(0, total - size + 1, size)
         ]
     )
 
 
 def gradient_probe(
-    model: Any, loss: Any = None, training: bool = True, *, often: bool = False
-) -> Callable[[Any, Any], dict[str, LayerGradient]]:
-    """Returns what measures the gradient flow of one batch of inputs and targets."""
+    model: keras.Model,
+    loss: Loss | None,
+    x: Data,
+    y: Data,
+    *,
+    training: bool = True,
+    often: bool = False,
+) -> Callable[[Data, Data], dict[str, LayerGradient]]:
+    """Returns what measures the gradient flow of one batch, such as x and y."""
     activations = observed_activations(model)
-    loss_of = measuring.loss_function(model, loss, training)
+    loss_of = loss_function(model, loss, x, y, training=training)
     names: list[str] = []
 
-    def measure(x: Any, y: Any, scale: Any) -> list[Any]:
-        def run(observer: Callable[[str, str, Any], Any]) -> Any:
-            with observing(activations, observer):
-                outputs = model(x, training=training)
-            return loss_of(x, y, outputs)
-
-        def tensors() -> list[Any]:
+    def measure(x: Data, y: Data, scale: Tensor) -> list[list[Tensor]]:
+        def run(nudges: Iterable[Tensor]) -> tuple[Tensor, list[Tensor]]:
+            waiting = iter(nudges)
+            values: list[Tensor] = []
             names.clear()
-            seen: list[Any] = []
 
-            def observe(name: str, kind: str, tensor: Any) -> Any:
+            def observe(name: str, kind: str, tensor: Tensor) -> Tensor:
                 if kind == PRE_ACTIVATION:
                     names.append(name)
-                seen.append(tensor)
-                return tensor
-
-            run(observe)
-            return seen
-
-        shapes = shapes_of(tensors)
-
-        def loss_and_values(nudges: Sequence[Any]) -> tuple[Any, list[Any]]:
-            waiting = iter(nudges)
-            values: list[Any] = []
-
-            def observe(_: str, __: str, tensor: Any) -> Any:
                 values.append(tensor + next(waiting))
                 return values[-1]
 
-            loss = run(observe)
+            with observing(activations, observe):
+                outputs = model(x, training=training)
+            loss = loss_of(x, y, outputs)
             return loss * ops.cast(scale, loss.dtype), values
 
-        nudges = [ops.zeros(shape, dtype) for shape, dtype in shapes]
-        gradients, values = gradient_and_more(loss_and_values)(nudges)
+        nudges = zeros_like(lambda: run(itertools.repeat(0.0))[1])
+        gradients, values = gradient_and_more(run)(nudges)
         return [
             _means(gradients[i], gradients[i + 1], values[i + 1], scale)
-            for i in range(0, len(shapes), 2)  # pre-activation and output in turn
+            for i in range(0, len(values), 2)  # pre-activation and output in turn
         ]
 
-    compiled = isolated(model, measure, often=often)
+    compiled = stateless(model, measure, often=often)
 
-    def probe(x: Any, y: Any) -> dict[str, LayerGradient]:
-        rows = _with_a_scale_that_fits(lambda scale: compiled(x, y, scale))
-        return {
-            name: LayerGradient(*map(float, row))
-            for name, row in zip(names, rows, strict=True)
-        }
+    def probe(x: Data, y: Data) -> dict[str, LayerGradient]:
+        for scale in _LOSS_SCALES:
+            rows = np.array(compiled(x, y, np.float32(scale)))
+            if np.all(np.isfinite(rows)):
+                break
+        found = (LayerGradient(*row) for row in rows.tolist())
+        return dict(zip(names, found, strict=True))
 
     return probe
 
 
-def _with_a_scale_that_fits(measure: Callable[[Any], Any]) -> Any:
-    """Returns what is measured with the first loss scale that gives numbers."""
-    for scale in _LOSS_SCALES:
-        rows = measure(np.float32(scale))
-        if np.all(np.isfinite(np.array(rows))):
-            break
-    return rows
-
-
 def _means(
-    of_pre_activation: Any, of_output: Any, output: Any, scale: Any
-) -> list[Any]:
+    of_pre_activation: Tensor, of_output: Tensor, output: Tensor, scale: Tensor
+) -> list[Tensor]:
     """Returns the attributes of a `LayerGradient`, in their order."""
     of_pre_activation, of_output, output = (
         ops.cast(tensor, "float32") for tensor in (of_pre_activation, of_output, output)
@@ -219,7 +195,7 @@ def _means(
 
 
 class GradientFlow(keras.callbacks.Callback):
-    """Measures the gradient that reaches each layer while a model trains.
+    """Measures the gradient that reaches each layer while a model trains: table 2.
 
     Every so many steps it measures `gradient_flow` on a batch of given data: another
     part of it each time, in order. Training is the same with it and without it. On
@@ -232,9 +208,8 @@ class GradientFlow(keras.callbacks.Callback):
         every: Steps between two measurements.
         batch_size: Examples of a measurement. The loss is the mean over them, so give
             the batch size of training to get the gradients of training.
-        loss: A Keras loss, its name, or a function of targets and outputs; for a model
-            with several outputs a function of all of them. Defaults to what the model
-            is compiled with.
+        loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
+            to what the model was compiled with.
 
     Attributes:
         history: Of the last run: for each measurement the step, counted from 1,
@@ -250,28 +225,24 @@ class GradientFlow(keras.callbacks.Callback):
         model.fit(x_train, y_train, epochs=10, callbacks=[flow])
         print(flow.mean())
         ```
-
-    Reference:
-        The paper, table 2.
     """
 
     def __init__(
         self,
-        x: Any,
-        y: Any,
+        x: Data,
+        y: Data,
         every: int = 100,
         batch_size: int = 128,
         *,
-        loss: Any = None,
+        loss: Loss | None = None,
     ) -> None:
         super().__init__()
         self._x, self._y = x, y
         self._every = positive_integer("every", every)
         positive_integer("batch_size", batch_size)
-        self._size = min(batch_size, measuring.check_data(x, y))
+        self._size = min(batch_size, check_data(x, y))
         self._loss = loss
         self._steps_before = 0
-        self._probe: Callable[..., dict[str, LayerGradient]] | None = None
         self.history: Measurements = []
 
     def mean(self) -> dict[str, LayerGradient]:
@@ -279,9 +250,8 @@ class GradientFlow(keras.callbacks.Callback):
         return mean_of(self.history)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        batch = measuring.part((self._x, self._y), 0, self._size)
-        measuring.prepare_loss(self.model, self._loss, *batch)
-        self._probe = gradient_probe(self.model, self._loss, often=True)
+        batch = self._batch(0)
+        self._probe = gradient_probe(self.model, self._loss, *batch, often=True)
         self.history = []
         self._last_step: int | None = None
 
@@ -299,12 +269,11 @@ class GradientFlow(keras.callbacks.Callback):
         last = self._steps_before if self._last_step is None else self._last_step
         self._last_step = step
         if step // self._every > last // self._every:
-            self._measure(step)
+            _ = self.model  # on JAX asking for it brings its variables up to date
+            x, y = self._batch(step // self._every - 1)
+            self.history.append((step, self._probe(x, y)))
 
-    def _measure(self, step: int) -> None:
-        assert self._probe is not None
-        places = measuring.count(self._x) // self._size
-        first = (step // self._every - 1) % places * self._size
-        batch = measuring.part((self._x, self._y), first, first + self._size)
-        _ = self.model  # on JAX asking for it brings its variables up to date
-        self.history.append((step, self._probe(*batch)))
+    def _batch(self, index: int) -> tuple[Data, Data]:
+        """Returns a batch of the data, which begin again after the last."""
+        first = index % (count(self._x) // self._size) * self._size
+        return part((self._x, self._y), first, first + self._size)

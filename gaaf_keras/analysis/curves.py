@@ -1,13 +1,15 @@
 """Value and gradient of an activation, from the live object: figures 4 and 6."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from keras import ops
 
-from gaaf_keras.analysis.isolation import to_numpy
-from gaaf_keras.analysis.observation import ObservedActivation, base_of
+from gaaf_keras import activations
+from gaaf_keras.analysis.data import Tensor
+from gaaf_keras.analysis.model_activations import ObservedActivation
+from gaaf_keras.analysis.stateless import to_numpy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +34,16 @@ class Curve:
         return self.derivative_in_training - self.derivative
 
 
-def curve(activation: Any, pre_activation: Any = None) -> Curve:
-    """Returns value and gradient of an activation, as it computes them.
+def curve(
+    activation: str | Callable[[Tensor], Tensor],
+    pre_activation: np.ndarray | Sequence[float] | None = None,
+) -> Curve:
+    """Returns value and gradient of an activation, as it computes them: figure 6.
 
     Args:
         activation: The name of an activation, among them `"gaaf_tanh"` and its like, a
             function, an activation layer, or a `GAAF` layer.
-        pre_activation: Array of pre-activations. Defaults to 401 from -8 to 8.
+        pre_activation: Pre-activations. Defaults to 401 from -8 to 8.
 
     Returns:
         The curves, in float32.
@@ -51,23 +56,15 @@ def curve(activation: Any, pre_activation: Any = None) -> Curve:
         >>> curve = analysis.curve(GAAFTanh(Gaussian(3.0)), [0.0, 3.0])
         >>> [round(float(s), 4) for s in curve.added]
         [1.0, 0.3679]
-
-    Reference:
-        The paper, figure 6.
     """
-    from gaaf_keras import activations
-
-    applied = activations.get(activation)
-    observed = ObservedActivation(applied, applied, *base_of(applied))
-    points = (
-        np.linspace(-8, 8, 401)
-        if pre_activation is None
-        else np.asarray(pre_activation)
-    )
+    found = ObservedActivation.of(activations.get(activation))
+    if pre_activation is None:
+        pre_activation = np.linspace(-8, 8, 401)
+    points = np.asarray(pre_activation)
     x = ops.convert_to_tensor(points.astype("float32"))
     return Curve(
         points,
-        to_numpy(applied(x)),
-        to_numpy(observed.derivative(x)),
-        to_numpy(observed.derivative_in_training(x)),
+        to_numpy(found.applied(x)),
+        to_numpy(found.derivative(x)),
+        to_numpy(found.derivative_in_training(x)),
     )

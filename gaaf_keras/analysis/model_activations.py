@@ -1,9 +1,7 @@
-"""What goes into a model's activations and comes out of them, as the model runs."""
+"""Which activations there are in a model."""
 
 import collections
-import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,8 +10,13 @@ import keras
 from gaaf_keras._accelerated.layer import AcceleratedLayer
 from gaaf_keras._core.derivatives import derivative_of
 from gaaf_keras._core.differentiation import derivative_by_differentiation
-from gaaf_keras._core.exchange import Exchanges
-from gaaf_keras._core.kinds import NOT_ELEMENTWISE, function_of, name_of
+from gaaf_keras._core.kinds import (
+    NOT_ELEMENTWISE,
+    function_of,
+    graph_operations,
+    name_of,
+)
+from gaaf_keras.analysis.data import Tensor
 from gaaf_keras.layers import accelerated_by, is_activation
 
 _MOVING_NODES = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Reshape)
@@ -39,9 +42,23 @@ class ObservedActivation:
     """
 
     holder: Any
-    applied: Any
-    base: Any
+    applied: Callable[[Tensor], Tensor]
+    base: Callable[[Tensor], Tensor]
     is_accelerated: bool
+
+    @classmethod
+    def of(cls, applied: Any, holder: Any = None) -> "ObservedActivation":
+        """Returns the activation that an object applies, by itself or in a holder."""
+        accelerated = accelerated_by(getattr(applied, "call", None))  # in place
+        plain = applied
+        if isinstance(plain, keras.layers.Activation):
+            plain = plain.activation
+        if isinstance(plain, AcceleratedLayer):
+            accelerated = plain
+        accelerated = accelerated or accelerated_by(plain)
+        base = function_of(plain if accelerated is None else accelerated.activation)
+        holder = applied if holder is None else holder
+        return cls(holder, applied, base, accelerated is not None)
 
     @property
     def node_axis(self) -> int:
@@ -51,10 +68,11 @@ class ObservedActivation:
         """
         layer = self.holder
         while not hasattr(layer, "data_format"):
-            below = _producers(layer)
-            if len(below) != 1 or isinstance(layer, _MOVING_NODES):
+            nodes = getattr(layer, "_inbound_nodes", [])
+            tensors = nodes[0].input_tensors if nodes else []
+            if len(tensors) != 1 or isinstance(layer, _MOVING_NODES):
                 return -1
-            layer = below[0]
+            layer = tensors[0]._keras_history.operation
         return 1 if layer.data_format == "channels_first" else -1
 
     @property
@@ -62,33 +80,24 @@ class ObservedActivation:
         """Name of the layer that holds the activation."""
         return self.holder.name
 
-    def derivative(self, x: Any) -> Any:
+    def derivative(self, x: Tensor) -> Tensor:
         """Returns phi'(x) of the base activation, elementwise."""
-        known = derivative_of(self.base)
-        return (
-            derivative_by_differentiation(self.base)(x) if known is None else known(x)
-        )
+        known = derivative_of(self.base) or derivative_by_differentiation(self.base)
+        return known(x)
 
-    def derivative_in_training(self, x: Any) -> Any:
+    def derivative_in_training(self, x: Tensor) -> Tensor:
         """Returns the derivative that the backward pass of training uses."""
         if not self.is_accelerated:
             return self.derivative(x)
         return derivative_by_differentiation(self.applied)(x)
 
 
-def _producers(layer: Any) -> list[Any]:
-    """Returns the layers whose outputs a layer takes, as far as that is known."""
-    nodes = getattr(layer, "_inbound_nodes", [])
-    tensors = nodes[0].input_tensors if nodes else []
-    return [tensor._keras_history.operation for tensor in tensors]
-
-
-def has_activations(model: Any) -> bool:
+def has_activations(model: keras.Model) -> bool:
     """Whether a built model has activations that can be looked at."""
     return bool(_activations(model))
 
 
-def observed_activations(model: Any) -> list[ObservedActivation]:
+def observed_activations(model: keras.Model) -> list[ObservedActivation]:
     """Returns the elementwise activations of a model, those of nested ones included.
 
     Left out are those inside of recurrent layers, `TimeDistributed` and
@@ -118,15 +127,15 @@ def observed_activations(model: Any) -> list[ObservedActivation]:
     return activations
 
 
-def _activations(model: Any) -> list[ObservedActivation]:
+def _activations(model: keras.Model) -> list[ObservedActivation]:
     found: dict[int, ObservedActivation] = {}
     taken: set[int] = set()  # arguments of others, however often they are met
     for holder in _parts(model):
         own = getattr(holder, "activation", None)
         if is_activation(holder):
-            found[id(holder)] = ObservedActivation(holder, holder, *base_of(holder))
+            found[id(holder)] = ObservedActivation.of(holder)
         elif callable(own):
-            found[id(holder)] = ObservedActivation(holder, own, *base_of(own))
+            found[id(holder)] = ObservedActivation.of(own, holder)
             taken.add(id(own))
     return [
         activation
@@ -136,23 +145,10 @@ def _activations(model: Any) -> list[ObservedActivation]:
     ]
 
 
-def base_of(activation: Any) -> tuple[Any, bool]:
-    """Returns the base of an activation, and whether that is another: accelerated."""
-    accelerated = accelerated_by(getattr(activation, "call", None))  # in place
-    if isinstance(activation, keras.layers.Activation):
-        activation = activation.activation
-    if isinstance(activation, AcceleratedLayer):
-        accelerated = activation
-    accelerated = accelerated or accelerated_by(activation)
-    if accelerated is not None:
-        return function_of(accelerated.activation), True
-    return function_of(activation), False
-
-
-def _parts(layer: Any) -> Iterator[Any]:
-    """Yields a layer and all layers and operations inside of it, each once."""
+def _parts(model: keras.Model) -> Iterator[Any]:
+    """Yields a model and all layers and operations inside of it, each once."""
     seen: set[int] = set()
-    pending = [layer]
+    pending: list[Any] = [model]
     while pending:
         part = pending.pop(0)
         if id(part) in seen or isinstance(part, _CLOSED):
@@ -161,67 +157,10 @@ def _parts(layer: Any) -> Iterator[Any]:
         yield part
         if isinstance(part, keras.layers.Layer) and not is_activation(part):
             pending += part._flatten_layers(include_self=False, recursive=False)
-            pending += [
-                operation
-                for operation in getattr(part, "operations", ())
-                if not isinstance(operation, keras.layers.Layer)
-            ]
+            pending += graph_operations(part)
 
 
 def numbered(name: str, times: collections.Counter[str]) -> str:
-    """Returns `name`, `name (2)`, ... the more often a name has been there.
-
-    Args:
-        name: The name that is there once more.
-        times: How often each has been there; is brought up to date.
-    """
+    """Returns `name`, `name (2)`, ... the more often a name is met, and counts."""
     times[name] += 1
     return f"{name} ({times[name]})" if times[name] > 1 else name
-
-
-# Called with the name of an activation, what the tensor is and the tensor; returns
-# what the model goes on with.
-Observer = Callable[[str, str, Any], Any]
-PRE_ACTIVATION, OUTPUT = "pre-activation", "output"
-
-
-@contextlib.contextmanager
-def observing(
-    activations: list[ObservedActivation], observer: Observer
-) -> Iterator[dict[str, ObservedActivation]]:
-    """Shows an observer all pre-activations and outputs while a model is called.
-
-    Gives a dictionary of the activations by name, which fills as the model computes.
-
-    Args:
-        activations: Those of the model that are to be looked at.
-        observer: Is called in the order in which the model computes. An activation
-            that is applied several times, and another of the same name, have the names
-            `name`, `name (2)`, ...
-    """
-    times: collections.Counter[str] = collections.Counter()
-    by_label: dict[str, ObservedActivation] = {}
-
-    def observed(
-        activation: ObservedActivation, apply: Callable[..., Any]
-    ) -> Callable[..., Any]:
-        @functools.wraps(apply)
-        def call(x: Any, *args: Any, **kwargs: Any) -> Any:
-            label = numbered(activation.name, times)
-            by_label[label] = activation
-            x = observer(label, PRE_ACTIVATION, x)
-            return observer(label, OUTPUT, apply(x, *args, **kwargs))
-
-        return call
-
-    exchanges = Exchanges()
-    try:
-        for activation in activations:
-            holder = activation.holder
-            is_argument = activation.applied is not holder
-            attribute = "activation" if is_argument else "call"
-            apply = observed(activation, getattr(holder, attribute))
-            exchanges.put(vars(holder), attribute, apply)
-        yield by_label
-    finally:
-        exchanges.undo()

@@ -9,16 +9,21 @@ how much accuracy is left. The more the nodes need each other, the sooner it fal
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
-from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.observation import OUTPUT, observed_activations, observing
+from gaaf_keras.analysis.activation_values import OUTPUT, Observation, observing
+from gaaf_keras.analysis.data import Data, Loss, Tensor, check_data, in_batches
+from gaaf_keras.analysis.distributions import Distribution
+from gaaf_keras.analysis.losses import at_each, evaluation
+from gaaf_keras.analysis.model_activations import observed_activations
 
 _CONSTANT = 1e-6  # deviation of a node, relative to the layer's largest
 
@@ -34,25 +39,24 @@ class Correlations:
         constant_nodes: How many of these never change, and so have no correlations.
     """
 
-    distribution: measuring.Distribution
+    distribution: Distribution
     mean_absolute: float
     nodes: int
     constant_nodes: int
 
 
-def correlations(model: Any, x: Any) -> dict[str, Correlations]:
-    """Measures how the values of a layer's nodes go together, at inference.
+def correlations(model: keras.Model, x: Data) -> dict[str, Correlations]:
+    """Measures how the values of a layer's nodes go together, at inference: figure 2.
 
     Of a convolution the nodes are the channels, and each position counts as an example.
 
     Args:
         model: A built Keras model.
-        x: Inputs, as arrays that the model can be called on. Give several times as many
-            as a layer has nodes.
+        x: Inputs: an array, or a list or dictionary of arrays. Give several times as
+            many as a layer has nodes.
 
     Returns:
-        What was found by the name of the layer that holds the activation, in the order
-        in which the model computes them.
+        By the name of the layer that holds the activation, in the order computed.
 
     Raises:
         ValueError: If the model has no activations to look at.
@@ -61,40 +65,36 @@ def correlations(model: Any, x: Any) -> dict[str, Correlations]:
         ```python
         analysis.correlations(model, x_test)["activation_2"].mean_absolute
         ```
-
-    Reference:
-        The paper, figure 2.
     """
-    measuring.check_data(x)
-    observation = measuring.Observation(model, OUTPUT)
-    moments: dict[str, list[Any]] = {}
+    check_data(x)
+    observation = Observation(model, OUTPUT)
     first: dict[str, np.ndarray] = {}
-    for batch in measuring.in_batches(x):
-        for name, (values,) in observation(batch).items():
-            rows = observation.nodes(name, values).astype("float64")
-            # Around a value nearby, so that no digits are lost in the difference.
-            rows = rows - first.setdefault(name, rows.mean(axis=0))
-            terms = [len(rows), rows.sum(axis=0), rows.T @ rows]
-            before = moments.get(name, [0, 0, 0])
-            moments[name] = [a + b for a, b in zip(before, terms, strict=True)]
-    return {name: _correlations(*terms) for name, terms in moments.items()}
 
+    def moments(name: str, values: np.ndarray) -> list[Any]:
+        rows = observation.nodes(name, values).astype("float64")
+        # Around a value nearby, so that no digits are lost in the difference.
+        return _moments(rows - first.setdefault(name, rows.mean(axis=0)))
 
-def _correlations(count: int, sums: np.ndarray, products: np.ndarray) -> Correlations:
-    pairs, alive = _pairs(count, sums, products)
-    return Correlations(
-        distribution=measuring.Distribution.of(pairs),
-        mean_absolute=float(np.abs(pairs).mean()) if pairs.size else math.nan,
-        nodes=len(alive),
-        constant_nodes=int((~alive).sum()),
-    )
+    found = {}
+    for name, sums in observation.sums(in_batches(x), moments).items():
+        pairs, alive = _pairs(*sums)
+        found[name] = Correlations(
+            distribution=Distribution.of(pairs),
+            mean_absolute=float(np.abs(pairs).mean()) if pairs.size else math.nan,
+            nodes=len(alive),
+            constant_nodes=int((~alive).sum()),
+        )
+    return found
 
 
 def correlations_of(nodes: np.ndarray) -> np.ndarray:
     """Returns the correlations of pairs of columns: of the nodes of a layer."""
     rows = nodes.astype("float64")
-    rows = rows - rows.mean(axis=0)
-    return _pairs(len(rows), rows.sum(axis=0), rows.T @ rows)[0]
+    return _pairs(*_moments(rows - rows.mean(axis=0)))[0]
+
+
+def _moments(rows: np.ndarray) -> list[Any]:
+    return [len(rows), rows.sum(axis=0), rows.T @ rows]
 
 
 def _pairs(
@@ -128,11 +128,11 @@ class Ablation:
 
 
 def ablation(
-    model: Any,
-    x: Any,
-    y: Any,
+    model: keras.Model,
+    x: Data,
+    y: Data,
     *,
-    loss: Any = None,
+    loss: Loss | None = None,
     shares: Sequence[float] = (0.25, 0.5, 0.75),
     repeats: int = 3,
     seed: int = 0,
@@ -145,18 +145,16 @@ def ablation(
 
     Args:
         model: A built Keras model.
-        x: Inputs, as arrays that the model can be called on.
-        y: Targets.
-        loss: A Keras loss, its name, or a function of targets and outputs; for a model
-            with several outputs a function of all of them. Defaults to what the model
-            was compiled with.
+        x: Inputs: an array, or a list or dictionary of arrays.
+        y: Targets likewise.
+        loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
+            to what the model was compiled with.
         shares: Shares of the nodes, above 0 and at most 1. At least one node is held.
         repeats: How many random parts of each size to try.
         seed: Seed of the choice.
 
     Returns:
-        What was found by the name of the layer that holds the activation, in the order
-        in which the model computes them.
+        By the name of the layer that holds the activation, in the order computed.
 
     Raises:
         ValueError: If a share is out of range, or the model has no activations to look
@@ -168,9 +166,8 @@ def ablation(
         ```
 
     Reference:
-        Cumulative ablation is from Morcos et al., "On the importance of single
-        directions for generalization" (arXiv 1803.06959), section 3. Of the paper's
-        correlations reviewers had asked whether they are co-adaptation.
+        Morcos et al., "On the importance of single directions for generalization"
+        (arXiv 1803.06959), section 3: cumulative ablation.
     """
     if not all(0 < share <= 1 for share in shares):
         raise ValueError(
@@ -178,61 +175,61 @@ def ablation(
             f"Received: shares={shares}"
         )
     positive_integer("repeats", repeats)
-    measuring.check_data(x, y)
+    check_data(x, y)
     means = _mean_outputs(model, x)
-    evaluate = _evaluation_with_replacements(model, x, y, loss, list(means))
+    forward = _with_replacements(model, list(means))
+    evaluate = evaluation(model, forward, x, y, loss)
     keep = {name: np.ones_like(mean) for name, mean in means.items()}
-    intact = evaluate(x, y, list(keep.values()), list(means.values()))
+    intact = evaluate(x, y, [*keep.values()], [*means.values()])
+
+    def without(name: str, share: float, repeat: int) -> np.ndarray:
+        if not share:
+            return intact
+        nodes = keep[name].size
+        order = np.random.default_rng([seed, repeat]).permutation(nodes)
+        mask = np.ones_like(keep[name])
+        mask[order[: max(1, round(share * nodes))]] = 0
+        masks = [*{**keep, name: mask}.values()]
+        return evaluate(x, y, masks, [*means.values()])
+
     found = {}
-    for name, mean in means.items():
-        rows = [intact]
-        for share in shares:
-            results = []
-            for repeat in range(repeats):
-                order = np.random.default_rng([seed, repeat]).permutation(len(mean))
-                mask = np.ones_like(mean)
-                mask[order[: max(1, round(share * len(mean)))]] = 0
-                masks = [*{**keep, name: mask}.values()]
-                results.append(evaluate(x, y, masks, list(means.values())))
-            rows.append(np.mean(results, axis=0))
-        losses, *accuracies = np.transpose(rows).tolist()
-        found[name] = Ablation(
-            [0.0, *shares], losses, accuracies[0] if accuracies else []
-        )
+    for name in means:
+        at = functools.partial(without, name)
+        losses, _, accuracies = at_each(shares, repeats, at)
+        found[name] = Ablation([0.0, *shares], losses, accuracies)
     return found
 
 
-def _mean_outputs(model: Any, x: Any) -> dict[str, np.ndarray]:
-    observation = measuring.Observation(model, OUTPUT)
-    sums: dict[str, Any] = {}
-    counts: dict[str, int] = {}
-    for batch in measuring.in_batches(x):
-        for name, (values,) in observation(batch).items():
-            rows = observation.nodes(name, values)
-            sums[name] = sums.get(name, 0) + rows.sum(axis=0, dtype="float64")
-            counts[name] = counts.get(name, 0) + len(rows)
-    return {name: (sums[name] / counts[name]).astype("float32") for name in sums}
+def _mean_outputs(model: keras.Model, x: Data) -> dict[str, np.ndarray]:
+    observation = Observation(model, OUTPUT)
+
+    def terms(name: str, values: np.ndarray) -> list[Any]:
+        rows = observation.nodes(name, values)
+        return [rows.sum(axis=0, dtype="float64"), len(rows)]
+
+    return {
+        name: (total / count).astype("float32")
+        for name, (total, count) in observation.sums(in_batches(x), terms).items()
+    }
 
 
-def _evaluation_with_replacements(
-    model: Any, x: Any, y: Any, loss: Any, names: list[str]
-) -> Any:
-    """Returns what computes loss and accuracy with some nodes held at their means."""
+def _with_replacements(model: keras.Model, names: list[str]) -> Callable[..., Tensor]:
+    """Returns what runs a model with nodes at their means where a mask is 0."""
     activations = observed_activations(model)
 
-    def forward(x: Any, masks: list[Any], means: list[Any]) -> Any:
-        def observe(name: str, kind: str, tensor: Any) -> Any:
+    def forward(x: Data, masks: list[Tensor], means: list[Tensor]) -> Tensor:
+        def observe(name: str, kind: str, tensor: Tensor) -> Tensor:
             if kind != OUTPUT:
                 return tensor
-            index = names.index(name)
-            axis = by_label[name].node_axis
+            shape = [1] * len(tensor.shape)
+            shape[by_label[name].node_axis] = -1
             mask, mean = (
-                measuring.along_nodes(ops.cast(vector, tensor.dtype), tensor, axis)
-                for vector in (masks[index], means[index])
+                ops.reshape(ops.cast(vectors[names.index(name)], tensor.dtype), shape)
+                for vectors in (masks, means)
             )
             return ops.where(mask > 0, tensor, mean)
 
         with observing(activations, observe) as by_label:
             return model(x, training=False)
 
-    return measuring.evaluation(model, forward, x, y, loss)
+    return forward

@@ -1,25 +1,106 @@
-"""The noise that dropout gives to pre-activations, and the gradient that it buys.
+"""Where pre-activations lie: saturation (figure 5), and the noise of dropout.
 
 The paper's mechanism: noise moves pre-activations out of the saturation area now and
-then, so that on average they have a derivative there. That is what is measured here:
-for each pre-activation its mean and variance over many draws of the noise, the
-derivative at the mean and the mean of the derivative.
+then, so that on average they have a derivative there. `pre_activation_variance`
+measures that: for each pre-activation its mean and variance over many draws of the
+noise, the derivative at the mean and the mean of the derivative (figure 4).
 """
 
 import dataclasses
 import math
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from gaaf_keras._core.checks import positive_integer, positive_number
-from gaaf_keras.analysis import measuring
-from gaaf_keras.analysis.isolation import to_numpy
-from gaaf_keras.analysis.saturated import THRESHOLD
+from gaaf_keras.analysis.activation_values import Observation
+from gaaf_keras.analysis.data import Data, check_data, in_batches
+from gaaf_keras.analysis.distributions import Distribution, Sample
+from gaaf_keras.analysis.model_activations import ObservedActivation
+from gaaf_keras.analysis.stateless import to_numpy
 
+THRESHOLD = 0.07  # the derivative of tanh at 2
 _BINS = 40
 _FEWEST_IN_A_BIN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Saturation:
+    """The pre-activations of a layer.
+
+    Attributes:
+        pre_activations: Their distribution, without those that are not finite.
+        share: Share of these in the saturation area, where |phi'| is below the
+            threshold; phi' is the derivative of the base activation, whether it is
+            accelerated or not.
+        dead_nodes: Nodes that are there with every example. For ReLU: never active.
+        nodes: How many nodes the layer has: units, or channels of a convolution.
+        accelerated_share: Share of pre-activations where the derivative used in
+            training is below the threshold too. The same as `share` without
+            acceleration.
+    """
+
+    pre_activations: Distribution
+    share: float
+    dead_nodes: int
+    nodes: int
+    accelerated_share: float
+
+
+def saturation(
+    model: keras.Model, x: Data, threshold: float = THRESHOLD
+) -> dict[str, Saturation]:
+    """Measures where the pre-activations of each layer lie, at inference: figure 5.
+
+    Args:
+        model: A built Keras model.
+        x: Inputs: an array, or a list or dictionary of arrays.
+        threshold: A pre-activation z is in the saturation area if |phi'(z)| is below
+            this. Greater than 0. Defaults to 0.07, which puts that area of tanh at
+            |z| > 2, and of ReLU at z <= 0.
+
+    Returns:
+        By the name of the layer that holds the activation, in the order computed.
+
+    Raises:
+        ValueError: If the threshold is not greater than 0, or the model has no
+            activations to look at.
+
+    Examples:
+        >>> import keras, numpy
+        >>> from gaaf_keras import analysis
+        >>> tanh = keras.layers.Activation("tanh", name="tanh")
+        >>> model = keras.Sequential([keras.Input((1,)), tanh])
+        >>> x = numpy.array([[0.0], [1.0], [3.0], [-4.0]], "float32")
+        >>> analysis.saturation(model, x)["tanh"].share
+        0.5
+    """
+    positive_number("threshold", threshold)
+    observation = Observation(model, derivatives=True)
+    total = check_data(x)
+    samples: dict[str, Sample] = {}
+
+    def terms(name: str, values: np.ndarray, *derivatives: np.ndarray) -> list[Any]:
+        finite = np.isfinite(values)
+        flat, flat_in_training = (finite & (np.abs(d) < threshold) for d in derivatives)
+        expected = values.size // len(values) * total
+        samples.setdefault(name, Sample(expected)).add(values)
+        alive = (~observation.nodes(name, flat)).sum(axis=0)
+        return [finite.sum(), flat.sum(), flat_in_training.sum(), alive]
+
+    sums = observation.sums(in_batches(x), terms)
+    return {
+        name: Saturation(
+            pre_activations=samples[name].distribution(),
+            share=float(flat / max(finite, 1)),
+            dead_nodes=int((alive == 0).sum()),
+            nodes=alive.size,
+            accelerated_share=float(flat_in_training / max(finite, 1)),
+        )
+        for name, (finite, flat, flat_in_training, alive) in sums.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +150,7 @@ class PreActivationVariance:
 
 
 def pre_activation_variance(
-    model: Any, x: Any, draws: int = 32, threshold: float = THRESHOLD
+    model: keras.Model, x: Data, draws: int = 32, threshold: float = THRESHOLD
 ) -> dict[str, PreActivationVariance]:
     """Measures the variance that a model's noise gives to its pre-activations.
 
@@ -80,15 +161,15 @@ def pre_activation_variance(
 
     Args:
         model: A built Keras model.
-        x: Inputs, as arrays that the model can be called on, all computed at once.
+        x: Inputs: an array, or a list or dictionary of arrays, all computed at once.
             Some hundred examples do.
         draws: How often to run the model, 2 or more.
         threshold: A pre-activation z is in the saturation area if |phi'(z)| is below
             this.
 
     Returns:
-        What was found by the name of the layer that holds the activation, in the order
-        in which the model computes them. Variances are those of a sample (n - 1).
+        By the name of the layer that holds the activation, in the order computed.
+        Variances are those of a sample (n - 1).
 
     Raises:
         ValueError: If there are too few draws, or the model has no activations to look
@@ -98,32 +179,29 @@ def pre_activation_variance(
         ```python
         analysis.pre_activation_variance(model, x_test[:500])["activation_2"].noise_std
         ```
-
-    Reference:
-        The paper, sections 2 and 3. Figure 4 shows the derivative under noise.
     """
     positive_integer("draws", draws, least=2)
     positive_number("threshold", threshold)
-    measuring.check_data(x)
-    observation = measuring.Observation(model, training=True, derivatives=True)
-    sums: dict[str, list[np.ndarray]] = {}
-    for _ in range(draws):
-        for name, (pre_activation, slope, _) in observation(x).items():
-            wide = pre_activation.astype("float64")
-            terms = [wide, np.square(wide), slope.astype("float64")]
-            if name in sums:
-                terms = [a + b for a, b in zip(sums[name], terms, strict=True)]
-            sums[name] = terms
+    check_data(x)
+    observation = Observation(model, training=True, derivatives=True)
+
+    def terms(
+        _: str, values: np.ndarray, slope: np.ndarray, __: np.ndarray
+    ) -> list[np.ndarray]:
+        values = values.astype("float64")
+        return [values, np.square(values), slope.astype("float64")]
+
     return {
-        name: _pre_activation_variance(
-            observation.activation(name), draws, threshold, terms
-        )
-        for name, terms in sums.items()
+        name: _variance(observation.activation(name), draws, threshold, sums)
+        for name, sums in observation.sums([x] * draws, terms).items()
     }
 
 
-def _pre_activation_variance(
-    activation: Any, draws: int, threshold: float, sums: list[np.ndarray]
+def _variance(
+    activation: ObservedActivation,
+    draws: int,
+    threshold: float,
+    sums: list[np.ndarray],
 ) -> PreActivationVariance:
     total, of_squares, of_slopes = sums
     mean = total / draws

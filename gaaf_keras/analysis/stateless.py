@@ -10,9 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from gaaf_keras.analysis.data import Tensor
 
-def shapes_of(function: Callable[[], list[Any]]) -> list[tuple[tuple[int, ...], str]]:
-    """Returns shape and dtype of the tensors that a function gives.
+Function = Callable[..., Any]  # of structures of tensors, and to one
+
+
+def zeros_like(function: Callable[[], list[Tensor]]) -> list[Tensor]:
+    """Returns zeros with the shapes and dtypes of the tensors that a function gives.
 
     Where the function is being compiled this costs nothing when it runs.
     """
@@ -26,8 +30,8 @@ def shapes_of(function: Callable[[], list[Any]]) -> list[tuple[tuple[int, ...], 
         else:
             tensors = function()
     return [
-        (tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
-        for tensor in tensors
+        ops.zeros(tuple(each.shape), keras.backend.standardize_dtype(each.dtype))
+        for each in tensors
     ]
 
 
@@ -40,14 +44,14 @@ def replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def isolated(
-    model: Any, function: Callable[..., Any], *, often: bool = False
-) -> Callable[..., Any]:
+def stateless(
+    model: keras.Model, function: Function, *, often: bool = False
+) -> Function:
     """Returns a function that computes with a model and leaves it as it was.
 
     Neither the moving statistics of normalisations change nor the states of random
     generators. Where it is compiled, that happens when it is first called with arrays
-    of some shapes, and it reads the model's variables anew with every call.
+    of some shapes, and it reads the model's variables again with every call.
 
     Args:
         model: A built Keras model.
@@ -82,18 +86,15 @@ def isolated(
     return run
 
 
-def to_numpy(tensor: Any) -> np.ndarray:
+def to_numpy(tensor: Tensor) -> np.ndarray:
     """Returns a tensor's values, those of half precision in float32."""
     if keras.backend.standardize_dtype(tensor.dtype) in ("float16", "bfloat16"):
         tensor = ops.cast(tensor, "float32")
     return np.asarray(ops.convert_to_numpy(tensor))
 
 
-def _compiled_by_jax(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a compiled function to which a model's variables are arguments.
-
-    Otherwise they would be constants of what was compiled.
-    """
+def _compiled_by_jax(model: keras.Model, function: Function) -> Function:
+    """Returns a compiled function, of which a model's variables are no constants."""
     import jax
 
     variables = [*model.variables, *model.metrics_variables]
@@ -108,8 +109,8 @@ def _compiled_by_jax(model: Any, function: Callable[..., Any]) -> Callable[..., 
     return lambda *arguments: compiled([v.value for v in variables], arguments)
 
 
-def _with_random_numbers_of_its_own(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function that goes on with the random numbers of now, in a copy.
+def _with_random_numbers_of_its_own(function: Function) -> Function:
+    """Returns a function with a copy of its own of the random numbers to come.
 
     On PyTorch dropout takes them from a generator that everything shares.
     """

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from experiments.data.batches import SHIFT, EpochPlan, plan_epoch, plan_evaluation
+from experiments.data.batches import SHIFT, EpochOrder, epoch_order, evaluation_order
 from experiments.data.datasets import ImageData
 
 _SHARE_OF_MEMORY = 0.5  # of the device, that images may take
@@ -34,7 +34,7 @@ class Resident(NamedTuple):
     @classmethod
     def of(cls, data: ImageData, *, augment: bool) -> "Resident":
         """Returns a data set on the device, padded for what moves its images."""
-        indices, weights = plan_evaluation(len(data.validation))
+        indices, weights = evaluation_order(len(data.validation))
         validation = data.validation
         return cls(
             jax.device_put((_padded(data.train.images, augment), data.train.labels)),
@@ -61,21 +61,21 @@ class Programs:
     def train(
         self,
         model: keras.Model,
-        plan: EpochPlan,
+        order: EpochOrder,
         losses: Any,
-        steps: tuple[int, int],
+        part: tuple[int, int],
         on: Resident,
     ) -> Any:
         """Trains for some steps of an epoch, and returns the losses with theirs added.
 
         Args:
             model: What is trained.
-            plan: Of the epoch, on the device.
+            order: Of the epoch, on the device.
             losses: Keras's mean of the loss so far, after each step of the epoch.
-            steps: The first step, and the one after the last.
+            part: The first step, and the one after the last.
             on: The data.
         """
-        state, losses = self._train(_state(model), losses, plan, steps, on.train)
+        state, losses = self._train(_state(model), losses, order, *part, on.train)
         _assign(model, state)
         return losses
 
@@ -88,20 +88,26 @@ class Programs:
             variable.assign(value)
         return _numbers(model)
 
-    def _train_steps(
-        self, state: _State, losses: Any, plan: EpochPlan, part: Any, on: Any
+    def _train_steps(  # noqa: PLR0917
+        self,
+        state: _State,
+        losses: Any,
+        order: EpochOrder,
+        first: int,
+        end: int,
+        on: Any,
     ) -> tuple[_State, Any]:
         images, labels = on
 
         def step(index: Any, carried: tuple[_State, Any]) -> tuple[_State, Any]:
             state, losses = carried
-            batch = EpochPlan(*(part[index] for part in plan))
+            batch = EpochOrder(*(part[index] for part in order))
             x = _moved(images, batch) if self._augment else images[batch.indices]
             data = x.astype("float32"), labels[batch.indices]
             logs, state = self._model.train_step(state, data)
             return state, losses.at[index].set(logs["loss"])
 
-        return jax.lax.fori_loop(*part, step, (state, losses))
+        return jax.lax.fori_loop(first, end, step, (state, losses))
 
     def _validation(
         self, trainable: list[Any], others: list[Any], metrics: list[Any], on: Any
@@ -162,13 +168,13 @@ class Epochs:
         model.stop_training = False
         called.on_train_begin()
         for epoch in range(initial_epoch, epochs):
-            plan = jax.device_put(plan_epoch(examples, size, seed, epoch))
-            losses = jnp.zeros(steps)
+            order = jax.device_put(epoch_order(examples, size, seed, epoch))
+            losses: Any = jnp.zeros(steps)
             first = 0
             model.reset_metrics()
             called.on_epoch_begin(epoch)
             for end in _ends(epoch * steps, steps, every):
-                losses = programs.train(model, plan, losses, (first, end), self._on)
+                losses = programs.train(model, order, losses, (first, end), self._on)
                 failed = np.flatnonzero(~np.isfinite(losses[first:end]))
                 last = first + int(failed[0]) if failed.size else end - 1
                 called.on_train_batch_end(last, {"loss": float(losses[last])})
@@ -232,11 +238,11 @@ def _padded(images: np.ndarray, augment: bool) -> np.ndarray:
     return np.pad(images, [(0, 0), edge, edge, (0, 0)]) if augment else images
 
 
-def _moved(padded: Any, batch: EpochPlan) -> Any:
+def _moved(padded: Any, batch: EpochOrder) -> Any:
     """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
     height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
     rows = batch.rows[:, None] + jnp.arange(height)
-    columns = batch.columns[:, None] + jnp.arange(width)
+    columns: Any = batch.columns[:, None] + jnp.arange(width)
     mirrored = padded.shape[2] - 1 - columns
     columns = jnp.where(batch.flips[:, None], mirrored, columns)
     return padded[batch.indices[:, None, None], rows[:, :, None], columns[:, None]]

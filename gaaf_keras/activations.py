@@ -7,11 +7,8 @@ from typing import Any
 import keras
 
 from gaaf_keras._accelerated.activation import AcceleratedActivation
-from gaaf_keras._core.derivatives import (
-    Derivative,
-    derivative_of,
-    known_activations,
-)
+from gaaf_keras._core.kinds import derivative_of
+from gaaf_keras._core.known_activations import Derivative, known_activations
 
 __all__ = [
     "AcceleratedActivation",

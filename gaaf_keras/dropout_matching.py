@@ -13,7 +13,7 @@ from gaaf_keras._core.checks import finite_number
 from gaaf_keras._core.kinds import function_of
 from gaaf_keras.acceleration.in_place import InPlace
 from gaaf_keras.layers import accelerated_layers
-from gaaf_keras.shapes.dropout import MATCHED_ACTIVATIONS, DropoutMatched
+from gaaf_keras.shapes import MATCHED_ACTIVATIONS, DropoutMatched
 
 _LINEAR = (
     keras.layers.Dense,

@@ -13,7 +13,7 @@ from experiments.report import paper
 from experiments.report.tables import Table, spread
 from gaaf_keras import GAAF, analysis
 from gaaf_keras.analysis.flow import mean_of
-from gaaf_keras.shapes.dropout import MATCHED_ACTIVATIONS, DropoutMatched
+from gaaf_keras.shapes import MATCHED_ACTIVATIONS, DropoutMatched
 
 Analyses = Mapping[str, Mapping[int, Mapping[str, Any]]]  # by variant and seed
 

@@ -12,7 +12,6 @@ from gaaf_keras import shapes
 from gaaf_keras._accelerated.gain import UnitGain, unit_gain
 from gaaf_keras._core.checks import non_negative_number, positive_number
 from gaaf_keras._core.compiling import in_one_pass, is_compiling
-from gaaf_keras._core.derivatives import Derivative, derivative_of
 from gaaf_keras._core.differentiation import derivative_by_differentiation
 from gaaf_keras._core.forms import current_form
 from gaaf_keras._core.gradients import (
@@ -21,7 +20,8 @@ from gaaf_keras._core.gradients import (
     with_scaled_gradient,
     with_slope,
 )
-from gaaf_keras._core.kinds import is_function_of_keras, name_of
+from gaaf_keras._core.kinds import derivative_of, is_function_of_keras, name_of
+from gaaf_keras._core.known_activations import Derivative
 from gaaf_keras._core.sawtooth import gradient_acceleration, require_floating_point
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras.shapes.base import Shape
+from gaaf_keras.shapes import Shape
 
 _SPACING = 1e-3
 _TOLERANCE = 1e-6

@@ -12,9 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras._core.derivatives import derivative_of
-from gaaf_keras._core.kinds import NOT_ELEMENTWISE, name_of
-from gaaf_keras.shapes import activations_with_default, default_for
+from gaaf_keras._core.kinds import known_as, name_of
+from gaaf_keras._core.known_activations import ACTIVATIONS, NOT_ELEMENTWISE, Known
 
 _POINTS = np.concatenate(
     [np.linspace(-8.13, 7.77, 240), np.geomspace(9, 2e4, 9), -np.geomspace(9, 2e4, 9)]
@@ -33,23 +32,24 @@ def recognised(function: Any) -> Any:
     """
     if isinstance(function, keras.Operation) or name_of(function) in NOT_ELEMENTWISE:
         return function
-    if derivative_of(function) is not None or _has_default(function):
+    if known_as(function) is not None:
         return function
     values = _values(function)
     if values is None:
         return None
-    for activation in activations_with_default():
-        if _same(_known_values(activation), values):
-            return activation
+    for known in ACTIVATIONS:
+        for activation in _forms(known):
+            if _same(_known_values(activation), values):
+                return activation
     return _with_parameters(values) or function
 
 
-def _has_default(function: Any) -> bool:
-    try:
-        default_for(function)
-    except ValueError:
-        return False
-    return True
+def _forms(known: Known) -> list[Callable[[Any], Any]]:
+    """Returns the functions of an activation that has a default shape."""
+    if known.function is None or known.default_shape is None:
+        return []
+    differs = known.operation_parameters is not None
+    return [known.function, *([getattr(keras.ops, known.name)] if differs else [])]
 
 
 def _with_parameters(values: np.ndarray) -> keras.layers.Layer | None:

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 from gaaf_keras import shapes
 from gaaf_keras._accelerated.activation import AcceleratedActivation
-from gaaf_keras._core.derivatives import derivative_of
-from gaaf_keras._core.kinds import NOT_ELEMENTWISE, name_of
+from gaaf_keras._core.kinds import derivative_of, name_of
+from gaaf_keras._core.known_activations import NOT_ELEMENTWISE
 from gaaf_keras.acceleration.selection import (
     Selector,
     names_exactly,

@@ -14,9 +14,9 @@ from gaaf_keras._core.exchange import TuplePlace
 from gaaf_keras._core.kinds import (
     graph_operations,
     is_activation_operation,
-    known_names,
     name_of,
 )
+from gaaf_keras._core.known_activations import ACTIVATIONS
 from gaaf_keras.acceleration.recognition import recognised
 from gaaf_keras.layers import GAAF, accelerated_by
 
@@ -26,7 +26,14 @@ _LIKE_AN_ACTIVATION = re.compile(
     r"(?!.*(constraint|dropout|initializer|quantizer|regularizer|scale)$)"
 )
 _ACCELERATED = (AcceleratedLayer, AcceleratedActivation)
-_SQUASHED = {name.replace("_", "") for name in known_names()}
+# Without "linear", which is also the name of much else.
+_NAMES = {
+    name
+    for known in ACTIVATIONS
+    if known.function is not None and known.name != "linear"
+    for name in (known.name, *known.other_names)
+}
+_SQUASHED = {name.replace("_", "") for name in _NAMES}
 _LONG = 1000  # lists of that length are data
 _NO_FUNCTIONS = (
     *(keras.Operation, keras.Initializer, keras.Loss, keras.Metric, keras.Regularizer),
@@ -181,11 +188,10 @@ def _applies(argument: str, value: Any) -> bool:
         return True
     attribute = argument.partition("/")[0]
     like_one = (
-        _LIKE_AN_ACTIVATION.search(attribute) is not None
-        or attribute.lower() in known_names()
+        _LIKE_AN_ACTIVATION.search(attribute) is not None or attribute.lower() in _NAMES
     )
     if isinstance(value, str):
-        return like_one and value.lower() in known_names()
+        return like_one and value.lower() in _NAMES
     if not callable(value) or isinstance(value, _NO_FUNCTIONS):
         return False
     name = getattr(value, "__name__", "").replace("_", "").lower()

@@ -10,10 +10,10 @@ from typing import Any
 import keras
 
 from gaaf_keras._accelerated.layer import AcceleratedLayer
-from gaaf_keras._core.derivatives import derivative_of
 from gaaf_keras._core.differentiation import derivative_by_differentiation
 from gaaf_keras._core.exchange import Exchanges
-from gaaf_keras._core.kinds import NOT_ELEMENTWISE, function_of, name_of
+from gaaf_keras._core.kinds import derivative_of, function_of, name_of
+from gaaf_keras._core.known_activations import NOT_ELEMENTWISE
 from gaaf_keras.layers import accelerated_by, is_activation
 
 _MOVING_NODES = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Reshape)

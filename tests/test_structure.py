@@ -2,7 +2,11 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import gaaf_keras
 
@@ -78,3 +82,28 @@ def test_public_names():
         *("GAAF", "GAAFReLU", "GAAFTanh", "Gaussian", "ShiftedSigmoid"),
         *("gaaf", "gaaf_relu", "gaaf_tanh"),
     }
+
+
+IMPORTED = """
+import sys, keras
+before = set(sys.modules)
+import gaaf_keras
+added = set(sys.modules) - before
+assert {each.split(".")[0] for each in added} - sys.stdlib_module_names == {"gaaf_keras"}
+for name in ("acceleration", "analysis", "callbacks", "exporting"):
+    assert f"gaaf_keras.{name}" not in added, name
+assert gaaf_keras.analysis.curve and gaaf_keras.accelerate and gaaf_keras.export
+"""
+
+
+def test_an_import_brings_what_saved_models_need_and_the_rest_when_it_is_used():
+    command = [sys.executable, "-c", IMPORTED]
+    subprocess.run(command, check=True, cwd=PACKAGE.parent)
+
+
+def test_names_that_are_imported_when_they_are_used():
+    assert set(dir(gaaf_keras)) >= set(gaaf_keras.__all__)
+    assert gaaf_keras.accelerate is gaaf_keras.acceleration.accelerate
+    assert gaaf_keras.analysis.__name__ == "gaaf_keras.analysis"
+    with pytest.raises(AttributeError, match="no attribute 'acelerate'"):
+        _ = gaaf_keras.acelerate

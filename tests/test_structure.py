@@ -89,7 +89,8 @@ import sys, keras
 before = set(sys.modules)
 import gaaf_keras
 added = set(sys.modules) - before
-assert {each.split(".")[0] for each in added} - sys.stdlib_module_names == {"gaaf_keras"}
+roots = {name.split(".")[0] for name in added}
+assert roots - sys.stdlib_module_names == {"gaaf_keras"}
 for name in ("acceleration", "analysis", "callbacks", "exporting"):
     assert f"gaaf_keras.{name}" not in added, name
 assert gaaf_keras.analysis.curve and gaaf_keras.accelerate and gaaf_keras.export

@@ -17,9 +17,10 @@ from gaaf_keras._core.known_activations import (
     Derivative,
     Known,
 )
+from gaaf_keras._core.types import Activation
 
 
-def name_of(activation: Any) -> str:
+def name_of(activation: Activation) -> str:
     """Returns the name of an activation, the same however it is written.
 
     `"relu"` for `keras.activations.relu`, `Activation("relu")`, `ReLU()` and
@@ -32,13 +33,13 @@ def name_of(activation: Any) -> str:
     return getattr(activation, "__name__", type(activation).__name__)
 
 
-def is_function_of_keras(activation: Any) -> bool:
+def is_function_of_keras(activation: Activation) -> bool:
     """Whether an activation is a function of Keras's, without state."""
     module = getattr(activation, "__module__", None) or ""
     return isinstance(activation, types.FunctionType) and module.startswith("keras.")
 
 
-def function_of(activation: Any) -> Any:
+def function_of(activation: Activation) -> Activation:
     """Returns the Keras function that an activation layer or operation applies.
 
     Args:
@@ -65,7 +66,7 @@ def function_of(activation: Any) -> Any:
     return activation
 
 
-def known_as(activation: Any) -> tuple[Known, Mapping[str, Any]] | None:
+def known_as(activation: Activation) -> tuple[Known, Mapping[str, Any]] | None:
     """Returns what is known of an activation, and its parameters; None if nothing.
 
     Args:
@@ -82,7 +83,7 @@ def known_as(activation: Any) -> tuple[Known, Mapping[str, Any]] | None:
     return (known, _parameters_of(activation)) if _is_from_keras(activation) else None
 
 
-def derivative_of(activation: Any) -> Derivative | None:
+def derivative_of(activation: Activation) -> Derivative | None:
     """Returns phi' of a Keras activation as a function of x, or None if unknown.
 
     Args:
@@ -93,24 +94,24 @@ def derivative_of(activation: Any) -> Derivative | None:
     return None if found is None else found[0].derivative_with(found[1])
 
 
-def graph_operations(layer: Any) -> list[Any]:
+def graph_operations(layer: keras.Operation) -> list[keras.Operation]:
     """Returns the layers and operations of a functional model; of others none."""
     # By the class: a layer of the user's may have an attribute of that name.
     is_graph = isinstance(getattr(type(layer), "operations", None), property)
     return list(layer.operations) if is_graph else []
 
 
-def is_functional(model: Any) -> bool:
+def is_functional(model: keras.Operation) -> bool:
     """Whether a model is made of layers connected by the functional API."""
     return isinstance(model, keras.Model) and bool(graph_operations(model))
 
 
-def is_graph(model: Any) -> bool:
+def is_graph(model: keras.Operation) -> bool:
     """Whether a model's layers and their connections are known."""
     return isinstance(model, keras.Sequential) or is_functional(model)
 
 
-def is_activation_operation(operation: Any) -> bool:
+def is_activation_operation(operation: keras.Operation) -> bool:
     """Whether a node of a functional model applies an elementwise activation."""
     if isinstance(operation, keras.layers.Layer):
         return isinstance(operation, _ACTIVATION_LAYERS)
@@ -118,7 +119,7 @@ def is_activation_operation(operation: Any) -> bool:
     return known is not None and known.is_elementwise and _is_from_keras(operation)
 
 
-def _known_operation(activation: Any) -> Known | None:
+def _known_operation(activation: Activation) -> Known | None:
     """Returns what is known of a function in `keras.ops`, None of others."""
     known = BY_NAME.get(getattr(activation, "__name__", ""))
     if known is None or not known.is_elementwise:
@@ -126,14 +127,14 @@ def _known_operation(activation: Any) -> Known | None:
     return known if getattr(keras.ops, known.name, None) is activation else None
 
 
-def _parameters_of(activation: Any) -> dict[str, Any]:
+def _parameters_of(activation: Activation) -> dict[str, Any]:
     """Returns the parameters of a Keras activation layer or operation, by name."""
     known = BY_NAME.get(_snake_case(type(activation).__name__))
     defaults = {} if known is None else known.parameters
     return {name: getattr(activation, name, value) for name, value in defaults.items()}
 
 
-def _is_from_keras(activation: Any) -> bool:
+def _is_from_keras(activation: Activation) -> bool:
     return isinstance(activation, keras.Operation) and type(
         activation
     ).__module__.startswith("keras.")

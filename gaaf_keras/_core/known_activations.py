@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from gaaf_keras._core import noise
+from gaaf_keras._core.types import Function, Tensor
 
 _SELU_SCALE = 1.0507009873554805
 _SELU_ALPHA = 1.6732632423543772
@@ -32,11 +33,11 @@ class Derivative:
         where_one: The condition on x under which phi' is 1, if it is 0 elsewhere.
     """
 
-    of_input: Callable[[Any], Any]
-    of_value: Callable[[Any], Any] | None = None
-    where_one: Callable[[Any], Any] | None = None
+    of_input: Function
+    of_value: Function | None = None
+    where_one: Function | None = None
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         return self.of_input(x)
 
 
@@ -89,13 +90,11 @@ class Known:
         return None if self.shape_with is None else self.shape_with(**parameters)
 
 
-def _by_value(
-    activation: Callable[[Any], Any], of_value: Callable[[Any], Any]
-) -> Derivative:
+def _by_value(activation: Function, of_value: Function) -> Derivative:
     return Derivative(lambda x: of_value(activation(x)), of_value=of_value)
 
 
-def _step(condition: Callable[[Any], Any]) -> Derivative:
+def _step(condition: Function) -> Derivative:
     return Derivative(lambda x: ops.cast(condition(x), x.dtype), where_one=condition)
 
 
@@ -103,13 +102,13 @@ def _step(condition: Callable[[Any], Any]) -> Derivative:
 def _rectifier(
     negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
 ) -> Derivative:
-    def is_active(x: Any) -> Any:
+    def is_active(x: Tensor) -> Tensor:
         active = x > threshold
         if max_value is not None:
             active = ops.logical_and(active, x < max_value)
         return active
 
-    def derivative(x: Any) -> Any:
+    def derivative(x: Tensor) -> Tensor:
         below = ops.cast(x <= threshold, x.dtype)
         return ops.cast(is_active(x), x.dtype) + negative_slope * below
 
@@ -133,14 +132,14 @@ def _leaky_relu(negative_slope: float) -> Derivative:
     )
 
 
-def _decay(x: Any) -> Any:
+def _decay(x: Tensor) -> Tensor:
     """exp(x) below 0, and above nothing that could overflow."""
     return ops.exp(-ops.relu(-x))
 
 
 @functools.cache
 def _elu(alpha: float) -> Derivative:
-    def derivative(x: Any) -> Any:
+    def derivative(x: Tensor) -> Tensor:
         below = x <= 0 if alpha < 1 else x < 0
         return ops.where(below, alpha * _decay(x), 1.0)
 
@@ -153,21 +152,21 @@ def _exponential_shape(alpha: float, width: float = 1.0) -> str:
     return f"shifted_sigmoid(shift={0.5 - flat_below})"
 
 
-def _selu(x: Any) -> Any:
+def _selu(x: Tensor) -> Tensor:
     return _SELU_SCALE * ops.where(x < 0, _SELU_ALPHA * _decay(x), 1.0)
 
 
-def _silu(x: Any) -> Any:
+def _silu(x: Tensor) -> Tensor:
     gate = ops.sigmoid(x)
     return gate * (1.0 + x * (1.0 - gate))
 
 
-def _hard_silu(x: Any) -> Any:
+def _hard_silu(x: Tensor) -> Tensor:
     middle = ops.where(x > -3, x / 3.0 + 0.5, 0.0)  # noqa: PLR2004
     return ops.where(x < 3, middle, 1.0)  # noqa: PLR2004
 
 
-def _gelu(x: Any) -> Any:
+def _gelu(x: Tensor) -> Tensor:
     probability = 0.5 * (1.0 + ops.erf(_SQRT_HALF * x))
     return probability + x * (_NORMAL_DENSITY_AT_0 * ops.exp(-0.5 * x * x))
 

@@ -7,10 +7,10 @@ v_i))` to 7e-7; noise turns each into `a_i sqrt(v_i / (v_i + noise_std^2)) exp(-
 half the height and twice the width.
 """
 
-from typing import Any
-
 import numpy as np
 from keras import ops
+
+from gaaf_keras._core.types import Tensor
 
 # Minimax fit of 1 - tanh(x)^2; tests/core/test_dropout_matched.py holds it to 7e-7.
 _VARIANCES = np.array(
@@ -35,7 +35,7 @@ _WEIGHTS = np.array(
 )
 
 
-def tanh(x: Any, noise_std: float) -> Any:
+def tanh(x: Tensor, noise_std: float) -> Tensor:
     """Returns it for tanh, to 7e-7."""
     variances = _VARIANCES + noise_std**2
     heights = _WEIGHTS * np.sqrt(_VARIANCES / variances)
@@ -47,11 +47,11 @@ def tanh(x: Any, noise_std: float) -> Any:
     return sum(terms[1:], terms[0])
 
 
-def sigmoid(x: Any, noise_std: float) -> Any:
+def sigmoid(x: Tensor, noise_std: float) -> Tensor:
     """Returns it for the sigmoid, to 2e-7."""
     return 0.25 * tanh(0.5 * x, 0.5 * noise_std)
 
 
-def relu(x: Any, noise_std: float) -> Any:
+def relu(x: Tensor, noise_std: float) -> Tensor:
     """Returns it for ReLU, exactly."""
     return 0.5 * (1.0 + ops.erf(x * float(np.sqrt(0.5)) / noise_std))

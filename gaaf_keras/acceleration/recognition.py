@@ -5,8 +5,6 @@ objects, but may be the same function.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,13 +12,14 @@ from keras import ops
 
 from gaaf_keras._core.kinds import known_as, name_of
 from gaaf_keras._core.known_activations import ACTIVATIONS, NOT_ELEMENTWISE, Known
+from gaaf_keras._core.types import Activation, Function
 
 _POINTS = np.concatenate(
     [np.linspace(-8.13, 7.77, 240), np.geomspace(9, 2e4, 9), -np.geomspace(9, 2e4, 9)]
 ).astype("float32")
 
 
-def recognised(function: Any) -> Any:
+def recognised(function: Function) -> Activation | None:
     """Returns the Keras activation that a function is, or the function itself.
 
     Args:
@@ -44,7 +43,7 @@ def recognised(function: Any) -> Any:
     return _with_parameters(values) or function
 
 
-def _forms(known: Known) -> list[Callable[[Any], Any]]:
+def _forms(known: Known) -> list[Function]:
     """Returns the functions of an activation that has a default shape."""
     if known.function is None or known.default_shape is None:
         return []
@@ -64,13 +63,13 @@ def _with_parameters(values: np.ndarray) -> keras.layers.Layer | None:
 
 
 @functools.cache
-def _known_values(activation: Callable[[Any], Any]) -> np.ndarray:
+def _known_values(activation: Function) -> np.ndarray:
     values = _values(activation)
     assert values is not None
     return values
 
 
-def _values(function: Callable[[Any], Any]) -> np.ndarray | None:
+def _values(function: Function) -> np.ndarray | None:
     """Returns the values of an elementwise function, None if it is none."""
     try:
         with keras.StatelessScope():  # in which random states stay as they are

@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
 
 from gaaf_keras import shapes
 from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._core.kinds import derivative_of, name_of
 from gaaf_keras._core.known_activations import NOT_ELEMENTWISE
+from gaaf_keras._core.types import Activation
 from gaaf_keras.acceleration.selection import (
     Selector,
     names_exactly,
@@ -16,9 +16,7 @@ from gaaf_keras.acceleration.selection import (
 )
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
-from gaaf_keras.shapes import Shape
-
-ShapeLike: TypeAlias = Shape | str | Callable[[Any], Any]
+from gaaf_keras.shapes import ShapeLike
 
 
 def is_linear(site: Site) -> bool:
@@ -43,7 +41,7 @@ def row_of(site: Site) -> Row:
 class Rule:
     """What `accelerate` puts in the place of an activation."""
 
-    shape_function: ShapeLike | Mapping[Any, ShapeLike] | None
+    shape_function: ShapeLike | Mapping[Activation, ShapeLike] | None
     strength: float
     unit_gain: bool
     selectors: tuple[Selector, ...]
@@ -106,7 +104,7 @@ class Rule:
             return None
 
 
-def key_name(key: Any) -> str:
+def key_name(key: Activation) -> str:
     """Returns the name of an activation that is a key in `shape_function`."""
     try:
         return name_of(key)

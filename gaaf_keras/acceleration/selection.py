@@ -2,23 +2,26 @@
 
 import fnmatch
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import keras
 
 from gaaf_keras.acceleration.sites import RECURRENT, Site
 
-Selector: TypeAlias = str | type | keras.Operation | Callable[[Any], Any]
+Selector: TypeAlias = (
+    str | type | keras.Operation | Callable[[keras.layers.Layer], bool]
+)
 
 
-def as_selectors(layers: Any) -> tuple[Selector, ...]:
+def as_selectors(
+    layers: Selector | Iterable[Selector] | None,
+) -> tuple[Selector, ...]:
     """Returns the argument `layers` of `accelerate` as a tuple, empty for all."""
     if layers is None:
         return ()
-    several = isinstance(layers, Iterable) and not isinstance(
-        layers, (str, type, keras.Operation)
-    )
-    selectors = tuple(layers) if several else (layers,)
+    one = isinstance(layers, (str, type, keras.Operation))
+    several = isinstance(layers, Iterable) and not one
+    selectors = tuple(cast(Any, layers)) if several else (layers,)
     for selector in selectors:
         if not isinstance(selector, str) and not callable(selector):
             raise TypeError(

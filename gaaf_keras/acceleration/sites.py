@@ -17,6 +17,7 @@ from gaaf_keras._core.kinds import (
     name_of,
 )
 from gaaf_keras._core.known_activations import ACTIVATIONS
+from gaaf_keras._core.types import Activation
 from gaaf_keras.acceleration.recognition import recognised
 from gaaf_keras.layers import GAAF, accelerated_by
 
@@ -62,7 +63,7 @@ class Site:
         applied: What is called there.
     """
 
-    holders: tuple[Any, ...]
+    holders: tuple[keras.Operation, ...]
     argument: str | None
     container: Any
     key: Any
@@ -74,14 +75,14 @@ class Site:
         return "/".join(holder.name for holder in self.holders[1:] or self.holders)
 
     @property
-    def accelerated(self) -> Any:
+    def accelerated(self) -> AcceleratedLayer | AcceleratedActivation | None:
         """What accelerates the activation, None if it is plain."""
         if self.argument is None and isinstance(self.holders[-1], _ACCELERATED):
             return self.holders[-1]
         return accelerated_by(self.applied)
 
     @functools.cached_property
-    def activation(self) -> Any:
+    def activation(self) -> Activation | None:
         """The activation as one of Keras's, if it is; None for what is not elementwise.
 
         That of a layer or operation is the layer, whose parameters matter.

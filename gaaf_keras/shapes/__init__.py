@@ -18,7 +18,7 @@ class Lorentzian(gaaf_keras.shapes.Shape):
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 from keras import ops
@@ -30,6 +30,7 @@ from gaaf_keras._core.checks import (
 )
 from gaaf_keras._core.kinds import derivative_of, function_of, name_of
 from gaaf_keras._core.known_activations import ACTIVATIONS, BY_NAME, known_activations
+from gaaf_keras._core.types import Activation, Config, Function, Tensor
 from gaaf_keras.shapes.base import (
     DEFINED,
     require_shape,
@@ -41,6 +42,7 @@ from gaaf_keras.shapes.base import Gaussian as Gaussian
 from gaaf_keras.shapes.base import OneSided as OneSided
 from gaaf_keras.shapes.base import Scaled as Scaled
 from gaaf_keras.shapes.base import Shape as Shape
+from gaaf_keras.shapes.base import ShapeLike as ShapeLike
 from gaaf_keras.shapes.base import ShiftedSigmoid as ShiftedSigmoid
 from gaaf_keras.shapes.base import Sum as Sum
 from gaaf_keras.shapes.lookup import default_for as default_for
@@ -78,8 +80,9 @@ class FromDerivative(Shape):
         >>> straight_through = GAAFReLU(shape_function=FromDerivative(Constant(1.0)))
     """
 
-    derivative: Any
-    activation: Any = dataclasses.field(default=None, hash=False)  # may be a mapping
+    derivative: Function
+    # Kept as a configuration, which may be a mapping.
+    activation: Activation | Config | None = dataclasses.field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         require_shape("derivative", self.derivative)
@@ -98,7 +101,7 @@ class FromDerivative(Shape):
             )
         self._set(activation=keras.activations.serialize(function_of(self.activation)))
 
-    def bound_to(self, activation: Any) -> "FromDerivative":
+    def bound_to(self, activation: Activation) -> "FromDerivative":
         bound = dataclasses.replace(self, activation=activation)
         if self.activation not in (None, bound.activation):
             raise ValueError(
@@ -107,7 +110,7 @@ class FromDerivative(Shape):
             )
         return bound
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         plain = None if self.activation is None else derivative_of(self.activation)
         if plain is None:
             raise ValueError(
@@ -117,7 +120,7 @@ class FromDerivative(Shape):
         return self.derivative(x) - plain(x)
 
 
-def _is_from_derivative(shape: Any) -> bool:
+def _is_from_derivative(shape: object) -> bool:
     """Whether a shape is a `FromDerivative`, or made of one."""
     if isinstance(shape, FromDerivative) or not isinstance(shape, Shape):
         return isinstance(shape, FromDerivative)
@@ -137,7 +140,7 @@ class BSiLUDerivative(Shape):
     def __post_init__(self) -> None:
         self._set(alpha=finite_number("alpha", self.alpha))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         x = ops.clip(x, -_FAR, _FAR)
         gate = ops.sigmoid(x)
         return gate + (x + self.alpha) * (gate * (1.0 - gate))
@@ -155,7 +158,7 @@ class NeLUDerivative(Shape):
     def __post_init__(self) -> None:
         self._set(alpha=non_negative_number("alpha", self.alpha))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         x = ops.clip(x, -_FAR, _FAR)
         below = (2.0 * self.alpha) * x / ops.square(1.0 + ops.square(x))
         return ops.where(x > 0, ops.ones_like(x), below)
@@ -299,7 +302,7 @@ class DropoutMatched(Shape):
             )
         self._set(noise_std=positive_number("noise_std", self.noise_std))
 
-    def bound_to(self, activation: Any) -> "DropoutMatched":
+    def bound_to(self, activation: Activation) -> "DropoutMatched":
         if function_of(activation) is not function_of(self.activation):
             name = name_of(activation)
             raise ValueError(
@@ -308,7 +311,7 @@ class DropoutMatched(Shape):
             )
         return self
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         plain = derivative_of(self.activation)
         on_average = BY_NAME[self.activation].under_noise
         assert plain is not None

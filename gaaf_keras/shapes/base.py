@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Self, TypeVar, dataclass_transform
+from typing import Any, Self, TypeAlias, TypeVar, dataclass_transform
 
 import keras
 from keras import ops
@@ -13,6 +13,7 @@ from gaaf_keras._core.checks import (
     positive_number,
 )
 from gaaf_keras._core.compiling import is_compiling
+from gaaf_keras._core.types import Activation, Config, Function, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +26,11 @@ class Shape:
     `a.one_sided(...)`.
     """
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         """Returns s(x), elementwise, in the shape and dtype of `x`."""
         raise NotImplementedError(f"{type(self).__name__} must define `__call__`.")
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         """Returns the arguments that make an equal shape function."""
         return {
             field.name: _to_config(getattr(self, field.name))
@@ -37,11 +38,11 @@ class Shape:
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: Config) -> Self:
         """Returns the shape function that `get_config` described."""
         return cls(**{name: _from_config(value) for name, value in config.items()})
 
-    def bound_to(self, activation: Any) -> "Shape":
+    def bound_to(self, activation: Activation) -> "Shape":
         """Returns the shape as it is for a base activation.
 
         Most shapes are the same for all. Those defined by the total derivative need
@@ -73,10 +74,10 @@ class Shape:
         """
         return OneSided(self, side, at)
 
-    def __add__(self, other: Any) -> "Shape":
+    def __add__(self, other: Function) -> "Shape":
         return Sum(self, other) if callable(other) else NotImplemented
 
-    def __sub__(self, other: Any) -> "Shape":
+    def __sub__(self, other: Function) -> "Shape":
         return Sum(self, Scaled(other, -1.0)) if callable(other) else NotImplemented
 
     def __mul__(self, factor: float) -> "Shape":
@@ -91,6 +92,9 @@ class Shape:
         """Stores checked field values; for `__post_init__` of frozen subclasses."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+ShapeLike: TypeAlias = Shape | str | Function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,17 +142,17 @@ def shape_function(
     return defined
 
 
-def _to_config(value: Any) -> Any:
+def _to_config(value: Tensor) -> Any:
     return keras.saving.serialize_keras_object(value) if callable(value) else value
 
 
-def _from_config(value: Any) -> Any:
+def _from_config(value: Tensor) -> Any:
     if isinstance(value, dict):
         return keras.saving.deserialize_keras_object(value)
     return value
 
 
-def require_shape(argument: str, value: Any) -> Callable[[Any], Any]:
+def require_shape(argument: str, value: Tensor) -> Function:
     """Returns `value`, or raises if it is not a shape function."""
     if not callable(value) or isinstance(value, type):
         raise TypeError(
@@ -199,7 +203,7 @@ class Gaussian(Shape):
     def __post_init__(self) -> None:
         self._set(width=positive_number("width", self.width))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         return ops.exp(-ops.square(x / self.width))
 
 
@@ -253,11 +257,11 @@ class ShiftedSigmoid(Shape):
             shift=finite_number("shift", self.shift),
         )
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         return _sigmoid(self.slope * (x + self.shift))
 
 
-def _sigmoid(x: Any) -> Any:
+def _sigmoid(x: Tensor) -> Tensor:
     """sigmoid(x), in single precision the way that XLA computes fastest.
 
     It takes two thirds of the time, for an absolute error of 3e-8, half a rounding of
@@ -299,7 +303,7 @@ class Constant(Shape):
     def __post_init__(self) -> None:
         self._set(value=non_negative_number("value", self.value))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         return self.value * ops.ones_like(x)
 
 
@@ -310,14 +314,14 @@ class Sum(Shape):
     `s(x) = first(x) + second(x)`
     """
 
-    first: Any
+    first: Tensor
     second: Any
 
     def __post_init__(self) -> None:
         require_shape("first", self.first)
         require_shape("second", self.second)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         return self.first(x) + self.second(x)
 
     def __str__(self) -> str:
@@ -331,14 +335,14 @@ class Scaled(Shape):
     `s(x) = factor * shape_function(x)`
     """
 
-    shape_function: Any
+    shape_function: Function
     factor: float
 
     def __post_init__(self) -> None:
         require_shape("shape_function", self.shape_function)
         self._set(factor=finite_number("factor", self.factor))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         return self.factor * self.shape_function(x)
 
     def __str__(self) -> str:
@@ -357,7 +361,7 @@ class Clipped(Shape):
     `s(x) = min(max(shape_function(x), minimum), maximum)`
     """
 
-    shape_function: Any
+    shape_function: Function
     minimum: float
     maximum: float
 
@@ -371,7 +375,7 @@ class Clipped(Shape):
                 f"Received: minimum={self.minimum}, maximum={self.maximum}"
             )
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         # Keras's clip would round the limits to float32 on PyTorch.
         value = self.shape_function(x)
         one = ops.ones_like(value)
@@ -400,7 +404,7 @@ class OneSided(Shape):
         ValueError: If `side` is something else or `at` is not finite.
     """
 
-    shape_function: Any
+    shape_function: Function
     side: str = "negative"
     at: float = 0.0
 
@@ -413,7 +417,7 @@ class OneSided(Shape):
                 f"Received: side={self.side!r}"
             )
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensor) -> Tensor:
         value = self.shape_function(x)
         kept = x <= self.at if self.side == "negative" else x > self.at
         return ops.where(kept, value, ops.zeros_like(value))

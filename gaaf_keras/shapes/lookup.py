@@ -11,7 +11,8 @@ import keras
 
 from gaaf_keras._core.kinds import known_as
 from gaaf_keras._core.known_activations import ACTIVATIONS
-from gaaf_keras.shapes.base import DEFINED, Shape
+from gaaf_keras._core.types import Activation, Config, Function
+from gaaf_keras.shapes.base import DEFINED, Shape, ShapeLike
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -21,7 +22,7 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
-def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[..., Any]:
+def get(identifier: ShapeLike | Config) -> Function:
     """Returns a shape function from a name, a configuration or a callable.
 
     Args:
@@ -96,7 +97,7 @@ def _from_expression(node: ast.expr) -> Any:
     return DEFINED[call.func.id].make(*arguments, **by_name)
 
 
-def default_for(activation: Any) -> Shape:
+def default_for(activation: Activation) -> Shape:
     """Returns the default shape of a Keras activation.
 
     The paper gives two. The others follow from them: a sigmoid is a tanh of half the

@@ -33,11 +33,8 @@ def near_kinks(dtype):
 
 
 def test_all_known_activations_are_tested():
-    """A row with a derivative needs that, and its default shape, in tests/reference.py.
-
-    Written in NumPy, without a look at the row.
-    """
-    assert sorted(activations.known_activations()) == sorted(NAMES)
+    for name in set(activations.known_activations()) ^ set(NAMES):
+        pytest.fail(f"write phi' and shape of {name!r} in NumPy, in tests/reference.py")
 
 
 @pytest.mark.parametrize("dtype", ["float32", ONCE_IN_FLOAT64])

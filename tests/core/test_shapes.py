@@ -62,16 +62,8 @@ def test_dtype_is_kept_and_values_stay_finite(shape, dtype):
 @pytest.mark.parametrize(
     "shape",
     [
-        shapes.Gaussian(width=3),
-        shapes.ShiftedSigmoid(slope=2, shift=-1),
-        shapes.Constant(0.4),
-        shapes.DropoutMatched("tanh", 0.7),
         0.5 * shapes.Gaussian() - shapes.Constant().clip(0, 1).one_sided("positive", 2),
         shapes.b_silu(1.5).bound_to("relu"),
-        shapes.nelu(),
-        shapes.helu(),
-        shapes.leaky(),
-        shapes.straight_through(),
         *(shapes.get(defined.example or name) for name, defined in DEFINED.items()),
     ],
     ids=repr,
@@ -164,7 +156,8 @@ FORMULAS = {
 
 @pytest.mark.parametrize("name", DEFINED)
 def test_example_of_the_definition(name):
-    assert name in FORMULAS or name in SURROGATES, "add its formula above"
+    if name not in FORMULAS and name not in SURROGATES:
+        pytest.fail(f"write the formula of {name!r} in NumPy, in FORMULAS above")
     defined = DEFINED[name]
     shape = shapes.get(defined.example or name).bound_to(defined.on)
     x = points("float64", limit=12.0)

@@ -17,10 +17,11 @@ from gaaf_keras.acceleration.in_place import Acceleration, InPlace, in_place_lay
 from gaaf_keras.acceleration.outputs import computes_by_itself, last_operations
 from gaaf_keras.acceleration.rule import (
     Rule,
+    Selector,
+    as_selectors,
     is_linear,
     row_of,
 )
-from gaaf_keras.acceleration.selection import Selector, as_selectors
 from gaaf_keras.acceleration.sites import sites_of
 from gaaf_keras.acceleration.table import ActivationTable, Row
 from gaaf_keras.shapes import ShapeLike

@@ -8,8 +8,7 @@ import keras
 from gaaf_keras._core.kinds import name_of
 from gaaf_keras.acceleration.in_place import in_place_layers
 from gaaf_keras.acceleration.outputs import computes_by_itself
-from gaaf_keras.acceleration.rule import Rule, key_name
-from gaaf_keras.acceleration.selection import selects
+from gaaf_keras.acceleration.rule import Rule, key_name, selects
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
 

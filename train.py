@@ -141,7 +141,7 @@ def _run(output_dir: str) -> None:
                 f"Keras is to run on {error.name}, which is not installed. Install "
                 f"it, or set KERAS_BACKEND to what is: {', '.join(_BACKENDS)}."
             ) from error
-        last = run(plan, Path(output_dir), PARALLEL_RUNS.value)
+        results = run(plan, Path(output_dir), PARALLEL_RUNS.value)
     except UsageError as error:
         sys.exit(f"train.py: {error}")
     except WorkerLostError as error:
@@ -149,8 +149,7 @@ def _run(output_dir: str) -> None:
         sys.exit(_WORKER_LOST)
     if REPORT.value or (SUITE.value and REPORT.value is None):
         _write_report(output_dir, next(iter(plan.variants.values())))
-    alone = last.output_dir == Path(output_dir)
-    if alone and last.diverged:
+    if len(results) == 1 and results[0].diverged:
         sys.exit("train.py: the run diverged.")
 
 

@@ -1,10 +1,13 @@
-"""Draws the pictures of README and docs, and writes docs/gallery.md, from live code.
+"""Draws the pictures of README and docs, and writes what lists shapes and activations.
 
     python docs/draw_gallery.py
 
-Every curve is the value or the gradient of the real object.
+Every curve is the value or the gradient of the real object. docs/gallery.md,
+docs/reference/shapes.md and the tables of docs/shapes.md are written from the
+definitions.
 """
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,44 +15,36 @@ import keras
 import matplotlib as mpl
 import numpy as np
 
-from experiments.config import BASE_ACTIVATIONS
 from gaaf_keras import GAAF, analysis, gaaf, shapes
+from gaaf_keras._core.known_activations import ACTIVATIONS
+from gaaf_keras.shapes.base import DEFINED
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
-PAGE = HERE / "gallery.md"
 IMAGES = HERE / "images"
 GALLERY = IMAGES / "gallery"
 PLAIN, ACCELERATED, SHAPE = "#8c8c8c", "#0072b2", "#d55e00"  # colour-blind safe
 X = np.linspace(-8, 8, 1601)
 
-# Of each shape an example, as it is written, on an activation it is made for.
-SHAPES = {
-    "Gaussian": ("tanh", "Gaussian(width=3.0)"),
-    "ShiftedSigmoid": ("relu", "ShiftedSigmoid(slope=5.0, shift=0.5)"),
-    "OneSided": ("relu", "ShiftedSigmoid().one_sided()"),
-    "Scaled": ("relu", "0.5 * ShiftedSigmoid()"),
-    "Sum": ("hard_tanh", "Gaussian(2.0) + Constant(0.1)"),
-    "Clipped": ("tanh", "Gaussian(2.0).clip(0.0, 0.5)"),
-    "Constant": ("sigmoid", "Constant(0.1)"),
-    "DropoutMatched": ("tanh", 'DropoutMatched("tanh", noise_std=1.5)'),
-    "FromDerivative": ("tanh", "FromDerivative(Gaussian(2.0))"),
-    "BSiLUDerivative, b_silu": ("relu", "b_silu(alpha=1.67)"),
-    "NeLUDerivative, nelu": ("relu", "nelu(alpha=0.1)"),
-    "helu": ("relu", "helu(alpha=0.5)"),
-    "leaky": ("relu", "leaky(slope=0.3)"),
-    "straight_through": ("relu", "straight_through()"),
-}
+WITH_DEFAULT = [known for known in ACTIVATIONS if known.default_shape]
+NAMES = [known.name for known in WITH_DEFAULT if known.name != "linear"]
+EXAMPLES = {each.make.__name__: each for each in DEFINED.values() if each.example}
 
 
-def shape_of(text: str) -> shapes.Shape:
-    """Returns the shape that an example of `SHAPES` makes."""
-    return eval(text, vars(shapes).copy())
+def pages() -> dict[Path, str]:
+    """Returns the pages that are written here, with their texts."""
+    explained = HERE / "shapes.md"
+    text = with_table(explained.read_text(encoding="utf-8"), "shapes", shape_rows())
+    return {
+        HERE / "gallery.md": "\n".join(gallery()) + "\n",
+        HERE / "reference" / "shapes.md": "\n".join(reference()) + "\n",
+        explained: with_table(text, "defaults", default_rows()),
+    }
 
 
-def page() -> Iterator[str]:
+def gallery() -> Iterator[str]:
     """Yields the lines of docs/gallery.md."""
     yield "# Gallery"
     yield ""
@@ -61,17 +56,16 @@ def page() -> Iterator[str]:
     yield ""
     yield "The paper gives the shapes of tanh and ReLU; the others"
     yield "[follow from them](shapes.md#defaults)."
-    for name in BASE_ACTIVATIONS:
+    for name in NAMES:
         yield from item(name, f'GAAF("{name}")', f"{shapes.default_for(name)}", name)
     yield ""
     yield "## Shapes"
     yield ""
     yield "Each on an activation it is made for. [Shapes](shapes.md) has the formulas"
     yield "and where they are from."
-    for name, (activation, text) in SHAPES.items():
-        yield from item(
-            name, f'GAAF("{activation}", shape_function={text})', "", picture_of(name)
-        )
+    for name, defined in EXAMPLES.items():
+        code = f'GAAF("{defined.on}", shape_function="{defined.example}")'
+        yield from item(name, code, "", picture_of(name))
 
 
 def item(name: str, code: str, shape: str, picture: str) -> Iterator[str]:
@@ -85,7 +79,53 @@ def item(name: str, code: str, shape: str, picture: str) -> Iterator[str]:
 
 
 def picture_of(shape: str) -> str:
-    return "shape_" + shape.rsplit(", ", maxsplit=1)[-1].lower()
+    return f"shape_{shape.lower()}"
+
+
+def reference() -> Iterator[str]:
+    """Yields the lines of docs/reference/shapes.md."""
+    yield "# Shapes"
+    yield ""
+    yield "[Shapes](../shapes.md) explains them, and the [gallery](../gallery.md) shows"
+    yield "them."
+    names = [defined.make.__name__ for defined in DEFINED.values()]
+    for name in ("get", "default_for", "Shape", *names):
+        yield ""
+        yield f"::: gaaf_keras.shapes.{name}"
+
+
+def shape_rows() -> Iterator[str]:
+    """Yields the table of the shapes, from their docstrings."""
+    yield "| shape | by name | formula | source |"
+    yield "|---|---|---|---|"
+    for name, defined in DEFINED.items():
+        parameters = [
+            parameter.replace(annotation=parameter.empty)
+            for parameter in inspect.signature(defined.make).parameters.values()
+        ]
+        code = f"{defined.make.__name__}{inspect.Signature(parameters)}"
+        _, formula, *others = inspect.getdoc(defined.make).split("\n\n")
+        sources = [text for text in others if text.startswith("Reference:")]
+        source = " ".join("".join(sources)[len("Reference:") :].split())
+        source = "".join(source.partition(")")[:2])
+        formula = " ".join(formula.split())
+        yield f"| `{code}` | `{defined.example or name}` | {formula} | {source} |"
+
+
+def default_rows() -> Iterator[str]:
+    """Yields the table of the default shapes."""
+    yield "| activation | default shape | why |"
+    yield "|---|---|---|"
+    for known in WITH_DEFAULT:
+        shape = shapes.default_for(known.name)
+        yield f"| {known.name} | `{shape}` | {known.why} |"
+
+
+def with_table(page: str, name: str, rows: Iterator[str]) -> str:
+    """Returns a page with a table between the comments that mark its place."""
+    begin, end = f"<!-- {name}: from draw_gallery.py -->", f"<!-- end of {name} -->"
+    before, rest = page.split(begin)
+    return "\n".join([before + begin, "", *rows, "", end + rest.split(end)[1]])
 
 
 def panel(axes, title):
@@ -136,11 +176,12 @@ def main():
     for path in GALLERY.iterdir():
         path.unlink()
     draw_idea()
-    for name in BASE_ACTIVATIONS:
+    for name in NAMES:
         draw_item(name, name, shapes.default_for(name))
-    for name, (activation, text) in SHAPES.items():
-        draw_item(picture_of(name), activation, shape_of(text))
-    PAGE.write_text("\n".join(page()) + "\n", encoding="utf-8")
+    for name, defined in EXAMPLES.items():
+        draw_item(picture_of(name), defined.on, shapes.get(defined.example))
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,21 +9,12 @@ import dataclasses
 import difflib
 import functools
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Those with a default shape, each also with "gaaf_" before it: accelerated.
-BASE_ACTIVATIONS = (
-    *("tanh", "relu", "sigmoid", "elu", "selu", "gelu", "silu", "softplus"),
-    *("softsign", "leaky_relu", "relu6", "hard_tanh", "hard_sigmoid", "hard_silu"),
-    *("mish", "celu", "squareplus", "log_sigmoid"),
-)
-ACTIVATIONS = (*BASE_ACTIVATIONS, *(f"gaaf_{name}" for name in BASE_ACTIVATIONS))
-SHAPES = (
-    *("gaussian", "shifted_sigmoid", "constant", "b_silu", "nelu", "helu", "leaky"),
-    *("straight_through", "one_sided", "from_derivative"),
-)
+from experiments.names import ACTIVATIONS, BASE_ACTIVATIONS, SHAPES
 
 
 class UsageError(ValueError):
@@ -181,8 +172,9 @@ class TrainingConfig:
     )
     shape_function: str | None = _setting(
         None,
-        "Shape function of the accelerated activations, with parameters as in "
-        f"'gaussian(width=3)' and 'one_sided(shifted_sigmoid)': {', '.join(SHAPES)}.",
+        "Shape function of the accelerated activations, with parameters and combined "
+        "as in 'gaussian(width=3)' and '0.5 * one_sided(shifted_sigmoid)': "
+        f"{', '.join(SHAPES)}.",
         by_default="the activation's own",
         group="acceleration",
     )
@@ -363,8 +355,9 @@ class TrainingConfig:
     def _require_to_fit_each_other(self) -> None:
         self._require_name("activation", self.activation, ACTIVATIONS)
         if self.shape_function is not None:
-            name = self.shape_function.partition("(")[0].strip()
-            self._require_name("shape_function", name, SHAPES)
+            alone = re.match(r"\s*(\w+)\s*(\(|$)", self.shape_function)
+            if alone:  # of a combination, shapes.get reads the names
+                self._require_name("shape_function", alone[1], SHAPES)
         if self.accelerate and self.init_from is None:
             raise UsageError(
                 "accelerate needs a model in init_from, which is missing. For a new "

@@ -1,15 +1,22 @@
 """Keras activations with another gradient and the same value."""
 
-from gaaf_keras import acceleration, activations, callbacks, layers, shapes
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# These register what saved models are made of; the rest is imported when it is used.
+from gaaf_keras import activations, layers, shapes
 from gaaf_keras._core.sawtooth import gradient_acceleration
 from gaaf_keras._version import __version__
-from gaaf_keras.acceleration import accelerate, restore, summary
 from gaaf_keras.activations import gaaf, gaaf_relu, gaaf_tanh
-from gaaf_keras.callbacks import AccelerationSchedule
-from gaaf_keras.dropout_matching import match_dropout
-from gaaf_keras.exporting import export
 from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
 from gaaf_keras.shapes import Gaussian, ShiftedSigmoid
+
+if TYPE_CHECKING:
+    from gaaf_keras import acceleration, analysis, callbacks
+    from gaaf_keras.acceleration import accelerate, restore, summary
+    from gaaf_keras.callbacks import AccelerationSchedule
+    from gaaf_keras.dropout_matching import match_dropout
+    from gaaf_keras.exporting import export
 
 __all__ = [
     "GAAF",
@@ -22,6 +29,7 @@ __all__ = [
     "accelerate",
     "acceleration",
     "activations",
+    "analysis",
     "callbacks",
     "export",
     "gaaf",
@@ -34,3 +42,27 @@ __all__ = [
     "shapes",
     "summary",
 ]
+
+_MODULES = ("acceleration", "analysis", "callbacks")
+_MODULE_OF = {
+    "AccelerationSchedule": "callbacks",
+    "accelerate": "acceleration",
+    "export": "exporting",
+    "match_dropout": "dropout_matching",
+    "restore": "acceleration",
+    "summary": "acceleration",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"gaaf_keras.{name}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'gaaf_keras' has no attribute {name!r}")
+    module = importlib.import_module(f"gaaf_keras.{_MODULE_OF[name]}")
+    globals()[name] = getattr(module, name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

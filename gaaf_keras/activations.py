@@ -1,17 +1,14 @@
 """Activation functions whose value is kept and whose gradient is accelerated."""
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
 
 import keras
 
 from gaaf_keras._accelerated.activation import AcceleratedActivation
-from gaaf_keras._core.derivatives import (
-    Derivative,
-    derivative_of,
-    known_activations,
-)
+from gaaf_keras._core.kinds import derivative_of
+from gaaf_keras._core.known_activations import Derivative, known_activations
+from gaaf_keras._core.types import Activation, Config, Function, Tensor
+from gaaf_keras.shapes import ShapeLike
 
 __all__ = [
     "AcceleratedActivation",
@@ -26,8 +23,8 @@ __all__ = [
 
 
 def gaaf(
-    activation: Any,
-    shape_function: Any = None,
+    activation: Activation,
+    shape_function: ShapeLike | None = None,
     strength: float = 1.0,
     *,
     frequency: float | None = None,
@@ -111,7 +108,7 @@ def gaaf(
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
-def gaaf_tanh(x: Any) -> Any:
+def gaaf_tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent with the paper's accelerated gradient.
 
     - Forward: `tanh(x)`
@@ -144,7 +141,7 @@ def gaaf_tanh(x: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
-def gaaf_relu(x: Any) -> Any:
+def gaaf_relu(x: Tensor) -> Tensor:
     """Rectified linear unit with the paper's accelerated gradient.
 
     - Forward: `max(x, 0)`
@@ -178,10 +175,10 @@ def gaaf_relu(x: Any) -> Any:
 
 
 # The functions above, with the names of their base activations.
-FUNCTION_FORMS: dict[Any, str] = {gaaf_tanh: "tanh", gaaf_relu: "relu"}
+FUNCTION_FORMS: dict[Function, str] = {gaaf_tanh: "tanh", gaaf_relu: "relu"}
 
 
-def get(identifier: Any) -> Callable[[Any], Any]:
+def get(identifier: Activation | Config) -> Function:
     """Returns an activation function from a name, a configuration or a callable.
 
     Args:

@@ -1,14 +1,15 @@
 """Callbacks that change the acceleration while a model trains."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
 from gaaf_keras._accelerated.layer import AcceleratedLayer
+from gaaf_keras._core.types import Tensor
 from gaaf_keras.layers import accelerated_layers
 
-Schedule = Callable[[int], Any]
+Schedule: TypeAlias = Callable[[int], float | Tensor]
 
 
 class AccelerationSchedule(keras.callbacks.Callback):
@@ -58,7 +59,7 @@ class AccelerationSchedule(keras.callbacks.Callback):
         self.schedule = schedule
         self._by_layer: list[tuple[AcceleratedLayer, Schedule]] = []
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._by_layer = self._assign(accelerated_layers(model))
         strategy = getattr(model, "distribute_strategy", None)

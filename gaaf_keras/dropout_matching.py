@@ -11,9 +11,10 @@ from gaaf_keras._accelerated.layer import AcceleratedLayer
 from gaaf_keras._core.calls import Call, producers, recorded_calls
 from gaaf_keras._core.checks import finite_number
 from gaaf_keras._core.kinds import function_of
+from gaaf_keras._core.types import Tensor
 from gaaf_keras.acceleration.in_place import InPlace
 from gaaf_keras.layers import accelerated_layers
-from gaaf_keras.shapes.dropout import MATCHED_ACTIVATIONS, DropoutMatched
+from gaaf_keras.shapes import MATCHED_ACTIVATIONS, DropoutMatched
 
 _LINEAR = (
     keras.layers.Dense,
@@ -24,7 +25,7 @@ _LINEAR = (
 
 
 def match_dropout(
-    model: keras.Model, x: Any, rate: float | Mapping[str, float]
+    model: keras.Model, x: Tensor, rate: float | Mapping[str, float]
 ) -> dict[str, float]:
     """Gives each accelerated activation the shape that matches dropout before it.
 
@@ -102,7 +103,7 @@ def match_dropout(
     return {name: shape.noise_std for name, shape in matched.items()}
 
 
-def _calls(model: keras.Model, x: Any) -> list[Call]:
+def _calls(model: keras.Model, x: Tensor) -> list[Call]:
     """Returns what the model's layers are called on at inference."""
     x = keras.tree.map_structure(ops.convert_to_tensor, x)
     try:

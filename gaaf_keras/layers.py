@@ -9,7 +9,9 @@ from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._accelerated.layer import IN_PLACE, AcceleratedLayer
 from gaaf_keras._core.kinds import is_activation_operation
 from gaaf_keras._core.sawtooth import require_floating_point
+from gaaf_keras._core.types import Activation, Config, Tensor
 from gaaf_keras.activations import FUNCTION_FORMS, gaaf
+from gaaf_keras.shapes import ShapeLike
 
 __all__ = ["GAAF", "GAAFReLU", "GAAFTanh", "accelerated_layers", "is_activation"]
 
@@ -86,8 +88,8 @@ class GAAF(AcceleratedLayer):
 
     def __init__(
         self,
-        activation: Any,
-        shape_function: Any = None,
+        activation: Activation,
+        shape_function: ShapeLike | None = None,
         strength: float = 1.0,
         *,
         frequency: float | None = None,
@@ -105,25 +107,29 @@ class GAAF(AcceleratedLayer):
         self._base = accelerated.activation  # tracked, should it be a layer
         self.built = not isinstance(self._base, keras.layers.Layer)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         if isinstance(self._base, keras.layers.Layer) and not self._base.built:
             self._base.build(input_shape)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor) -> Tensor:
         # An operation that is no layer passes no mask on; nor does this in its place.
         is_layer = isinstance(self._base, keras.layers.Layer)
         operation = isinstance(self._base, keras.Operation) and not is_layer
         return None if operation else previous_mask
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return input_shape
 
-    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
+    def compute_output_spec(
+        self, inputs: Tensor, training: bool | None = None
+    ) -> keras.KerasTensor:
         require_floating_point(inputs)
         dtype = self.compute_dtype if self.autocast else inputs.dtype
         return keras.KerasTensor(inputs.shape, dtype=dtype)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             **self._accelerated.get_config(),
             "autocast": self.autocast,
@@ -137,11 +143,14 @@ class _PaperGAAF(GAAF):
     base_activation: str
 
     def __init__(
-        self, shape_function: Any = None, strength: float = 1.0, **kwargs: Any
+        self,
+        shape_function: ShapeLike | None = None,
+        strength: float = 1.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(self.base_activation, shape_function, strength, **kwargs)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["activation"]
         return config
@@ -212,7 +221,7 @@ class GAAFReLU(_PaperGAAF):
     base_activation = "relu"
 
 
-def is_activation(operation: Any) -> bool:
+def is_activation(operation: keras.Operation) -> bool:
     """Whether a layer or operation applies an activation, accelerated or plain."""
     return isinstance(
         operation, (AcceleratedLayer, AcceleratedActivation)
@@ -239,7 +248,9 @@ def accelerated_layers(model: keras.layers.Layer) -> list[AcceleratedLayer]:
     return list(found.values())
 
 
-def accelerated_by(function: Any) -> AcceleratedLayer | AcceleratedActivation | None:
+def accelerated_by(
+    function: object,
+) -> AcceleratedLayer | AcceleratedActivation | None:
     """Returns what accelerates a function that is no layer; None if it is plain."""
     if isinstance(function, AcceleratedActivation):
         return function

@@ -41,8 +41,8 @@ def test_results_are_those_of_one_after_the_other(tmp_path):
     )
     assert together.returncode == 0, together.stderr
     given = {"hidden_units": (16, 8), "epochs": 4, "export": False}
-    last = runs.run(plans.plan("digits", given, runs=1), tmp_path / "alone")
-    assert last.output_dir == tmp_path / "alone" / "GAAF" / "seed_0"
+    results = runs.run(plans.plan("digits", given, runs=1), tmp_path / "alone")
+    assert results[-1].output_dir == tmp_path / "alone" / "GAAF" / "seed_0"
     assert not list(tmp_path.glob("*/*/*/saved_model"))
     for variant in VARIANTS:
         folder = f"{variant}/seed_0"

@@ -2,22 +2,36 @@
 
 import ast
 import gc
+import graphlib
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import gaaf_keras
 
 PACKAGE = Path(gaaf_keras.__file__).parent
-ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PICTURES = [
+    [line.split() for line in reversed(picture.splitlines())]
+    for picture in re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
+]  # of each house: its lines, the lowest first
+HOUSES = {lines[-1][0]: lines[:-1] for lines in PICTURES}  # without their own names
 
 
-def layers_of_code():
-    """The lines of the picture in docs/architecture.md, the lowest first."""
-    picture = re.search(r"```text\n(.*?)```", ARCHITECTURE.read_text(), re.DOTALL)
-    return [line.split() for line in reversed(picture.group(1).splitlines())]
-
-
-LAYERS_OF_CODE = layers_of_code()  # each may import those before it
+@pytest.fixture(params=HOUSES)
+def house(request):
+    """Name, lines of the picture, and files of a house."""
+    name = request.param
+    folder = PACKAGE.parent / name
+    if not folder.is_dir():
+        folder = ROOT / name
+    files = sorted(folder.rglob("*.py"))
+    assert len(files) > 10
+    return name, HOUSES[name], {path.relative_to(folder): path for path in files}
 
 
 def imported_modules(path):
@@ -34,33 +48,50 @@ def imported_modules(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def own_part(name):
-    parts = name.split(".")
-    if parts[0] != "gaaf_keras":
-        return None
-    known = {part for parts in LAYERS_OF_CODE for part in parts}
-    return parts[1] if len(parts) > 1 and parts[1] in known else "__init__"
+def part_of(relative):
+    return relative.parts[0].removesuffix(".py")
 
 
-def test_imports_point_one_way():
-    rank = {part: i for i, parts in enumerate(LAYERS_OF_CODE) for part in parts}
-    files = sorted(PACKAGE.rglob("*.py"))
-    assert len(files) > 10
-    for path in files:
-        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        for name in imported_modules(path):
-            imported = own_part(name)
-            if imported is not None and imported != part:
-                assert rank[imported] < rank[part], f"{path.name} imports {name}"
+def test_imports_point_one_way(house):
+    name, lines, files = house
+    rank = {part: i for i, parts in enumerate(lines) for part in parts}
+    for relative, path in files.items():
+        part = part_of(relative)
+        if part == "__init__":
+            continue
+        for imported in imported_modules(path):
+            first, _, rest = imported.partition(".")
+            other = rest.partition(".")[0]
+            if first == name and other != part:
+                # A name that is no part would be one of the house's own face.
+                assert rank[other] < rank[part], f"{path} imports {imported}"
+            assert not (name == "gaaf_keras" and first == "experiments"), path
 
 
-def test_the_picture_of_the_architecture_is_whole():
-    drawn = [part for parts in LAYERS_OF_CODE for part in parts]
-    there = {
-        path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        for path in PACKAGE.rglob("*.py")
+def test_the_pictures_of_the_architecture_are_whole(house):
+    _, lines, files = house
+    drawn = [part for parts in lines for part in parts]
+    assert sorted(drawn) == sorted({part_of(each) for each in files} - {"__init__"})
+
+
+def test_no_files_import_each_other_in_a_circle(house):
+    name, _, files = house
+    modules = {}
+    for relative, path in files.items():
+        parts = [name, *relative.with_suffix("").parts]
+        modules[".".join(parts).removesuffix(".__init__")] = path
+    imports = {
+        module: {
+            found
+            for imported in imported_modules(path)
+            for found in (imported, imported.rpartition(".")[0])
+            if found in modules and found != module
+        }
+        for module, path in modules.items()
+        if path.name != "__init__.py"  # a package's face hands names on
     }
-    assert sorted(drawn) == sorted(there)
+    imports = {module: found & set(imports) for module, found in imports.items()}
+    list(graphlib.TopologicalSorter(imports).static_order())  # raises at a circle
 
 
 def test_layers_do_not_import_tensorflow_on_their_own():
@@ -84,3 +115,29 @@ def test_public_names():
         *("GAAF", "GAAFReLU", "GAAFTanh", "Gaussian", "ShiftedSigmoid"),
         *("gaaf", "gaaf_relu", "gaaf_tanh"),
     }
+
+
+IMPORTED = """
+import sys, keras
+before = set(sys.modules)
+import gaaf_keras
+added = set(sys.modules) - before
+roots = {name.split(".")[0] for name in added}
+assert roots - sys.stdlib_module_names == {"gaaf_keras"}
+for name in ("acceleration", "analysis", "callbacks", "exporting"):
+    assert f"gaaf_keras.{name}" not in added, name
+assert gaaf_keras.analysis.curve and gaaf_keras.accelerate and gaaf_keras.export
+"""
+
+
+def test_an_import_brings_what_saved_models_need_and_the_rest_when_it_is_used():
+    command = [sys.executable, "-c", IMPORTED]
+    subprocess.run(command, check=True, cwd=PACKAGE.parent)
+
+
+def test_names_that_are_imported_when_they_are_used():
+    assert set(dir(gaaf_keras)) >= set(gaaf_keras.__all__)
+    assert gaaf_keras.accelerate is gaaf_keras.acceleration.accelerate
+    assert gaaf_keras.analysis.__name__ == "gaaf_keras.analysis"
+    with pytest.raises(AttributeError, match="no attribute 'acelerate'"):
+        _ = gaaf_keras.acelerate

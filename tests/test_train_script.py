@@ -74,7 +74,7 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--activation=gaaf_tan"], "activation must be one of tanh, relu, sigmoid"),
+        (["--activation=gaaf_tan"], "activation must be one of tanh, sigmoid"),
         (
             ["--shape_function=gausian"],
             "shape_function must be one of gaussian, shifted_sigmoid",

@@ -39,7 +39,7 @@ def main() -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)  # TensorFlow tells of every function it traces
-    from experiments import UsageError
+    from experiments.config import UsageError
     from experiments.records import committed, studies
     from experiments.report import write
 

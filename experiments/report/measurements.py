@@ -13,7 +13,7 @@ from experiments.report import paper
 from experiments.tables import Table, spread
 from gaaf_keras import GAAF, analysis
 from gaaf_keras.analysis.gradients import mean_of
-from gaaf_keras.shapes.dropout import MATCHED_ACTIVATIONS, DropoutMatched
+from gaaf_keras.shapes import MATCHED_ACTIVATIONS, DropoutMatched
 
 _LEAST_NOISE = 1e-3
 _SHOWN_SIZES = (2, -1)  # of the noises measured, a small and the largest one

@@ -1,8 +1,7 @@
 """Tables of variants side by side, each trained with several seeds."""
 
 import dataclasses
-import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,25 @@ from rich.table import Table
 
 from experiments import tables
 from experiments.config import TrainingConfig, UsageError
-from experiments.records import files, run_folder
-from experiments.records.studies import best_of_each_group
+from experiments.records import files, run_folder, studies
+from experiments.records.studies import Study
+from experiments.report import comparison
 from experiments.suites import parallel
 from experiments.suites.plans import Plan
 from experiments.suites.progress import ProgressView
 from experiments.training.result import TrainingResult
 from experiments.training.run import Prepared, prepare, train
+from gaaf_keras.analysis import Spread
+
+_SUMMED_UP = (
+    *("test_accuracy", "validation_accuracy", "best_epoch", "epochs_run", "seconds"),
+    *("parameters", "test_examples"),
+)
 
 
-def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingResult:
+def run(
+    plan: Plan, output_dir: Path, parallel_runs: int | str = 1
+) -> list[TrainingResult]:
     """Trains everything in a plan and writes and prints what came out.
 
     Args:
@@ -35,7 +43,7 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
             `if __name__ == "__main__":`, as with any use of `multiprocessing`.
 
     Returns:
-        The last run of the last variant that is chosen.
+        What came out of each run, in the order in which they ended.
 
     Raises:
         UsageError: If something in the plan cannot be done; before any run and
@@ -49,7 +57,7 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
     strategy = next(iter(prepared.values())).strategy
     processes = parallel.processes_for(parallel_runs, len(runs), strategy)
     strategy.decide(lambda: _make_room(output_dir, plan, runs))
-    results: dict[str, dict[int, TrainingResult]] = {name: {} for name in plan.variants}
+    results: list[TrainingResult] = []
     failures = []
     epochs = max(config.epochs for config in plan.variants.values())
     labels = [
@@ -72,7 +80,7 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
                 failures.append(f"{label}: {result.reason}")
                 view.print(f"{label} FAILED: {result.reason}")
                 continue
-            results[str(config.variant)][config.seed] = result
+            results.append(result)
             # Test accuracies are not there to choose a learning rate by.
             shown = "validation" if plan.groups else "test"
             share = getattr(result, f"{shown}_accuracy")
@@ -88,7 +96,9 @@ def run(plan: Plan, output_dir: Path, parallel_runs: int | str = 1) -> TrainingR
             f"{len(failures)} of {len(runs)} runs failed, the others are "
             "complete; the same command trains what is missing.\n" + "\n".join(failures)
         )
-    return _summed_up(plan, results, output_dir, view)
+    if strategy.is_chief:
+        show(studies.read(output_dir), output_dir, view)
+    return results
 
 
 def _outcomes(
@@ -115,29 +125,46 @@ def _outcomes(
             yield index, message
 
 
-def _summed_up(
-    plan: Plan,
-    by_seed: Mapping[str, Mapping[int, TrainingResult]],
-    output_dir: Path,
-    view: ProgressView,
-) -> TrainingResult:
-    """Writes and prints the table, and returns the result that stands for it."""
-    results = {
-        name: [result for _, result in sorted(found.items())]
-        for name, found in by_seed.items()
-    }
-    summary = summarise(plan, results)
-    is_chief = not view.console.quiet
-    if sum(map(len, results.values())) > 1 and is_chief:
-        run_folder.write_summary(output_dir, summary, markdown(summary))
-    view.console.print(table(summary))
+def show(study: Study, output_dir: Path, view: ProgressView) -> None:
+    """Prints the table of what is trained, and writes it if there are several runs."""
+    scores = comparison.scores(study)
+    if len(study.runs) > 1:
+        page = f"# {study.title}\n\n{tables.markdown(scores)}\n    {study.command}\n"
+        run_folder.write_summary(output_dir, summary(study), page)
+    shown = Table(*scores.columns, title=escape(study.title))
+    for row in scores.rows:
+        shown.add_row(*map(escape, row))
+    view.console.print(shown)
     view.print(f"Results: {output_dir}")
-    chosen = {variant["name"] for variant in summary["variants"] if variant["chosen"]}
-    (*_, last) = (results[name][-1] for name in plan.variants if name in chosen)
-    saved_model = Path(str(last.output_dir)) / run_folder.SAVED_MODEL
-    if is_chief and saved_model.is_dir():
+    *_, last = study.chosen[-1].runs.values()
+    saved_model = last.folder / run_folder.SAVED_MODEL
+    if saved_model.is_dir():
         view.print(f"SavedModel: {saved_model}")
-    return last
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """Returns a study as plain data: of each variant its numbers, a seed each."""
+    return {
+        "title": study.title,
+        "command": study.command,
+        "variants": [
+            {
+                "name": variant.name,
+                "group": variant.group,
+                "chosen": variant.chosen,
+                "seeds": list(variant.runs),
+                "diverged": variant.diverged,
+                **{
+                    field: {
+                        **dataclasses.asdict(Spread.of(variant.values(field))),
+                        "values": variant.values(field),
+                    }
+                    for field in _SUMMED_UP
+                },
+            }
+            for variant in study.variants
+        ],
+    }
 
 
 def _make_room(output_dir: Path, plan: Plan, configs: list[TrainingConfig]) -> None:
@@ -170,89 +197,3 @@ def _advice(result: TrainingResult, config: TrainingConfig) -> str:
         f"{run_folder.CHECKPOINT} the state of the last; --init_from=model.keras with "
         "a smaller --learning_rate starts from there."
     )
-
-
-def summarise(
-    plan: Plan, results: Mapping[str, Sequence[TrainingResult]]
-) -> dict[str, Any]:
-    """Returns a table as plain data: a variant a row, mean and standard deviation.
-
-    Standard deviations are those of a sample (n - 1), and None for a single run.
-    """
-
-    def spread(values: Sequence[float]) -> dict[str, Any]:
-        return {
-            "mean": statistics.fmean(values),
-            "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
-            "values": list(values),
-        }
-
-    planned = plan.to_json()
-    accuracies = {
-        name: dict(enumerate(result.validation_accuracy for result in results[name]))
-        for name in plan.variants
-    }
-    chosen = best_of_each_group(plan.groups, accuracies)
-    for variant in planned["variants"]:
-        rows = results[variant["name"]]
-        variant["chosen"] = variant["name"] in chosen
-        for field in _SPREADS:
-            variant[field] = spread([getattr(result, field) for result in rows])
-        variant["diverged"] = sum(result.diverged for result in rows)
-        variant["parameters"] = rows[0].parameters
-        variant["test_examples"] = rows[0].test_examples
-    return planned
-
-
-_SPREADS = (
-    "test_accuracy",
-    "validation_accuracy",
-    "best_epoch",
-    "epochs_run",
-    "seconds",
-)
-
-
-def _rows(summary: Mapping[str, Any]) -> tables.Table:
-    def name(variant: Mapping[str, Any]) -> str:
-        count = variant["diverged"]
-        return f"{variant['name']} ({count} diverged)" if count else variant["name"]
-
-    def cell(
-        field: str, decimals: int, factor: float = 1
-    ) -> Callable[[Mapping[str, Any]], str]:
-        return lambda variant: tables.spread(
-            [factor * value for value in variant[field]["values"]], decimals
-        )
-
-    accuracy = cell("test_accuracy", 2, factor=100)
-    return tables.Table.of(
-        summary["variants"],
-        [
-            ("Variant", name),
-            ("Runs", lambda variant: str(len(variant["seeds"]))),
-            ("Validation accuracy %", cell("validation_accuracy", 2, factor=100)),
-            ("Test accuracy %", lambda v: accuracy(v) if v["chosen"] else ""),
-            ("Best epoch", cell("best_epoch", 1)),
-            ("Seconds", cell("seconds", 1)),
-        ],
-        "Mean (standard deviation) over the runs. The best epoch is the one with the "
-        "highest validation accuracy; the test data was scored at that epoch only. Of "
-        "several learning or dropout rates those with the best mean validation "
-        "accuracy are chosen, and only their test accuracy shown.",
-    )
-
-
-def table(summary: Mapping[str, Any]) -> Table:
-    """Returns a summary as a table for the terminal: mean (standard deviation)."""
-    rows = _rows(summary)
-    view = Table(*rows.columns, title=escape(summary["title"]))
-    for row in rows.rows:
-        view.add_row(*map(escape, row))
-    return view
-
-
-def markdown(summary: Mapping[str, Any]) -> str:
-    """Returns a summary as a Markdown page: mean (standard deviation)."""
-    table = tables.markdown(_rows(summary))
-    return f"# {summary['title']}\n\n{table}\n    {summary['command']}\n"

@@ -12,7 +12,6 @@ from gaaf_keras import shapes
 from gaaf_keras._accelerated.gain import UnitGain, unit_gain
 from gaaf_keras._core.checks import non_negative_number, positive_number
 from gaaf_keras._core.compiling import in_one_pass, is_compiling
-from gaaf_keras._core.derivatives import Derivative, derivative_of
 from gaaf_keras._core.differentiation import derivative_by_differentiation
 from gaaf_keras._core.forms import current_form
 from gaaf_keras._core.gradients import (
@@ -21,8 +20,10 @@ from gaaf_keras._core.gradients import (
     with_scaled_gradient,
     with_slope,
 )
-from gaaf_keras._core.kinds import is_function_of_keras, name_of
+from gaaf_keras._core.kinds import derivative_of, is_function_of_keras, name_of
+from gaaf_keras._core.known_activations import Derivative
 from gaaf_keras._core.sawtooth import gradient_acceleration, require_floating_point
+from gaaf_keras._core.types import Activation, Config, Function, Tensor
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -36,14 +37,14 @@ class AcceleratedActivation(keras.Operation):
 
     def __init__(
         self,
-        activation: Any,
-        shape_function: Any = None,
+        activation: Activation,
+        shape_function: shapes.ShapeLike | None = None,
         strength: float = 1.0,
         *,
         frequency: float | None = None,
         unit_gain: bool = False,
         name: str | None = None,
-        applied: Callable[[Any], Any] | None = None,
+        applied: Function | None = None,
         differentiate: bool = False,
     ) -> None:
         super().__init__(name=name)
@@ -69,10 +70,10 @@ class AcceleratedActivation(keras.Operation):
         self._derivative = None if differentiate else derivative_of(self.activation)
         self._gain = self._make_gain() if unit_gain else None
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Tensor) -> Tensor:
         return self.accelerate(x, self.strength)
 
-    def plain(self, x: Any) -> Any:
+    def plain(self, x: Tensor) -> Tensor:
         """Returns phi(x) in the dtype of x, where a layer would have its own."""
         value = self._applied(x)
         is_layer = isinstance(self._applied, keras.layers.Layer)
@@ -91,7 +92,7 @@ class AcceleratedActivation(keras.Operation):
         }
         return AcceleratedActivation(self.activation, **{**own, **arguments})
 
-    def accelerate(self, x: Any, strength: Any) -> Any:
+    def accelerate(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """Returns phi(x) with its gradient accelerated by a strength of its own.
 
         Args:
@@ -111,11 +112,13 @@ class AcceleratedActivation(keras.Operation):
             return self._appended(x, strength)
         return self._fused(x, strength, self._derivative)
 
-    def _fused(self, x: Any, strength: Any, derivative: Derivative) -> Any:
+    def _fused(
+        self, x: Tensor, strength: float | Tensor, derivative: Derivative
+    ) -> Tensor:
         """The activation with one closed-form expression for its backward pass."""
         of_value, where_one = derivative.of_value, derivative.where_one
 
-        def expression(x: Any, upstream: Any, value: Any = None) -> Any:
+        def expression(x: Tensor, upstream: Tensor, value: Tensor = None) -> Tensor:
             added = self._strong_shape_of(x, strength)
             if where_one is not None and is_compiling():
                 # XLA works several times longer on a product with 0 and 1. As single
@@ -127,7 +130,7 @@ class AcceleratedActivation(keras.Operation):
                 total = upstream * (derivative(x) + added)
             return total if self._gain is None else self._gain(strength) * total
 
-        def gradient_of(x: Any, upstream: Any) -> Any:
+        def gradient_of(x: Tensor, upstream: Tensor) -> Tensor:
             # Not the value of the forward pass, whose own gradient eager TensorFlow
             # forgets. Graphs compute both at once.
             values = [] if of_value is None else [self.plain(x)]
@@ -135,7 +138,7 @@ class AcceleratedActivation(keras.Operation):
 
         return with_gradient(self.plain, gradient_of, x)
 
-    def _appended(self, x: Any, strength: Any) -> Any:
+    def _appended(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation as the backend differentiates it, plus the shape's part."""
         gain = None if self._gain is None else self._gain(strength)
         # Scaled on the way to x alone: weights of the activation keep their gradients.
@@ -147,13 +150,13 @@ class AcceleratedActivation(keras.Operation):
                 f"which turned shape {tuple(x.shape)} into {tuple(value.shape)}"
             )
 
-        def added_of(x: Any, upstream: Any) -> Any:
+        def added_of(x: Tensor, upstream: Tensor) -> Tensor:
             added = ops.cast(upstream, x.dtype) * self._strong_shape_of(x, strength)
             return added if gain is None else gain * added
 
         return with_added_gradient(value, self._in_one_pass(added_of), x)
 
-    def _of_operations(self, x: Any, strength: Any) -> Any:
+    def _of_operations(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation with the same derivative, but no custom gradient."""
         slope = self._strong_shape_of(x, strength)
         gain = None if self._gain is None else self._gain(strength)
@@ -166,7 +169,7 @@ class AcceleratedActivation(keras.Operation):
             value = self.plain(with_slope(ops.stop_gradient(x), gain, x))
         return with_slope(value, slope if gain is None else gain * slope, x)
 
-    def _literal(self, x: Any, strength: Any, frequency: float) -> Any:
+    def _literal(self, x: Tensor, strength: float | Tensor, frequency: float) -> Tensor:
         """The paper's formula phi(x) + g(x) s(x), differentiated by the backend."""
         dtype = keras.backend.standardize_dtype(x.dtype)
         if dtype in ("float16", "bfloat16"):
@@ -183,7 +186,7 @@ class AcceleratedActivation(keras.Operation):
         added = ops.where(finite, strength * added, ops.zeros_like(x))
         return self.plain(x) + added
 
-    def _shape_of(self, x: Any) -> Any:
+    def _shape_of(self, x: Tensor) -> Tensor:
         """s(x), but 0 where that is not a number, as it is for an x that is none."""
         value = ops.cast(self.shape_function(x), x.dtype)
         by_value = self._derivative is not None and self._derivative.of_value
@@ -193,7 +196,7 @@ class AcceleratedActivation(keras.Operation):
             return ops.nan_to_num(value, nan=0.0, posinf=math.inf, neginf=-math.inf)
         return ops.where(ops.isnan(value), 0.0, value)
 
-    def _strong_shape_of(self, x: Any, strength: Any) -> Any:
+    def _strong_shape_of(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The shape's part of the derivative, strength * s(x)."""
         shape = self._shape_of(x)
         is_one = isinstance(strength, float) and strength == 1
@@ -221,11 +224,11 @@ class AcceleratedActivation(keras.Operation):
             return UnitGain(derivative, self.shape_function)
         return unit_gain(derivative, self.shape_function)
 
-    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, x: Tensor) -> keras.KerasTensor:
         require_floating_point(x)
         return keras.KerasTensor(x.shape, dtype=x.dtype)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "name": self.name,
             "activation": keras.activations.serialize(self.activation),
@@ -245,16 +248,16 @@ class AcceleratedActivation(keras.Operation):
 
 
 @functools.cache
-def _differentiated(activation: Callable[[Any], Any]) -> Derivative:
+def _differentiated(activation: Function) -> Derivative:
     return Derivative(derivative_by_differentiation(activation))
 
 
-def _shape_for(activation: Any, shape: Any) -> Callable[[Any], Any]:
+def _shape_for(activation: Activation, shape: shapes.ShapeLike | None) -> Function:
     """Returns what the argument `shape_function` stands for with an activation."""
     return shapes.default_for(activation) if shape is None else shapes.get(shape)
 
 
-def _may_be_equal(first: Any, second: Any) -> bool:
+def _may_be_equal(first: Tensor, second: Any) -> bool:
     """Whether two static shapes, whose sizes or rank may be unknown, can be equal."""
     try:
         sizes = list(zip(first, second, strict=True))

@@ -1,14 +1,13 @@
 """How much an accelerated activation passes at most, compared with the base."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras.shapes.base import Shape
+from gaaf_keras._core.types import Function, Tensor
+from gaaf_keras.shapes import Shape
 
 _SPACING = 1e-3
 _TOLERANCE = 1e-6
@@ -35,9 +34,7 @@ class UnitGain:
         ValueError: If the shape is somewhere infinite or not a number.
     """
 
-    def __init__(
-        self, derivative: Callable[[Any], Any], shape: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, derivative: Function, shape: Function) -> None:
         def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             tensor = ops.convert_to_tensor(points)
             slope = ops.convert_to_numpy(derivative(tensor)).astype("float64")
@@ -64,7 +61,7 @@ class UnitGain:
         best = _upper_hull(slope, added)
         self._slope, self._added = slope[best], added[best]
 
-    def __call__(self, strength: Any) -> Any:
+    def __call__(self, strength: float | Tensor) -> Tensor:
         """Returns the factor for a strength: a number for one, a tensor for one."""
         if isinstance(strength, float):
             largest = np.max(self._slope + strength * self._added)
@@ -76,9 +73,7 @@ class UnitGain:
         return self._base / ops.maximum(largest, self._base)
 
 
-def unit_gain(
-    derivative: Callable[[Any], Any], shape: Callable[[Any], Any]
-) -> UnitGain:
+def unit_gain(derivative: Function, shape: Function) -> UnitGain:
     """Returns the factor for a derivative and a shape, computed once."""
     # Of a shape of the user's it is not known that it stays what it is.
     return (_known if isinstance(shape, Shape) else UnitGain)(derivative, shape)

@@ -10,6 +10,7 @@ from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._core.checks import non_negative_number
 from gaaf_keras._core.forms import current_form
 from gaaf_keras._core.sawtooth import require_floating_point
+from gaaf_keras._core.types import Activation, Function, Tensor
 
 # An attribute of a function: the layer by which it is accelerated in place; and of a
 # layer: all of those of its activations. Keras saves nothing under such a name.
@@ -33,17 +34,17 @@ class AcceleratedLayer(keras.layers.Layer):
         self._strength_variable: keras.Variable | None = None
 
     @property
-    def activation(self) -> Any:
+    def activation(self) -> Activation:
         """The base activation."""
         return self._accelerated.activation
 
     @property
-    def shape_function(self) -> Any:
+    def shape_function(self) -> Function:
         """The shape function. Compiled training steps keep the one they began with."""
         return self._accelerated.shape_function
 
     @shape_function.setter
-    def shape_function(self, value: Any) -> None:
+    def shape_function(self, value: Tensor) -> None:
         self._accelerated = self._accelerated.replaced(shape_function=value)
 
     @property
@@ -91,13 +92,13 @@ class AcceleratedLayer(keras.layers.Layer):
             return super().variables
         return [*super().variables, self._strength_variable]
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         require_floating_point(inputs)
         if not (training is None or training):
             return self._accelerated.plain(inputs)
         return self._apply(self._accelerated, inputs)
 
-    def _apply(self, accelerated: AcceleratedActivation, inputs: Any) -> Any:
+    def _apply(self, accelerated: AcceleratedActivation, inputs: Tensor) -> Any:
         if self._strength_variable is None or current_form() != "custom gradient":
             return accelerated(inputs)
         return accelerated.accelerate(inputs, self._strength_variable)

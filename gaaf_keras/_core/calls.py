@@ -10,6 +10,7 @@ import keras
 
 from gaaf_keras._core.exchange import Exchanges
 from gaaf_keras._core.kinds import graph_operations
+from gaaf_keras._core.types import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Call:
     """
 
     operation: Any
-    inputs: list[Any]
-    outputs: list[Any]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
 
 
 def operations_in(model: keras.layers.Layer) -> list[keras.Operation]:
@@ -70,12 +71,12 @@ def recorded_calls(
         exchanges.undo()
 
 
-def producers(calls: list[Call], tensor: Any) -> list[Call]:
+def producers(calls: list[Call], tensor: Tensor) -> list[Call]:
     """Returns the calls that returned a tensor, the innermost first."""
     return [call for call in calls if any(out is tensor for out in call.outputs)]
 
 
-def _tensors(structure: Any) -> list[Any]:
+def _tensors(structure: Any) -> list[Tensor]:
     return [
         value for value in keras.tree.flatten(structure) if keras.ops.is_tensor(value)
     ]

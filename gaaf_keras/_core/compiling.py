@@ -8,13 +8,15 @@ from typing import Any
 
 import keras
 
+from gaaf_keras._core.types import Tensor
+
 # With fewer, starting what is compiled takes as long as the operations it saves.
 _MANY_VALUES = 100_000
 _USUAL_BATCH = 128
 _COMPILING = contextvars.ContextVar("compiling", default=False)
 
 
-def in_one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
+def in_one_pass(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Returns an elementwise function of tensors, compiled if that makes it cheaper.
 
     In a TensorFlow graph that is not compiled as a whole, each operation goes through
@@ -29,7 +31,7 @@ def in_one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     import tensorflow as tf
 
-    def chosen(first: Any, *others: Any) -> Any:
+    def chosen(first: Tensor, *others: Tensor) -> Tensor:
         compiled = (
             not tf.executing_eagerly()
             and not tf.distribute.has_strategy()
@@ -41,7 +43,7 @@ def in_one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
             return tf.function(traced, jit_compile=True)(first, *others)
         return function(first, *others)
 
-    def traced(*tensors: Any) -> Any:
+    def traced(*tensors: Tensor) -> Tensor:
         token = _COMPILING.set(True)
         try:
             return function(*tensors)

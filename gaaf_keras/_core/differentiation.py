@@ -1,15 +1,19 @@
 """Gradients of functions of tensors, on whichever backend Keras uses."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
-Tensors = Sequence[Any]
+from gaaf_keras._core.types import Function, Tensor
+
+Tensors: TypeAlias = Sequence[Tensor]
 
 
-def gradient(function: Callable[[Tensors], Any]) -> Callable[[Tensors], list[Any]]:
+def gradient(
+    function: Callable[[Tensors], Tensor],
+) -> Callable[[Tensors], list[Tensor]]:
     """Returns the function that computes the gradients of a scalar one.
 
     Args:
@@ -24,19 +28,19 @@ def gradient(function: Callable[[Tensors], Any]) -> Callable[[Tensors], list[Any
 
 
 def derivative_by_differentiation(
-    function: Callable[[Any], Any],
-) -> Callable[[Any], Any]:
+    function: Function,
+) -> Function:
     """Returns the derivative of an elementwise function, as the backend computes it."""
 
-    def total(tensors: Sequence[Any]) -> Any:
+    def total(tensors: Tensors) -> Tensor:
         return ops.sum(function(tensors[0]))
 
     return lambda x: gradient(total)([x])[0]
 
 
 def gradient_and_more(
-    function: Callable[[Tensors], tuple[Any, list[Any]]],
-) -> Callable[[Tensors], tuple[list[Any], list[Any]]]:
+    function: Callable[[Tensors], tuple[Tensor, list[Tensor]]],
+) -> Callable[[Tensors], tuple[list[Tensor], list[Tensor]]]:
     """Returns what computes gradients and what else was found on the way.
 
     Args:
@@ -48,10 +52,10 @@ def gradient_and_more(
     return _GRADIENTS[keras.backend.backend()](function)
 
 
-def _tensorflow_gradient(function: Callable[[Tensors], Any]) -> Callable[..., Any]:
+def _tensorflow_gradient(function: Callable[[Tensors], Tensor]) -> Callable[..., Any]:
     import tensorflow as tf
 
-    def gradients(tensors: Tensors) -> Any:
+    def gradients(tensors: Tensors) -> tuple[list[Tensor], list[Tensor]]:
         tensors = [tf.identity(tensor) for tensor in tensors]
         with tf.GradientTape() as tape:
             tape.watch(tensors)
@@ -62,16 +66,16 @@ def _tensorflow_gradient(function: Callable[[Tensors], Any]) -> Callable[..., An
     return gradients
 
 
-def _jax_gradient(function: Callable[[Tensors], Any]) -> Callable[..., Any]:
+def _jax_gradient(function: Callable[[Tensors], Tensor]) -> Callable[..., Any]:
     import jax
 
     return jax.grad(function, has_aux=True)
 
 
-def _torch_gradient(function: Callable[[Tensors], Any]) -> Callable[..., Any]:
+def _torch_gradient(function: Callable[[Tensors], Tensor]) -> Callable[..., Any]:
     import torch
 
-    def gradients(tensors: Tensors) -> Any:
+    def gradients(tensors: Tensors) -> tuple[list[Tensor], list[Tensor]]:
         tensors = [
             tensor if tensor.requires_grad else tensor.detach().clone().requires_grad_()
             for tensor in tensors

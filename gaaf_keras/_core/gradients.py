@@ -5,10 +5,12 @@ from typing import Any
 
 from keras import ops
 
-Function = Callable[..., Any]
+from gaaf_keras._core.types import Tensor
+
+Function = Callable[..., Tensor]
 
 
-def with_gradient(function: Function, gradient_of: Function, x: Any) -> Any:
+def with_gradient(function: Function, gradient_of: Function, x: Tensor) -> Tensor:
     """Returns `function(x)` with a gradient of its own.
 
     Args:
@@ -18,8 +20,8 @@ def with_gradient(function: Function, gradient_of: Function, x: Any) -> Any:
     """
 
     @ops.custom_gradient
-    def replaced(x: Any) -> Any:
-        def gradient(*args: Any, upstream: Any = None) -> Any:
+    def replaced(x: Tensor) -> Tensor:
+        def gradient(*args: Any, upstream: Tensor = None) -> Tensor:
             return gradient_of(x, _upstream(args, upstream))
 
         return function(x), gradient
@@ -27,7 +29,7 @@ def with_gradient(function: Function, gradient_of: Function, x: Any) -> Any:
     return replaced(x)
 
 
-def with_added_gradient(value: Any, added_of: Function, x: Any) -> Any:
+def with_added_gradient(value: Tensor, added_of: Function, x: Tensor) -> Tensor:
     """Returns a value whose gradient reaches its origin and, by another way, x.
 
     Args:
@@ -38,8 +40,8 @@ def with_added_gradient(value: Any, added_of: Function, x: Any) -> Any:
     """
 
     @ops.custom_gradient
-    def added(value: Any, x: Any) -> Any:
-        def gradient(*args: Any, upstream: Any = None) -> Any:
+    def added(value: Tensor, x: Tensor) -> Tensor:
+        def gradient(*args: Any, upstream: Tensor = None) -> Tensor:
             upstream = _upstream(args, upstream)
             return upstream, added_of(x, upstream)
 
@@ -48,12 +50,12 @@ def with_added_gradient(value: Any, added_of: Function, x: Any) -> Any:
     return added(value, x)
 
 
-def with_scaled_gradient(x: Any, factor: Any) -> Any:
+def with_scaled_gradient(x: Tensor, factor: Tensor) -> Tensor:
     """Returns a tensor as it is, to which the gradient comes back with a factor."""
     return with_gradient(lambda x: x, lambda _, upstream: factor * upstream, x)
 
 
-def with_slope(value: Any, slope: Any, x: Any) -> Any:
+def with_slope(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:
     """Returns a value, to whose derivative with respect to x a slope is added.
 
     It is `value + (x - x) * slope`, of which only the first x has a gradient: made of
@@ -72,6 +74,6 @@ def with_slope(value: Any, slope: Any, x: Any) -> Any:
     return value + nothing * ops.stop_gradient(slope)
 
 
-def _upstream(args: tuple[Any, ...], upstream: Any) -> Any:
+def _upstream(args: tuple[Any, ...], upstream: Tensor) -> Tensor:
     """The upstream gradient, which the backends pass by name or as the last."""
     return args[-1] if upstream is None else upstream

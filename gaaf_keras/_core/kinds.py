@@ -7,47 +7,20 @@ ReLU can be the function `keras.activations.relu`, the layers `Activation("relu"
 import re
 import types
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 
-Entry = TypeVar("Entry")
-
-# Operations have the same parameters as the layers, and no public names.
-_DEFAULT_PARAMETERS: dict[str, dict[str, Any]] = {
-    "relu": {"negative_slope": 0.0, "max_value": None, "threshold": 0.0},
-    "leaky_relu": {"negative_slope": 0.2},
-    "elu": {"alpha": 1.0},
-    "gelu": {"approximate": False},
-    "celu": {"alpha": 1.0},
-    "squareplus": {"b": 4},
-    "hard_shrink": {"threshold": 0.5},
-    "soft_shrink": {"threshold": 0.5},
-    "threshold": {"threshold": None, "default_value": None},  # has no defaults
-}
-_ELEMENTWISE = (
-    *_DEFAULT_PARAMETERS,
-    "hard_sigmoid",
-    "hard_silu",
-    "hard_tanh",
-    "log_sigmoid",
-    "mish",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "silu",
-    "softplus",
-    "softsign",
-    "sparse_plus",
-    "sparse_sigmoid",
-    "tanh",
-    "tanh_shrink",
+from gaaf_keras._core.known_activations import (
+    ACTIVATIONS,
+    BY_NAME,
+    Derivative,
+    Known,
 )
-NOT_ELEMENTWISE = ("softmax", "log_softmax", "sparsemax", "glu")
-_RELU6_LIMIT = 6
+from gaaf_keras._core.types import Activation
 
 
-def name_of(activation: Any) -> str:
+def name_of(activation: Activation) -> str:
     """Returns the name of an activation, the same however it is written.
 
     `"relu"` for `keras.activations.relu`, `Activation("relu")`, `ReLU()` and
@@ -60,24 +33,13 @@ def name_of(activation: Any) -> str:
     return getattr(activation, "__name__", type(activation).__name__)
 
 
-def is_function_of_keras(activation: Any) -> bool:
+def is_function_of_keras(activation: Activation) -> bool:
     """Whether an activation is a function of Keras's, without state."""
     module = getattr(activation, "__module__", None) or ""
     return isinstance(activation, types.FunctionType) and module.startswith("keras.")
 
 
-def known_names() -> tuple[str, ...]:
-    """Returns the names of Keras's activations, elementwise and not."""
-    return (*_ELEMENTWISE, *NOT_ELEMENTWISE, "swish", "hard_swish")
-
-
-def parameters_of(activation: Any) -> dict[str, Any]:
-    """Returns the parameters of a Keras activation layer or operation, by name."""
-    defaults = _DEFAULT_PARAMETERS.get(_snake_case(type(activation).__name__), {})
-    return {name: getattr(activation, name, value) for name, value in defaults.items()}
-
-
-def function_of(activation: Any) -> Any:
+def function_of(activation: Activation) -> Activation:
     """Returns the Keras function that an activation layer or operation applies.
 
     Args:
@@ -88,77 +50,91 @@ def function_of(activation: Any) -> Any:
         as for layers whose parameters are not that function's defaults.
     """
     activation = keras.activations.get(activation)
-    name = getattr(activation, "__name__", "")
-    is_operation = getattr(keras.ops, name, None) is activation
-    # The operation approximates by default, the activation does not.
-    if is_operation and name in _ELEMENTWISE and name != "gelu":
-        return getattr(keras.activations, name)
+    known = _known_operation(activation)
+    if known is not None and known.operation_parameters is None:
+        return known.function
     if not _is_from_keras(activation):
         return activation
     if isinstance(activation, keras.layers.Activation):
         return function_of(activation.activation)
     name = _snake_case(type(activation).__name__)
-    parameters = parameters_of(activation)
-    if name == "relu" and parameters["max_value"] == _RELU6_LIMIT:
-        name, parameters = "relu6", {**parameters, "max_value": None}
-        defaults = _DEFAULT_PARAMETERS["relu"]
-    else:
-        defaults = _DEFAULT_PARAMETERS.get(name, {})
-    if name in _ELEMENTWISE and parameters == defaults:
-        return getattr(keras.activations, name)
+    parameters = _parameters_of(activation)
+    for known in ACTIVATIONS:
+        forms = ((known.name, known.parameters), known.written_as)
+        if known.is_elementwise and (name, parameters) in forms:
+            return known.function or activation
     return activation
 
 
-def looked_up(table: Mapping[Any, Entry], activation: Any) -> Entry | None:
-    """Returns what a table has for an activation, None without it.
+def known_as(activation: Activation) -> tuple[Known, Mapping[str, Any]] | None:
+    """Returns what is known of an activation, and its parameters; None if nothing.
 
     Args:
-        table: By Keras functions. They are compared by identity, since an activation
-            need not be hashable.
         activation: Name of a Keras activation, a callable, layer or operation.
     """
-    function = function_of(activation)
-    return next((entry for key, entry in table.items() if key is function), None)
+    activation = function_of(activation)
+    known = BY_NAME.get(name_of(activation))
+    if known is None:
+        return None
+    if known.function is activation:
+        return known, known.parameters
+    if _known_operation(activation) is known:
+        return known, known.operation_parameters or known.parameters
+    return (known, _parameters_of(activation)) if _is_from_keras(activation) else None
 
 
-def graph_operations(layer: Any) -> list[Any]:
+def derivative_of(activation: Activation) -> Derivative | None:
+    """Returns phi' of a Keras activation as a function of x, or None if unknown.
+
+    Args:
+        activation: Name of a Keras activation, or a callable, such as a function in
+            `keras.activations` or the layer `keras.layers.ReLU(max_value=6)`.
+    """
+    found = known_as(activation)
+    return None if found is None else found[0].derivative_with(found[1])
+
+
+def graph_operations(layer: keras.Operation) -> list[keras.Operation]:
     """Returns the layers and operations of a functional model; of others none."""
     # By the class: a layer of the user's may have an attribute of that name.
     is_graph = isinstance(getattr(type(layer), "operations", None), property)
     return list(layer.operations) if is_graph else []
 
 
-def is_functional(model: Any) -> bool:
+def is_functional(model: keras.Operation) -> bool:
     """Whether a model is made of layers connected by the functional API."""
     return isinstance(model, keras.Model) and bool(graph_operations(model))
 
 
-def is_graph(model: Any) -> bool:
+def is_graph(model: keras.Operation) -> bool:
     """Whether a model's layers and their connections are known."""
     return isinstance(model, keras.Sequential) or is_functional(model)
 
 
-def is_activation_operation(operation: Any) -> bool:
+def is_activation_operation(operation: keras.Operation) -> bool:
     """Whether a node of a functional model applies an elementwise activation."""
     if isinstance(operation, keras.layers.Layer):
         return isinstance(operation, _ACTIVATION_LAYERS)
-    return (
-        _is_from_keras(operation)
-        and _snake_case(type(operation).__name__) in _ELEMENTWISE
-    )
+    known = BY_NAME.get(_snake_case(type(operation).__name__))
+    return known is not None and known.is_elementwise and _is_from_keras(operation)
 
 
-_ACTIVATION_LAYERS = (
-    keras.layers.Activation,
-    keras.layers.ELU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-    keras.layers.Softmax,
-)
+def _known_operation(activation: Activation) -> Known | None:
+    """Returns what is known of a function in `keras.ops`, None of others."""
+    known = BY_NAME.get(getattr(activation, "__name__", ""))
+    if known is None or not known.is_elementwise:
+        return None
+    return known if getattr(keras.ops, known.name, None) is activation else None
 
 
-def _is_from_keras(activation: Any) -> bool:
+def _parameters_of(activation: Activation) -> dict[str, Any]:
+    """Returns the parameters of a Keras activation layer or operation, by name."""
+    known = BY_NAME.get(_snake_case(type(activation).__name__))
+    defaults = {} if known is None else known.parameters
+    return {name: getattr(activation, name, value) for name, value in defaults.items()}
+
+
+def _is_from_keras(activation: Activation) -> bool:
     return isinstance(activation, keras.Operation) and type(
         activation
     ).__module__.startswith("keras.")
@@ -168,3 +144,13 @@ def _snake_case(name: str) -> str:
     """`ReLU`, `Relu` to relu; `LeakyReLU` to leaky_relu; `PReLU` to prelu."""
     name = re.sub("(ReLU|ELU)$", lambda match: match[0].capitalize(), name)
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+_ACTIVATION_LAYERS = (
+    keras.layers.Activation,
+    *(
+        layer
+        for name, layer in vars(keras.layers).items()
+        if isinstance(layer, type) and _snake_case(name) in BY_NAME
+    ),
+)

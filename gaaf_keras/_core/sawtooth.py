@@ -1,11 +1,10 @@
 """The paper's literal gradient acceleration function, a sawtooth."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from gaaf_keras._core.checks import positive_number
+from gaaf_keras._core.types import Tensor
 
 # In float16 teeth must be 8 bits above the smallest number. Elsewhere finer ones than
 # the spacing of the numbers around 1 would be lost in any x worth looking at.
@@ -18,7 +17,7 @@ _LARGEST_FREQUENCY = {
 _HALF_PRECISION = ("float16", "bfloat16")
 
 
-def gradient_acceleration(x: Any, frequency: float = 10_000.0) -> Any:
+def gradient_acceleration(x: Tensor, frequency: float = 10_000.0) -> Tensor:
     """Returns the paper's sawtooth g, whose value is tiny and whose derivative is 1.
 
     - Forward: `g(x) = (x K - floor(x K) - 0.5) / K`, so that `|g(x)| <= 1 / (2 K)`
@@ -67,7 +66,7 @@ def gradient_acceleration(x: Any, frequency: float = 10_000.0) -> Any:
     return _sawtooth(x, frequency)
 
 
-def _sawtooth(x: Any, frequency: float) -> Any:
+def _sawtooth(x: Tensor, frequency: float) -> Tensor:
     # x K modulo 1, from x = whole + rest: whole K modulo 1 is that of K's fraction.
     # Rounding and flooring have the derivative 0 on all backends.
     whole = ops.round(x)
@@ -75,7 +74,7 @@ def _sawtooth(x: Any, frequency: float) -> Any:
     return (phase - ops.floor(phase) - 0.5) / frequency
 
 
-def require_floating_point(x: Any) -> Any:
+def require_floating_point(x: Tensor) -> Tensor:
     """Returns a tensor, or raises a `TypeError` if it has no gradient."""
     dtype = keras.backend.standardize_dtype(x.dtype)
     if not keras.backend.is_float_dtype(dtype):

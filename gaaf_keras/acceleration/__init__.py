@@ -2,11 +2,11 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import keras
 
 from gaaf_keras._core.checks import non_negative_number
+from gaaf_keras._core.types import Activation
 from gaaf_keras.acceleration.advice import (
     known_harm,
     require_plain,
@@ -17,20 +17,21 @@ from gaaf_keras.acceleration.in_place import Acceleration, InPlace, in_place_lay
 from gaaf_keras.acceleration.outputs import computes_by_itself, last_operations
 from gaaf_keras.acceleration.rule import (
     Rule,
-    ShapeLike,
+    Selector,
+    as_selectors,
     is_linear,
     row_of,
 )
-from gaaf_keras.acceleration.selection import Selector, as_selectors
 from gaaf_keras.acceleration.sites import sites_of
 from gaaf_keras.acceleration.table import ActivationTable, Row
+from gaaf_keras.shapes import ShapeLike
 
 __all__ = ["Acceleration", "ActivationTable", "Row", "accelerate", "restore", "summary"]
 
 
 def accelerate(
     model: keras.Model | keras.layers.Layer,
-    shape_function: ShapeLike | Mapping[Any, ShapeLike] | None = None,
+    shape_function: ShapeLike | Mapping[Activation, ShapeLike] | None = None,
     strength: float = 1.0,
     layers: Selector | Iterable[Selector] | None = None,
     *,
@@ -200,7 +201,7 @@ def summary(model: keras.Model) -> ActivationTable:
     return ActivationTable(model.name, rows)
 
 
-def _require_layer(model: Any) -> None:
+def _require_layer(model: object) -> None:
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(
             "Argument `model` must be a Keras model or layer. "

@@ -2,15 +2,13 @@
 
 import collections
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 
 from gaaf_keras._core.kinds import name_of
 from gaaf_keras.acceleration.in_place import in_place_layers
 from gaaf_keras.acceleration.outputs import computes_by_itself
-from gaaf_keras.acceleration.rule import Rule, key_name
-from gaaf_keras.acceleration.selection import selects
+from gaaf_keras.acceleration.rule import Rule, key_name, selects
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
 
@@ -75,7 +73,9 @@ def require_use(
             )
 
 
-def unknown_outputs(model: keras.layers.Layer, last: list[Any]) -> list[str]:
+def unknown_outputs(
+    model: keras.layers.Layer, last: list[keras.Operation | Site]
+) -> list[str]:
     """Returns notes on what cannot be known of the activations of a model."""
     notes = []
     if not model.built:
@@ -83,7 +83,11 @@ def unknown_outputs(model: keras.layers.Layer, last: list[Any]) -> list[str]:
             "The model is not built: activations that layers make in `build` are not "
             "accelerated. Call the model once, and then `accelerate`."
         )
-    unknown = [each.name for each in last if computes_by_itself(each)]
+    unknown = [
+        each.name
+        for each in last
+        if not isinstance(each, Site) and computes_by_itself(each)
+    ]
     if unknown:
         notes.append(
             f"The outputs of {', '.join(dict.fromkeys(unknown))} are computed by code "

@@ -8,6 +8,7 @@ import keras
 
 from gaaf_keras._core.calls import Call, operations_in, producers, recorded_calls
 from gaaf_keras._core.kinds import is_functional, name_of
+from gaaf_keras._core.types import Tensor
 from gaaf_keras.acceleration.sites import Site
 
 _PASSING_ON = (
@@ -24,7 +25,9 @@ _PASSING_ON = (
 )
 
 
-def last_operations(model: keras.layers.Layer, sites: Sequence[Site] = ()) -> list[Any]:
+def last_operations(
+    model: keras.layers.Layer, sites: Sequence[Site] = ()
+) -> list[keras.Operation | Site]:
     """Returns the layers and operations whose values are the outputs of a model.
 
     Of nested models and of layers made of others those inside, and in place of layers
@@ -53,7 +56,7 @@ def _last_of(operation: Any, sites: Sequence[Site]) -> Iterator[Any]:
         yield operation
 
 
-def computes_by_itself(operation: Any) -> bool:
+def computes_by_itself(operation: object) -> bool:
     """Whether a model or layer of the user's is made of others."""
     return (
         isinstance(operation, keras.layers.Layer)
@@ -62,7 +65,7 @@ def computes_by_itself(operation: Any) -> bool:
     )
 
 
-def _last_before(tensor: Any, sites: Sequence[Site]) -> Iterator[Any]:
+def _last_before(tensor: Tensor, sites: Sequence[Site]) -> Iterator[Any]:
     operation, node, index = tensor._keras_history
     if is_functional(operation):
         inside = keras.tree.flatten(operation.output)[index]
@@ -85,7 +88,7 @@ def _last_in_code(layer: Any, sites: Sequence[Site]) -> Iterator[Any]:
     yield layer
 
 
-def _last_behind(calls: list[Call], tensor: Any) -> Iterator[Any]:
+def _last_behind(calls: list[Call], tensor: Tensor) -> Iterator[Any]:
     found = producers(calls, tensor)
     # What passes its input on as it is has the same tensor before and behind it.
     for call in found:
@@ -153,7 +156,7 @@ def _unchanged(model: Any) -> Iterator[None]:
                 kept["_losses"][:] = losses
 
 
-def _passes_on(operation: Any) -> bool:
+def _passes_on(operation: keras.Operation) -> bool:
     """Whether a layer or operation hands on its input, rearranged at most."""
     if type(operation) is keras.layers.Activation:
         return name_of(operation) == "linear"

@@ -5,23 +5,21 @@ objects, but may be the same function.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras._core.derivatives import derivative_of
-from gaaf_keras._core.kinds import NOT_ELEMENTWISE, name_of
-from gaaf_keras.shapes import activations_with_default, default_for
+from gaaf_keras._core.kinds import known_as, name_of
+from gaaf_keras._core.known_activations import ACTIVATIONS, NOT_ELEMENTWISE, Known
+from gaaf_keras._core.types import Activation, Function
 
 _POINTS = np.concatenate(
     [np.linspace(-8.13, 7.77, 240), np.geomspace(9, 2e4, 9), -np.geomspace(9, 2e4, 9)]
 ).astype("float32")
 
 
-def recognised(function: Any) -> Any:
+def recognised(function: Function) -> Activation | None:
     """Returns the Keras activation that a function is, or the function itself.
 
     Args:
@@ -33,23 +31,24 @@ def recognised(function: Any) -> Any:
     """
     if isinstance(function, keras.Operation) or name_of(function) in NOT_ELEMENTWISE:
         return function
-    if derivative_of(function) is not None or _has_default(function):
+    if known_as(function) is not None:
         return function
     values = _values(function)
     if values is None:
         return None
-    for activation in activations_with_default():
-        if _same(_known_values(activation), values):
-            return activation
+    for known in ACTIVATIONS:
+        for activation in _forms(known):
+            if _same(_known_values(activation), values):
+                return activation
     return _with_parameters(values) or function
 
 
-def _has_default(function: Any) -> bool:
-    try:
-        default_for(function)
-    except ValueError:
-        return False
-    return True
+def _forms(known: Known) -> list[Function]:
+    """Returns the functions of an activation that has a default shape."""
+    if known.function is None or known.default_shape is None:
+        return []
+    differs = known.operation_parameters is not None
+    return [known.function, *([getattr(keras.ops, known.name)] if differs else [])]
 
 
 def _with_parameters(values: np.ndarray) -> keras.layers.Layer | None:
@@ -64,13 +63,13 @@ def _with_parameters(values: np.ndarray) -> keras.layers.Layer | None:
 
 
 @functools.cache
-def _known_values(activation: Callable[[Any], Any]) -> np.ndarray:
+def _known_values(activation: Function) -> np.ndarray:
     values = _values(activation)
     assert values is not None
     return values
 
 
-def _values(function: Callable[[Any], Any]) -> np.ndarray | None:
+def _values(function: Function) -> np.ndarray | None:
     """Returns the values of an elementwise function, None if it is none."""
     try:
         with keras.StatelessScope():  # in which random states stay as they are

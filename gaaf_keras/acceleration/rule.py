@@ -1,24 +1,24 @@
-"""What is put in the place of which activation, and why not of others."""
+"""Which activations of a model are meant, and what is put in their place."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+import keras
 
 from gaaf_keras import shapes
 from gaaf_keras._accelerated.activation import AcceleratedActivation
-from gaaf_keras._core.derivatives import derivative_of
-from gaaf_keras._core.kinds import NOT_ELEMENTWISE, name_of
-from gaaf_keras.acceleration.selection import (
-    Selector,
-    names_exactly,
-    names_recurrent,
-    selects,
-)
-from gaaf_keras.acceleration.sites import Site
+from gaaf_keras._core.kinds import derivative_of, name_of
+from gaaf_keras._core.known_activations import NOT_ELEMENTWISE
+from gaaf_keras._core.types import Activation
+from gaaf_keras.acceleration.sites import RECURRENT, Site
 from gaaf_keras.acceleration.table import Row
-from gaaf_keras.shapes import Shape
+from gaaf_keras.shapes import ShapeLike
 
-ShapeLike: TypeAlias = Shape | str | Callable[[Any], Any]
+Selector: TypeAlias = (
+    str | type | keras.Operation | Callable[[keras.layers.Layer], bool]
+)
 
 
 def is_linear(site: Site) -> bool:
@@ -43,7 +43,7 @@ def row_of(site: Site) -> Row:
 class Rule:
     """What `accelerate` puts in the place of an activation."""
 
-    shape_function: ShapeLike | Mapping[Any, ShapeLike] | None
+    shape_function: ShapeLike | Mapping[Activation, ShapeLike] | None
     strength: float
     unit_gain: bool
     selectors: tuple[Selector, ...]
@@ -106,9 +106,80 @@ class Rule:
             return None
 
 
-def key_name(key: Any) -> str:
+def key_name(key: Activation) -> str:
     """Returns the name of an activation that is a key in `shape_function`."""
     try:
         return name_of(key)
     except ValueError:
         return str(key)  # of a function or layer that Keras does not know
+
+
+def as_selectors(
+    layers: Selector | Iterable[Selector] | None,
+) -> tuple[Selector, ...]:
+    """Returns the argument `layers` of `accelerate` as a tuple, empty for all."""
+    if layers is None:
+        return ()
+    if isinstance(layers, Iterable) and not isinstance(
+        layers, (str, type, keras.Operation)
+    ):
+        selectors = tuple(layers)
+    else:
+        selectors = (layers,)
+    for selector in selectors:
+        if not isinstance(selector, str) and not callable(selector):
+            raise TypeError(
+                "Argument `layers` must be a name or pattern, a layer, a type of "
+                "layer, a predicate of a layer, or a list of these. "
+                f"Received: layers={selector!r}"
+            )
+    if not selectors:
+        raise ValueError(
+            "Argument `layers` must not be empty. Leave it out to select all layers. "
+            "Received: layers=[]"
+        )
+    return selectors
+
+
+def selects(selector: Selector, site: Site) -> bool:
+    """Whether a name or pattern, a layer, a type or a predicate covers a site."""
+    inside = site.holders[1:] or site.holders
+    if isinstance(selector, str):
+        return any(
+            name == selector or fnmatch.fnmatchcase(name, selector)
+            for name in _names(site)
+        )
+    if isinstance(selector, keras.Operation):
+        return any(holder is selector for holder in inside)
+    if isinstance(selector, type):
+        return any(isinstance(holder, selector) for holder in inside)
+    return bool(selector(site.holders[-1]))
+
+
+def names_exactly(selector: Selector, site: Site) -> bool:
+    """Whether a selector is the name or path of a layer that holds a site, or it."""
+    holders = [holder for holder in site.holders if not isinstance(holder, keras.Model)]
+    if not isinstance(selector, str):
+        return any(holder is selector for holder in holders)
+    names = {site.path, *(holder.name for holder in holders)}
+    return selector in {*names, *(f"{name}/{site.argument}" for name in names)}
+
+
+def names_recurrent(selector: Selector, site: Site) -> bool:
+    """Whether a selector asks for an activation in spite of its time steps.
+
+    By a type of recurrent layer or the argument's name, as in
+    `"*/recurrent_activation"`, too.
+    """
+    if isinstance(selector, type):
+        return issubclass(selector, RECURRENT) and selects(selector, site)
+    if isinstance(selector, str) and selector.endswith(f"/{site.argument}"):
+        return selects(selector, site)
+    return names_exactly(selector, site)
+
+
+def _names(site: Site) -> list[str]:
+    names = [holder.name for holder in site.holders[1:] or site.holders]
+    paths = ["/".join(names[: end + 1]) for end in range(len(names))]
+    arguments = [f"{site.path}/{site.argument}", f"{names[-1]}/{site.argument}"]
+    return [*names, *paths, *(arguments if site.argument else ())]

@@ -14,9 +14,10 @@ from gaaf_keras._core.exchange import TuplePlace
 from gaaf_keras._core.kinds import (
     graph_operations,
     is_activation_operation,
-    known_names,
     name_of,
 )
+from gaaf_keras._core.known_activations import ACTIVATIONS
+from gaaf_keras._core.types import Activation
 from gaaf_keras.acceleration.recognition import recognised
 from gaaf_keras.layers import GAAF, accelerated_by
 
@@ -26,7 +27,14 @@ _LIKE_AN_ACTIVATION = re.compile(
     r"(?!.*(constraint|dropout|initializer|quantizer|regularizer|scale)$)"
 )
 _ACCELERATED = (AcceleratedLayer, AcceleratedActivation)
-_SQUASHED = {name.replace("_", "") for name in known_names()}
+# Without "linear", which is also the name of much else.
+_NAMES = {
+    name
+    for known in ACTIVATIONS
+    if known.function is not None and known.name != "linear"
+    for name in (known.name, *known.other_names)
+}
+_SQUASHED = {name.replace("_", "") for name in _NAMES}
 _LONG = 1000  # lists of that length are data
 _NO_FUNCTIONS = (
     *(keras.Operation, keras.Initializer, keras.Loss, keras.Metric, keras.Regularizer),
@@ -55,7 +63,7 @@ class Site:
         applied: What is called there.
     """
 
-    holders: tuple[Any, ...]
+    holders: tuple[keras.Operation, ...]
     argument: str | None
     container: Any
     key: Any
@@ -67,14 +75,14 @@ class Site:
         return "/".join(holder.name for holder in self.holders[1:] or self.holders)
 
     @property
-    def accelerated(self) -> Any:
+    def accelerated(self) -> AcceleratedLayer | AcceleratedActivation | None:
         """What accelerates the activation, None if it is plain."""
         if self.argument is None and isinstance(self.holders[-1], _ACCELERATED):
             return self.holders[-1]
         return accelerated_by(self.applied)
 
     @functools.cached_property
-    def activation(self) -> Any:
+    def activation(self) -> Activation | None:
         """The activation as one of Keras's, if it is; None for what is not elementwise.
 
         That of a layer or operation is the layer, whose parameters matter.
@@ -181,11 +189,10 @@ def _applies(argument: str, value: Any) -> bool:
         return True
     attribute = argument.partition("/")[0]
     like_one = (
-        _LIKE_AN_ACTIVATION.search(attribute) is not None
-        or attribute.lower() in known_names()
+        _LIKE_AN_ACTIVATION.search(attribute) is not None or attribute.lower() in _NAMES
     )
     if isinstance(value, str):
-        return like_one and value.lower() in known_names()
+        return like_one and value.lower() in _NAMES
     if not callable(value) or isinstance(value, _NO_FUNCTIONS):
         return False
     name = getattr(value, "__name__", "").replace("_", "").lower()

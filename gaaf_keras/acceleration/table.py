@@ -2,11 +2,15 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import rich.console
 import rich.jupyter
 import rich.table
+
+from gaaf_keras._accelerated.activation import AcceleratedActivation
+from gaaf_keras._accelerated.layer import AcceleratedLayer
+from gaaf_keras._core.types import Function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +32,14 @@ class Row:
     kind: str
     argument: str | None
     activation: str
-    shape_function: Any = None
+    shape_function: Function | None = None
     strength: float | None = None
     unit_gain: bool = False
     left_alone: str | None = None
 
-    def with_gradient_of(self, accelerated: Any) -> Self:
+    def with_gradient_of(
+        self, accelerated: AcceleratedActivation | AcceleratedLayer
+    ) -> Self:
         """Returns the row of an activation that a layer or function accelerates."""
         return dataclasses.replace(
             self,

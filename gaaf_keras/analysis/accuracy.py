@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from gaaf_keras.analysis.data import Data, Loss, Tensor
+from gaaf_keras._core.types import Tensor
+from gaaf_keras.analysis.data import Data, Loss
 
 _HALF = 0.5
 

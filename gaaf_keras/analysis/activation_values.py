@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from gaaf_keras._core.exchange import Exchanges
-from gaaf_keras.analysis.data import Data, Tensor
+from gaaf_keras._core.types import Tensor
+from gaaf_keras.analysis.data import Data
 from gaaf_keras.analysis.model_activations import (
     ObservedActivation,
     numbered,

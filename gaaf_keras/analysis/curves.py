@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from gaaf_keras import activations
-from gaaf_keras.analysis.data import Tensor
+from gaaf_keras._core.types import Tensor
 from gaaf_keras.analysis.model_activations import ObservedActivation
 from gaaf_keras.analysis.stateless import to_numpy
 

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-Tensor = Any  # of the backend; neither it nor Keras ships types
+from gaaf_keras._core.types import Tensor
+
 Data = np.ndarray | Sequence[Any] | Mapping[str, Any]  # the latter two of arrays
 Loss = str | keras.Loss | Callable[[Tensor, Tensor], Tensor]
 

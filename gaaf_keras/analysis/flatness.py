@@ -16,7 +16,8 @@ from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient
-from gaaf_keras.analysis.data import Data, Loss, Tensor, check_data
+from gaaf_keras._core.types import Tensor
+from gaaf_keras.analysis.data import Data, Loss, check_data
 from gaaf_keras.analysis.losses import at_each, evaluation, loss_function
 from gaaf_keras.analysis.stateless import stateless
 

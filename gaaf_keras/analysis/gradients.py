@@ -23,8 +23,9 @@ from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient_and_more
+from gaaf_keras._core.types import Tensor
 from gaaf_keras.analysis.activation_values import PRE_ACTIVATION, observing
-from gaaf_keras.analysis.data import Data, Loss, Tensor, check_data, count, part
+from gaaf_keras.analysis.data import Data, Loss, check_data, count, part
 from gaaf_keras.analysis.losses import loss_function
 from gaaf_keras.analysis.model_activations import observed_activations
 from gaaf_keras.analysis.stateless import stateless, zeros_like

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from gaaf_keras._core.types import Tensor
 from gaaf_keras.analysis.accuracy import classification
-from gaaf_keras.analysis.data import Data, Loss, Tensor, count, in_batches
+from gaaf_keras.analysis.data import Data, Loss, count, in_batches
 from gaaf_keras.analysis.stateless import replicas, stateless
 
 

@@ -2,21 +2,21 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from gaaf_keras._accelerated.layer import AcceleratedLayer
-from gaaf_keras._core.derivatives import derivative_of
 from gaaf_keras._core.differentiation import derivative_by_differentiation
 from gaaf_keras._core.kinds import (
-    NOT_ELEMENTWISE,
+    derivative_of,
     function_of,
     graph_operations,
     name_of,
 )
-from gaaf_keras.analysis.data import Tensor
+from gaaf_keras._core.known_activations import NOT_ELEMENTWISE
+from gaaf_keras._core.types import Function, Tensor
 from gaaf_keras.layers import accelerated_by, is_activation
 
 _MOVING_NODES = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Reshape)
@@ -42,8 +42,8 @@ class ObservedActivation:
     """
 
     holder: Any
-    applied: Callable[[Tensor], Tensor]
-    base: Callable[[Tensor], Tensor]
+    applied: Function
+    base: Function
     is_accelerated: bool
 
     @classmethod
@@ -56,7 +56,9 @@ class ObservedActivation:
         if isinstance(plain, AcceleratedLayer):
             accelerated = plain
         accelerated = accelerated or accelerated_by(plain)
-        base = function_of(plain if accelerated is None else accelerated.activation)
+        base: Any = function_of(
+            plain if accelerated is None else accelerated.activation
+        )
         holder = applied if holder is None else holder
         return cls(holder, applied, base, accelerated is not None)
 

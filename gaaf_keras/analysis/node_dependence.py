@@ -19,8 +19,9 @@ import numpy as np
 from keras import ops
 
 from gaaf_keras._core.checks import positive_integer
+from gaaf_keras._core.types import Tensor
 from gaaf_keras.analysis.activation_values import OUTPUT, Observation, observing
-from gaaf_keras.analysis.data import Data, Loss, Tensor, check_data, in_batches
+from gaaf_keras.analysis.data import Data, Loss, check_data, in_batches
 from gaaf_keras.analysis.distributions import Distribution
 from gaaf_keras.analysis.losses import at_each, evaluation
 from gaaf_keras.analysis.model_activations import observed_activations

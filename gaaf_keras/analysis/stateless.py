@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from gaaf_keras.analysis.data import Tensor
+from gaaf_keras._core.types import Tensor
 
 Function = Callable[..., Any]  # of structures of tensors, and to one
 

@@ -9,13 +9,14 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from gaaf_keras._core.forms import Form, written_as
+from gaaf_keras._core.types import Tensor
 from gaaf_keras._version import __version__
 from gaaf_keras.exporting.plain import described, plain_model
 
@@ -36,7 +37,7 @@ def export(
     trainable: bool = False,
     *,
     overwrite: bool = False,
-    input_signature: Any = None,
+    input_signature: keras.InputSpec | Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes a model in a format that is served without this package.
 
@@ -183,7 +184,7 @@ def _call(model: keras.Model, form: Form, *, training: bool) -> Callable[..., An
     """Returns what calls a model in a graph, with its activations in a form."""
     import tensorflow as tf
 
-    def call(*inputs: Any) -> Any:
+    def call(*inputs: Tensor) -> Any:
         # A layer's own `tf.function` is traced anew: its traces have another form.
         before = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
@@ -384,7 +385,7 @@ def _recorded_signature(model: keras.Model) -> list[Any]:
     ) from errors[0]
 
 
-def _used_as(tensor: Any) -> Any:
+def _used_as(tensor: Tensor) -> Any:
     """Returns the dtype other than floating-point that a tensor is cast to, or its own.
 
     For a mask it is compared too, before it is cast.

@@ -11,6 +11,7 @@ import keras
 
 from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._core.kinds import name_of
+from gaaf_keras._core.types import Config
 from gaaf_keras.acceleration.in_place import InPlace
 from gaaf_keras.acceleration.sites import sites_of
 from gaaf_keras.activations import FUNCTION_FORMS
@@ -127,7 +128,7 @@ def _plain(value: Any, key: str = "") -> Any:
     return {**layer, **node, "config": {**layer["config"], **kept}}
 
 
-def _function(name: str) -> dict[str, Any]:
+def _function(name: str) -> Config:
     """Returns the configuration of a Keras activation function."""
     return {
         "module": "builtins",

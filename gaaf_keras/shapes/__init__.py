@@ -17,236 +17,310 @@ class Lorentzian(gaaf_keras.shapes.Shape):
 ```
 """
 
-import ast
-import math
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from typing import TYPE_CHECKING
 
 import keras
+from keras import ops
 
-from gaaf_keras._core.kinds import function_of, looked_up, name_of, parameters_of
-from gaaf_keras.shapes.base import Clipped, Constant, OneSided, Scaled, Shape, Sum
-from gaaf_keras.shapes.dropout import DropoutMatched
-from gaaf_keras.shapes.paper import Gaussian, ShiftedSigmoid
-from gaaf_keras.shapes.surrogates import (
-    BSiLUDerivative,
-    FromDerivative,
-    NeLUDerivative,
-    b_silu,
-    helu,
-    leaky,
-    nelu,
-    straight_through,
+from gaaf_keras._core.checks import (
+    finite_number,
+    non_negative_number,
+    positive_number,
 )
+from gaaf_keras._core.kinds import derivative_of, function_of, name_of
+from gaaf_keras._core.known_activations import ACTIVATIONS, BY_NAME, known_activations
+from gaaf_keras._core.types import Activation, Config, Function, Tensor
+from gaaf_keras.shapes.base import (
+    DEFINED,
+    require_shape,
+    shape_function,
+)
+from gaaf_keras.shapes.base import Clipped as Clipped
+from gaaf_keras.shapes.base import Constant as Constant
+from gaaf_keras.shapes.base import Gaussian as Gaussian
+from gaaf_keras.shapes.base import OneSided as OneSided
+from gaaf_keras.shapes.base import Scaled as Scaled
+from gaaf_keras.shapes.base import Shape as Shape
+from gaaf_keras.shapes.base import ShapeLike as ShapeLike
+from gaaf_keras.shapes.base import ShiftedSigmoid as ShiftedSigmoid
+from gaaf_keras.shapes.base import Sum as Sum
+from gaaf_keras.shapes.lookup import default_for as default_for
+from gaaf_keras.shapes.lookup import get as get
 
-__all__ = [
-    "BSiLUDerivative",
-    "Clipped",
-    "Constant",
-    "DropoutMatched",
-    "FromDerivative",
-    "Gaussian",
-    "NeLUDerivative",
-    "OneSided",
-    "Scaled",
-    "Shape",
-    "ShiftedSigmoid",
-    "Sum",
-    "b_silu",
-    "default_for",
-    "get",
-    "helu",
-    "leaky",
-    "nelu",
-    "straight_through",
-]
-
-_BY_NAME: dict[str, Callable[..., Shape]] = {
-    "gaussian": Gaussian,
-    "shifted_sigmoid": ShiftedSigmoid,
-    "constant": Constant,
-    "b_silu": b_silu,
-    "nelu": nelu,
-    "helu": helu,
-    "leaky": leaky,
-    "straight_through": straight_through,
-    "one_sided": OneSided,
-    "from_derivative": FromDerivative,
-}
-
-# `default_for` says why.
-_DEFAULTS: dict[Any, Shape] = {
-    keras.activations.tanh: Gaussian(2.0),
-    keras.activations.hard_tanh: Gaussian(2.0),  # stands in for tanh
-    keras.activations.softsign: Gaussian(2.75),  # derivative below 0.07 from 2.75 on
-    keras.activations.sigmoid: 0.25 * Gaussian(4.0),
-    keras.activations.hard_sigmoid: (1 / 6) * Gaussian(6.0),  # hard tanh of x / 3
-    keras.activations.relu: ShiftedSigmoid(5.0, 0.5),
-    keras.activations.leaky_relu: ShiftedSigmoid(5.0, 0.5),  # as ReLU, less needed
-    keras.activations.relu6: ShiftedSigmoid(5.0, 0.5) - ShiftedSigmoid(5.0, -6.5),
-    keras.activations.elu: ShiftedSigmoid(5.0, 3.2),
-    keras.activations.selu: ShiftedSigmoid(5.0, 3.7),
-    keras.activations.softplus: ShiftedSigmoid(5.0, 3.1),
-    keras.activations.silu: ShiftedSigmoid(5.0, 1.5),
-    keras.activations.hard_silu: ShiftedSigmoid(5.0, 1.8),
-    keras.activations.gelu: ShiftedSigmoid(5.0, 1.1),
-    keras.ops.gelu: ShiftedSigmoid(5.0, 1.1),  # the approximation
-    keras.activations.mish: ShiftedSigmoid(5.0, 1.5),
-    keras.activations.celu: ShiftedSigmoid(5.0, 3.2),
-    keras.activations.squareplus: ShiftedSigmoid(5.0, 3.9),
-    keras.activations.log_sigmoid: Constant(1.0) - ShiftedSigmoid(5.0, -3.1),
-    keras.activations.linear: Constant(0.0),  # is nowhere flat
-}
+# Beyond this pre-activation derivatives of surrogates have reached their limits, in
+# every dtype; clipping there keeps infinity times zero out of the formulas.
+_FAR = 1e4
+MATCHED_ACTIVATIONS = tuple(known.name for known in ACTIVATIONS if known.under_noise)
 
 
-def get(identifier: str | dict[str, Any] | Callable[[Any], Any]) -> Callable[..., Any]:
-    """Returns a shape function from a name, a configuration or a callable.
+@shape_function("from_derivative", example="from_derivative(gaussian)", on="tanh")
+class FromDerivative(Shape):
+    """The shape that makes the total derivative what you want.
+
+    `s(x) = derivative(x) - phi'(x)`, so that with `strength=1` the activation's
+    derivative in the backward pass is `derivative(x)`; with another strength it lies
+    between phi' and that.
 
     Args:
-        identifier: A name, such as `"gaussian"` or `"b_silu"`, with parameters if they
-            are not the default ones, as in `"gaussian(width=3.0)"` or
-            `"one_sided(shifted_sigmoid)"`; a configuration made by
-            `keras.saving.serialize_keras_object`, or any callable of one tensor, which
-            is returned as it is.
-
-    Returns:
-        A callable of one tensor.
+        derivative: The wanted total derivative: a callable of one tensor. To be saved
+            with a model it must be a shape or a registered function.
+        activation: The base activation phi. By default it is the one that the shape
+            is given to; before that, the shape has no values.
 
     Raises:
-        ValueError: If the name or a parameter is unknown, or the value cannot be a
-            shape function.
+        TypeError: If `derivative` is not callable, or is or contains a
+            `FromDerivative`.
+        ValueError: If phi has no known derivative, or the shape is given to another
+            activation than its own.
 
     Examples:
-        >>> from gaaf_keras import shapes
-        >>> shapes.get("gaussian"), shapes.get("gaussian(width=3)")
-        (Gaussian(width=2.0), Gaussian(width=3.0))
+        >>> from gaaf_keras import GAAFReLU
+        >>> from gaaf_keras.shapes import Constant, FromDerivative
+        >>> straight_through = GAAFReLU(shape_function=FromDerivative(Constant(1.0)))
     """
-    if isinstance(identifier, str):
-        named = _from_text(identifier)
-        if named is not None:
-            return named
-    if isinstance(identifier, dict):
-        identifier = keras.saving.deserialize_keras_object(identifier)
-    if callable(identifier) and not isinstance(identifier, type):
-        return identifier
-    raise ValueError(
-        "Argument `shape_function` must be a shape function: one of the names "
-        f"{', '.join(map(repr, _BY_NAME))}, perhaps with parameters as in "
-        "'gaussian(width=3.0)', an object such as `Gaussian(width=2.0)`, "
-        "or a callable of one tensor. "
-        f"Received: shape_function={identifier!r}"
-    )
+
+    derivative: Function
+    # Kept as a configuration, which may be a mapping.
+    activation: Activation | Config | None = dataclasses.field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        require_shape("derivative", self.derivative)
+        if _is_from_derivative(self.derivative):
+            raise TypeError(
+                "Argument `derivative` must be a total derivative, and not a shape "
+                f"made from one. Received: derivative={self.derivative!r}"
+            )
+        if self.activation is None:
+            return
+        if derivative_of(self.activation) is None:
+            raise ValueError(
+                "A shape made from a total derivative needs a base activation whose "
+                f"own derivative is known: {', '.join(known_activations())}. "
+                f"Received: activation={self.activation!r}"
+            )
+        self._set(activation=keras.activations.serialize(function_of(self.activation)))
+
+    def bound_to(self, activation: Activation) -> "FromDerivative":
+        bound = dataclasses.replace(self, activation=activation)
+        if self.activation not in (None, bound.activation):
+            raise ValueError(
+                f"This shape was made for activation {self.activation!r}. "
+                f"Received: activation={bound.activation!r}"
+            )
+        return bound
+
+    def __call__(self, x: Tensor) -> Tensor:
+        plain = None if self.activation is None else derivative_of(self.activation)
+        if plain is None:
+            raise ValueError(
+                "A shape made from a total derivative depends on the activation. Give "
+                f"it to one, or make it with activation=... Received: {self!r}"
+            )
+        return self.derivative(x) - plain(x)
 
 
-def _from_text(text: str) -> Shape | None:
-    """Returns the shape that `name` or `name(parameter=value, ...)` stands for."""
-    name = text.partition("(")[0].strip()
-    if name not in _BY_NAME:
-        return None
-    try:
-        return _from_expression(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, TypeError, ValueError) as error:
-        raise ValueError(
-            "Argument `shape_function` must have parameters as in "
-            f"'gaussian(width=3.0)'. Received: shape_function={text!r} ({error})"
-        ) from error
+def _is_from_derivative(shape: object) -> bool:
+    """Whether a shape is a `FromDerivative`, or made of one."""
+    if isinstance(shape, FromDerivative) or not isinstance(shape, Shape):
+        return isinstance(shape, FromDerivative)
+    parts = (getattr(shape, field.name) for field in dataclasses.fields(shape))
+    return any(_is_from_derivative(part) for part in parts)
 
 
-def _from_expression(node: ast.expr) -> Any:
-    """Returns the shape or the number that a part of the text stands for."""
-    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-    if not isinstance(call.func, ast.Name):
-        return ast.literal_eval(node)
-    if call.func.id not in _BY_NAME:
-        names = ", ".join(_BY_NAME)
-        raise ValueError(f"there is no shape {call.func.id!r}, only {names}")
-    arguments = [_from_expression(value) for value in call.args]
-    by_name = {
-        str(keyword.arg): _from_expression(keyword.value) for keyword in call.keywords
-    }
-    return _BY_NAME[call.func.id](*arguments, **by_name)
+@shape_function("b_silu_derivative")
+class BSiLUDerivative(Shape):
+    """The total derivative of `b_silu`.
+
+    `s(x) = sigmoid(x) + (x + alpha) * sigmoid(x) * (1 - sigmoid(x))`
+    """
+
+    alpha: float = 1.67
+
+    def __post_init__(self) -> None:
+        self._set(alpha=finite_number("alpha", self.alpha))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = ops.clip(x, -_FAR, _FAR)
+        gate = ops.sigmoid(x)
+        return gate + (x + self.alpha) * (gate * (1.0 - gate))
 
 
-def activations_with_default() -> list[Any]:
-    """Returns the Keras activations that have a default shape."""
-    return list(_DEFAULTS)
+@shape_function("nelu_derivative")
+class NeLUDerivative(Shape):
+    """The total derivative of `nelu`.
+
+    `s(x) = 1` for x > 0, else `2 * alpha * x / (1 + x^2)^2`
+    """
+
+    alpha: float = 0.1
+
+    def __post_init__(self) -> None:
+        self._set(alpha=non_negative_number("alpha", self.alpha))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = ops.clip(x, -_FAR, _FAR)
+        below = (2.0 * self.alpha) * x / ops.square(1.0 + ops.square(x))
+        return ops.where(x > 0, ops.ones_like(x), below)
 
 
-def default_for(activation: Any) -> Shape:
-    """Returns the default shape of a Keras activation.
+@shape_function("b_silu", example="b_silu(alpha=1.67)")
+def b_silu(alpha: float = 1.67) -> Shape:
+    """The derivative of B-SiLU, for ReLU: the surrogate SUGAR recommends.
 
-    The paper gives two. The others follow from them: a sigmoid is a tanh of half the
-    height and twice the width, and a one-sided activation gets ReLU's step half a unit
-    beyond the pre-activation where its derivative first falls below 0.07, which is what
-    tanh's derivative is at 2. Below that it counts as flat here.
-
-    | activation | default shape | why |
-    |---|---|---|
-    | tanh | `Gaussian(2)` | the paper's |
-    | hard_tanh | `Gaussian(2)` | stands in for tanh |
-    | softsign | `Gaussian(2.75)` | its derivative at 2.75 is tanh's at 2 |
-    | sigmoid | `0.25 * Gaussian(4)` | it is (1 + tanh(x / 2)) / 2 |
-    | hard_sigmoid | `1/6 * Gaussian(6)` | it is (1 + hard_tanh(x / 3)) / 2 |
-    | relu, leaky_relu | `ShiftedSigmoid(5, 0.5)` | the paper's |
-    | relu6 | `ShiftedSigmoid(5, 0.5) - ShiftedSigmoid(5, -6.5)` | flat on both sides |
-    | elu | `ShiftedSigmoid(5, 3.2)` | flat below -2.7 |
-    | selu | `ShiftedSigmoid(5, 3.7)` | flat below -3.2 |
-    | softplus | `ShiftedSigmoid(5, 3.1)` | flat below -2.6 |
-    | silu | `ShiftedSigmoid(5, 1.5)` | flat below -1.0 |
-    | hard_silu | `ShiftedSigmoid(5, 1.8)` | flat below -1.3 |
-    | gelu | `ShiftedSigmoid(5, 1.1)` | flat below -0.6 |
-    | mish | `ShiftedSigmoid(5, 1.5)` | flat below -1.0 |
-    | celu | `ShiftedSigmoid(5, 3.2)` | flat below -2.7 |
-    | squareplus | `ShiftedSigmoid(5, 3.9)` | flat below -3.4 |
-    | log_sigmoid | `Constant(1) - ShiftedSigmoid(5, -3.1)` | flat above 2.6 |
-    | linear | `Constant(0)` | nowhere flat |
-
-    Layers and operations with other parameters have shapes by the same rule: a `ReLU`
-    with a threshold has its step there, one with a maximum a second step at that.
+    Total derivative: `sigmoid(x) + (x + alpha) * sigmoid(x) * (1 - sigmoid(x))`
 
     Args:
-        activation: Name of a Keras activation, the Keras function, or an activation
-            layer such as `keras.layers.ReLU(max_value=6)`.
+        alpha: Offset of the surrogate. Defaults to 1.67, as published.
+
+    Returns:
+        A shape for any activation with a known derivative.
+
+    Reference:
+        Horuz et al., "The Resurrection of the ReLU" (arXiv 2505.22074), B-SiLU.
+    """
+    return FromDerivative(BSiLUDerivative(alpha))
+
+
+@shape_function("nelu", example="nelu(alpha=0.1)")
+def nelu(alpha: float = 0.1) -> Shape:
+    """The derivative of NeLU, for ReLU: the other surrogate of SUGAR.
+
+    Total derivative: `1` for x > 0, else `2 * alpha * x / (1 + x^2)^2`
+
+    Args:
+        alpha: Size of the negative derivative below zero, 0 or greater. Defaults to
+            0.1.
+
+    Returns:
+        A shape for any activation with a known derivative.
+
+    Reference:
+        Horuz et al., "The Resurrection of the ReLU" (arXiv 2505.22074), NeLU.
+    """
+    return FromDerivative(NeLUDerivative(alpha))
+
+
+@shape_function("helu", example="helu(alpha=0.5)")
+def helu(alpha: float = 0.5) -> Shape:
+    """ReLU's derivative with its step moved down: hysteresis, HeLU.
+
+    Total derivative: `1` for x > -alpha, else `0`
+
+    Args:
+        alpha: How far below zero the step lies, 0 or greater. Defaults to 0.5.
+
+    Returns:
+        A shape for any activation with a known derivative.
+
+    Reference:
+        "Hysteresis Activation Function for Efficient Inference" (arXiv 2411.10573).
+    """
+    step = Constant(1.0).one_sided("positive", at=-non_negative_number("alpha", alpha))
+    return FromDerivative(step)
+
+
+@shape_function("leaky", example="leaky(slope=0.3)")
+def leaky(slope: float = 0.3) -> Shape:
+    """A leaky ReLU's derivative behind another activation, as in ProxyGrad.
+
+    Total derivative: `1` for x > 0, else `slope`
+
+    Args:
+        slope: Derivative at and below zero, 0 or greater. Defaults to 0.3.
+
+    Returns:
+        A shape for any activation with a known derivative.
+
+    Reference:
+        "ProxyGrad" (arXiv 2410.16958).
+    """
+    above = Constant(1.0).one_sided("positive")
+    return FromDerivative(above + Constant(slope).one_sided("negative"))
+
+
+@shape_function("straight_through", example="straight_through")
+def straight_through() -> Shape:
+    """A derivative of 1 everywhere, as of no activation at all.
+
+    Total derivative: `1`
+
+    Returns:
+        A shape for any activation with a known derivative.
+
+    Reference:
+        The straight-through estimator of "Estimating or Propagating Gradients Through
+        Stochastic Neurons for Conditional Computation" (arXiv 1308.3432); "LinBP"
+        (arXiv 2112.11018) uses it in chosen layers.
+    """
+    return FromDerivative(Constant(1.0))
+
+
+@shape_function(
+    "dropout_matched", example="dropout_matched('tanh', noise_std=1.5)", on="tanh"
+)
+class DropoutMatched(Shape):
+    """The shape whose total derivative is the one that dropout gives on average.
+
+    `s(x) = E[phi'(x + noise_std * e)] - phi'(x)`, e standard normal
+
+    The expectation is closed: exact for ReLU, and to 7e-7 for tanh and 2e-7 for the
+    sigmoid. The shape is negative where noise lowers the derivative (at 0 for tanh,
+    just above 0 for ReLU). The noise of a real, finite layer is not quite Gaussian;
+    docs/shapes.md reports how much that changes.
+
+    Args:
+        activation: `"tanh"`, `"relu"` or `"sigmoid"`: the only activation to which
+            the shape can be given.
+        noise_std: Standard deviation of the pre-activation under dropout, in units of
+            pre-activation. Greater than 0. `gaaf_keras.match_dropout` measures it.
 
     Raises:
-        ValueError: If the activation has no default shape.
+        TypeError: If `noise_std` is not a number.
+        ValueError: If `noise_std` is not finite and greater than 0, or the activation
+            is another.
+
+    Examples:
+        >>> from gaaf_keras import GAAFTanh
+        >>> from gaaf_keras.shapes import DropoutMatched
+        >>> layer = GAAFTanh(shape_function=DropoutMatched("tanh", noise_std=0.8))
+
+    Reference:
+        The paper, section 3, asks for a shape that follows the dropout rate and gives
+        no formula; this derivation is ours.
     """
-    shape = looked_up(_DEFAULTS, activation)
-    if shape is not None:
-        return shape
-    function = function_of(activation)
-    with_parameters = _DEFAULTS_WITH_PARAMETERS.get(name_of(function))
-    if isinstance(function, keras.Operation) and with_parameters is not None:
-        return with_parameters(**parameters_of(function))
-    names = ", ".join(dict.fromkeys(known.__name__ for known in _DEFAULTS))
-    raise ValueError(
-        "Argument `shape_function` must be given for an activation without a default "
-        f"shape (those with one: {names}). "
-        f"Received: activation={activation!r}, shape_function=None"
-    )
+
+    activation: str
+    noise_std: float
+
+    def __post_init__(self) -> None:
+        if self.activation not in MATCHED_ACTIVATIONS:
+            raise ValueError(
+                "Argument `activation` must be one of "
+                f"{', '.join(MATCHED_ACTIVATIONS)}. "
+                f"Received: activation={self.activation!r}"
+            )
+        self._set(noise_std=positive_number("noise_std", self.noise_std))
+
+    def bound_to(self, activation: Activation) -> "DropoutMatched":
+        if function_of(activation) is not function_of(self.activation):
+            name = name_of(activation)
+            raise ValueError(
+                f"This shape is matched to activation {self.activation!r} and fits no "
+                f"other. Received: activation={name!r}"
+            )
+        return self
+
+    def __call__(self, x: Tensor) -> Tensor:
+        plain = derivative_of(self.activation)
+        on_average = BY_NAME[self.activation].under_noise
+        assert plain is not None
+        assert on_average is not None
+        return on_average(x, self.noise_std) - plain(x)
 
 
-def _rectifier_default(
-    negative_slope: float, max_value: float | None, threshold: float
-) -> Shape:
-    del negative_slope  # what is left of the gradient below needs help all the same
-    step: Shape = ShiftedSigmoid(5.0, 0.5 - threshold)
-    return step if max_value is None else step - ShiftedSigmoid(5.0, -0.5 - max_value)
-
-
-def _exponential_default(alpha: float, width: float = 1.0) -> Shape:
-    """For a derivative of `alpha * exp(x / width)` below 0."""
-    flat_below = width * min(0.0, math.log(_FLAT / alpha)) if alpha > 0 else 0.0
-    return ShiftedSigmoid(5.0, 0.5 - flat_below)
-
-
-_FLAT = 0.07  # tanh's derivative at 2
-
-_DEFAULTS_WITH_PARAMETERS: dict[str, Callable[..., Shape]] = {
-    "relu": _rectifier_default,
-    "leaky_relu": lambda negative_slope: ShiftedSigmoid(5.0, 0.5),  # noqa: ARG005
-    "prelu": lambda: ShiftedSigmoid(5.0, 0.5),
-    "elu": _exponential_default,
-    "celu": lambda alpha: _exponential_default(1.0, alpha),
-    "gelu": lambda approximate: ShiftedSigmoid(5.0, 1.1),  # noqa: ARG005
-}
+if not TYPE_CHECKING:  # type checkers see what is defined here
+    __all__ = [  # noqa: PLE0604
+        *("Shape", "default_for", "get"),
+        *(each.make.__name__ for each in DEFINED.values()),
+    ]

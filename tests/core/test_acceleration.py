@@ -9,6 +9,7 @@ import pytest
 
 import gaaf_keras
 from gaaf_keras import GAAFReLU, GAAFTanh, accelerate, restore, summary
+from gaaf_keras._core import exchange
 from tests.acceleration.zoo import (
     LAYERS,
     MODELS,
@@ -185,7 +186,7 @@ def test_whatever_ends_the_block(error):
 def test_all_or_nothing(error, monkeypatch):
     model = small()
     before = attributes(model)
-    put, count = gaaf_keras._core.exchange.Exchanges.put, 0
+    put, count = exchange.Exchanges.put, 0
 
     def failing(*arguments):
         nonlocal count
@@ -194,7 +195,7 @@ def test_all_or_nothing(error, monkeypatch):
         if count == 4:
             raise error
 
-    monkeypatch.setattr(gaaf_keras._core.exchange.Exchanges, "put", failing)
+    monkeypatch.setattr(exchange.Exchanges, "put", failing)
     with pytest.raises(error):
         accelerate(model)
     assert attributes(model) == before

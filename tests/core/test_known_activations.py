@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaaf_keras import GAAF, gaaf, shapes
-from gaaf_keras._core import derivatives
+from gaaf_keras import GAAF, activations, gaaf, shapes
+from gaaf_keras._core.known_activations import ACTIVATIONS
 from tests import reference
 from tests.gradients import (
     assert_gradient,
@@ -19,6 +19,7 @@ from tests.gradients import (
 ONCE_IN_FLOAT64 = pytest.param("float64", marks=pytest.mark.once)
 ONCE_IN_FLOAT16 = pytest.param("float16", marks=pytest.mark.once)
 NAMES = list(reference.DERIVATIVES)
+WITH_DEFAULT = [known for known in ACTIVATIONS if known.default_shape]
 KINKS = np.array([-6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0])
 
 
@@ -32,7 +33,8 @@ def near_kinks(dtype):
 
 
 def test_all_known_activations_are_tested():
-    assert sorted(derivatives.known_activations()) == sorted(NAMES)
+    for name in set(activations.known_activations()) ^ set(NAMES):
+        pytest.fail(f"write phi' and shape of {name!r} in NumPy, in tests/reference.py")
 
 
 @pytest.mark.parametrize("dtype", ["float32", ONCE_IN_FLOAT64])
@@ -47,6 +49,20 @@ def test_default_acceleration(name, dtype):
     wide = x.astype("float64")
     slope = reference.DERIVATIVES[name](wide) + reference.DEFAULT_SHAPES[name](wide)
     assert_gradient(gradient, upstream * slope, upstream, precision=value.dtype)
+
+
+@pytest.mark.parametrize("known", WITH_DEFAULT, ids=lambda known: known.name)
+def test_default_shape_of_a_row(known):
+    x = np.linspace(-9.97, 9.98, 401, dtype="float32")
+    assert known.why
+    accelerated = gaaf(known.name)
+    value, gradient = value_and_gradient(accelerated, x, np.ones_like(x))
+    plain, slope = value_and_gradient(known.function, x, np.ones_like(x))
+    np.testing.assert_array_equal(value, plain)
+    shape = accelerated.shape_function
+    assert shape == shapes.get(known.default_shape) == shapes.default_for(known.name)
+    added = keras.ops.convert_to_numpy(shape(keras.ops.convert_to_tensor(x)))
+    np.testing.assert_allclose(gradient, slope + added, atol=4e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -57,6 +57,10 @@ def test_unknown_names_list_what_exists(identifier):
         ("shifted_sigmoid(slope=4, shift=-0.5)", shapes.ShiftedSigmoid(4.0, -0.5)),
         ("helu(alpha=1e-1)", shapes.helu(0.1)),
         (" straight_through() ", shapes.straight_through()),
+        ("gaussian - 0.5 * constant(1)", shapes.Gaussian() - 0.5 * shapes.Constant(1)),
+        ("1 / 4 * gaussian(width=4)", 0.25 * shapes.Gaussian(4)),
+        ("clipped(gaussian, 0, 0.5)", shapes.Gaussian().clip(0, 0.5)),
+        ("dropout_matched('tanh', 0.7)", shapes.DropoutMatched("tanh", 0.7)),
     ],
 )
 def test_shapes_with_parameters(text, shape):
@@ -71,7 +75,10 @@ def test_shapes_with_parameters(text, shape):
         ("gaussian(breadth=3)", "'breadth'"),
         ("gaussian(width=abs(3))", "there is no shape 'abs', only gaussian"),
         ("gaussian(-1)", "width=-1"),
-        ("gaussian(3) + 1", "malformed"),
+        ("gaussian(3) + 1", "unsupported operand"),
+        ("2 * 'gaussian'", "that makes 'gaussiangaussian'"),
+        ("gaussian ** 2", "malformed"),
+        ("1 / 0 * gaussian", "division by zero"),
         ("gaussian(3)(4)", "malformed"),
         ("gaussian(*[3])", "malformed"),
         ("one_sided", "'shape_function'"),

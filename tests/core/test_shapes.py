@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gaaf_keras import GAAF, gaaf, shapes
+from gaaf_keras.shapes.base import DEFINED
 from tests import reference
 from tests.gradients import points, upstream_like, value_and_gradient
 
@@ -61,16 +62,9 @@ def test_dtype_is_kept_and_values_stay_finite(shape, dtype):
 @pytest.mark.parametrize(
     "shape",
     [
-        shapes.Gaussian(width=3),
-        shapes.ShiftedSigmoid(slope=2, shift=-1),
-        shapes.Constant(0.4),
-        shapes.DropoutMatched("tanh", 0.7),
         0.5 * shapes.Gaussian() - shapes.Constant().clip(0, 1).one_sided("positive", 2),
         shapes.b_silu(1.5).bound_to("relu"),
-        shapes.nelu(),
-        shapes.helu(),
-        shapes.leaky(),
-        shapes.straight_through(),
+        *(shapes.get(defined.example or name) for name, defined in DEFINED.items()),
     ],
     ids=repr,
 )
@@ -133,6 +127,46 @@ SURROGATES = {
     "leaky": lambda x: np.where(x > 0, 1.0, 0.3),
     "straight_through": np.ones_like,
 }
+
+
+def tanh_under_noise(x, noise_std):
+    noise, step = np.linspace(-9, 9, 2001, retstep=True)
+    density = np.exp(-(noise**2) / 2) / np.sqrt(2 * np.pi)
+    values = reference.tanh_derivative(x[:, None] + noise_std * noise)
+    return step * (values * density).sum(axis=1)
+
+
+# Of the example in the definition, or of the defaults if that has none.
+FORMULAS = {
+    "gaussian": lambda x: reference.gaussian(x, 3),
+    "shifted_sigmoid": reference.shifted_sigmoid,
+    "constant": lambda x: np.full_like(x, 0.1),
+    "sum": lambda x: reference.gaussian(x) + 0.1,
+    "scaled": lambda x: reference.shifted_sigmoid(x) / 2,
+    "clipped": lambda x: np.minimum(reference.gaussian(x), 0.5),
+    "one_sided": lambda x: np.where(x > 0, 0, reference.shifted_sigmoid(x)),
+    "from_derivative": lambda x: reference.gaussian(x) - reference.tanh_derivative(x),
+    "b_silu_derivative": SURROGATES["b_silu"],
+    "nelu_derivative": SURROGATES["nelu"],
+    "dropout_matched": lambda x: (
+        tanh_under_noise(x, 1.5) - reference.tanh_derivative(x)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEFINED)
+def test_example_of_the_definition(name):
+    if name not in FORMULAS and name not in SURROGATES:
+        pytest.fail(f"write the formula of {name!r} in NumPy, in FORMULAS above")
+    defined = DEFINED[name]
+    shape = shapes.get(defined.example or name).bound_to(defined.on)
+    x = points("float64", limit=12.0)
+    if name in SURROGATES:
+        expected = SURROGATES[name](x) - reference.DERIVATIVES[defined.on](x)
+    else:
+        expected = FORMULAS[name](x)
+    value = keras.ops.convert_to_numpy(shape(keras.ops.convert_to_tensor(x)))
+    np.testing.assert_allclose(value, expected, rtol=1e-9, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", SURROGATES)

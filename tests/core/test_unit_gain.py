@@ -6,7 +6,7 @@ import pytest
 
 from gaaf_keras import GAAF, gaaf
 from gaaf_keras._accelerated.gain import UnitGain
-from gaaf_keras._core.derivatives import derivative_of
+from gaaf_keras._core.kinds import derivative_of
 from gaaf_keras.shapes import Constant, Gaussian, OneSided, ShiftedSigmoid, b_silu
 from tests import reference
 from tests.gradients import points, upstream_like, value_and_gradient

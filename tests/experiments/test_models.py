@@ -10,14 +10,16 @@ import pytest
 from experiments import (
     TrainingConfig,
     UsageError,
-    config,
+    names,
     networks,
     train_and_evaluate,
 )
 from experiments.data import datasets
 from experiments.networks import Network
 from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian
+from gaaf_keras._core.known_activations import ACTIVATIONS
 from gaaf_keras.layers import accelerated_layers
+from gaaf_keras.shapes.base import DEFINED
 
 LAYERS = keras.layers
 SOFTMAX = LAYERS.Softmax()
@@ -83,14 +85,13 @@ def test_any_activation(activation, kind):
     assert type(model.get_layer("activation_1")) is kind
 
 
-def test_activations_are_those_with_a_default_shape():
-    from gaaf_keras.shapes import _DEFAULTS
+def test_names_are_those_of_the_package():
+    known = {row.name for row in ACTIVATIONS if row.default_shape} - {"linear"}
+    assert set(names.BASE_ACTIVATIONS) == known
+    assert tuple(DEFINED) == names.SHAPES
 
-    names = {function.__name__ for function in _DEFAULTS}
-    assert set(config.BASE_ACTIVATIONS) == names - {"linear"}
 
-
-@pytest.mark.parametrize("name", config.ACTIVATIONS)
+@pytest.mark.parametrize("name", names.ACTIVATIONS)
 def test_every_activation_of_the_flag(name):
     model = networks.mlp((2, 2, 1), 3, (4,), activation=name)
     layer = model.get_layer("activation_1")

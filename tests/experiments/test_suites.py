@@ -1,15 +1,18 @@
 """Plans and tables: which runs a suite means, and what its summary says."""
 
-import dataclasses
 import json
-import statistics
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
-from rich.console import Console
 
 from experiments import UsageError
+from experiments.records import studies
+from experiments.records.studies import Study
+from experiments.report import comparison
 from experiments.suites import catalogue, plans, runs
+from experiments.suites.progress import ProgressView
+from experiments.tables import markdown
 from gaaf_keras import gaaf
 from gaaf_keras.analysis import curve
 from tests.small_suite import SEEDS, VARIANTS
@@ -159,18 +162,17 @@ def test_wrong_plans_are_refused(suite, given, runs, message):
         plans.plan(suite, given, runs)
 
 
-def test_every_training_and_the_summary_are_written(suite):
+def test_every_run_and_the_summary_are_written(suite):
     summary = json.loads((suite / "summary.json").read_text())
     assert [v["name"] for v in summary["variants"]] == list(VARIANTS)
     for variant in summary["variants"]:
         folders = [suite / variant["name"] / f"seed_{s}" for s in variant["seeds"]]
         results = [json.loads((f / "result.json").read_text()) for f in folders]
         values = [result["test_accuracy"] for result in results]
-        assert variant["test_accuracy"] == {
-            "mean": statistics.fmean(values),
-            "standard_deviation": statistics.stdev(values),
-            "values": values,
-        }
+        assert variant["test_accuracy"]["values"] == values
+        assert variant["test_accuracy"]["mean"] == pytest.approx(fmean(values))
+        deviation = variant["test_accuracy"]["standard_deviation"]
+        assert deviation == pytest.approx(stdev(values))
         assert json.loads((folders[1] / "config.json").read_text())["seed"] == 1
     page = (suite / "summary.md").read_text()
     for name in VARIANTS:
@@ -178,29 +180,48 @@ def test_every_training_and_the_summary_are_written(suite):
     assert page.endswith(f"    {summary['command']}\n")
 
 
+def run(config, validation_accuracy, test_accuracy=0.5, diverged_at=None):
+    result = {
+        "test_accuracy": test_accuracy,
+        "validation_accuracy": validation_accuracy,
+    }
+    result |= {"best_epoch": 3, "epochs_run": 20, "seconds": 1.5, "parameters": 10}
+    result |= {"test_examples": 360, "diverged_at": diverged_at}
+    return studies.Run(Path("out"), config, {}, result, [], [])
+
+
+def study_of(plan, runs):
+    """The study of a plan, with the runs of each variant."""
+    by_seed = {name: dict(enumerate(found)) for name, found in runs.items()}
+    return Study(
+        Path("out"), plan.title, "", studies.variants_of(plan.groups, by_seed), 0
+    )
+
+
 def test_one_run_has_no_standard_deviation():
-    config = plans.plan(None, {}, 1)
-    result = _Result(0.9812, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
-    summary = runs.summarise(config, {"gaaf_tanh": [result]})
-    assert summary["variants"][0]["test_accuracy"]["standard_deviation"] is None
-    assert "| gaaf_tanh | 1 | 97.00 | 98.12 | 3.0 | 1.5 |" in runs.markdown(summary)
+    plan = plans.plan(None, {}, 1)
+    (config,) = plan.variants.values()
+    study = study_of(plan, {"gaaf_tanh": [run(config, 0.97, 0.9812)]})
+    (variant,) = runs.summary(study)["variants"]
+    assert variant["test_accuracy"]["standard_deviation"] is None
+    table = markdown(comparison.scores(study))
+    assert "| gaaf_tanh | 1 | 97.00 | 98.12 | 3.0 | 1.5 |" in table
 
 
-def test_names_are_printed_as_they_are(capsys):
+def test_names_are_printed_as_they_are(tmp_path, capsys):
     plan = plans.plan(None, {"dataset": "digits [small].npz"}, 1)
-    result = _Result(0.98, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
-    Console(width=100).print(runs.table(runs.summarise(plan, {"gaaf_tanh": [result]})))
+    (config,) = plan.variants.values()
+    study = study_of(plan, {"gaaf_tanh": [run(config, 0.97)]})
+    runs.show(study, tmp_path, ProgressView(1, 1))
     assert "digits [small].npz, mlp" in capsys.readouterr().out
 
 
-def test_diverged_trainings_are_marked():
+def test_diverged_runs_are_marked():
     plan = plans.plan(None, {}, 2)
-    results = [
-        _Result(0.98, 0.97, 3, 4, 1.5, 10, 360, diverged=diverged)
-        for diverged in (False, True)
-    ]
-    summary = runs.summarise(plan, {"gaaf_tanh": results})
-    assert "| gaaf_tanh (1 diverged) | 2 |" in runs.markdown(summary)
+    (config,) = plan.variants.values()
+    found = [run(config, 0.97, diverged_at=at) for at in (None, (3, 4))]
+    table = markdown(comparison.scores(study_of(plan, {"gaaf_tanh": found})))
+    assert "| gaaf_tanh (1 diverged) | 2 |" in table
 
 
 def test_sweep_of_learning_rates():
@@ -211,38 +232,26 @@ def test_sweep_of_learning_rates():
         for rate in (0.1, 0.01)
     ]
     assert list(plan.variants) == names
-    assert [config.learning_rate for config in plan.variants.values()] == [
-        0.1,
-        0.01,
-    ] * 3
+    rates = [config.learning_rate for config in plan.variants.values()]
+    assert rates == [0.1, 0.01] * 3
     folders = [config.output_dir for config in plan.all_runs(Path("out"))]
     assert folders[0] == "out/base_learning_rate_0.1/seed_0"
     validation = dict(zip(names, [0.9, 0.8, 0.7, 0.8, 0.6, 0.6], strict=True))
-    results = {
-        name: [_Result(0.5, accuracy, 3, 4, 1.5, 10, 360, diverged=False)] * 2
-        for name, accuracy in validation.items()
-    }
-    summary = runs.summarise(plan, results)
-    chosen = [v["name"] for v in summary["variants"] if v["chosen"]]
+    study = study_of(
+        plan,
+        {
+            name: [run(plan.variants[name], accuracy)] * 2
+            for name, accuracy in validation.items()
+        },
+    )
+    chosen = [v["name"] for v in runs.summary(study)["variants"] if v["chosen"]]
     assert chosen == [names[0], names[3], names[4]]  # of equals the first
-    page = runs.markdown(summary)
-    assert f"| {names[0]} | 2 | 90.00 (0.00) | 50.00 (0.00) |" in page
-    assert f"| {names[1]} | 2 | 80.00 (0.00) |  |" in page
+    table = markdown(comparison.scores(study))
+    assert f"| {names[0]} | 2 | 90.00 (0.00) | 50.00 (0.00) |" in table
+    assert f"| {names[1]} | 2 | 80.00 (0.00) | not chosen |" in table
 
 
 def test_one_learning_rate_is_no_sweep():
     plan = plans.plan(None, {"learning_rate": (0.5,)}, 1)
     assert list(plan.variants) == ["gaaf_tanh"]
     assert plan.variants["gaaf_tanh"].learning_rate == 0.5
-
-
-@dataclasses.dataclass
-class _Result:
-    test_accuracy: float
-    validation_accuracy: float
-    best_epoch: int
-    epochs_run: int
-    seconds: float
-    parameters: int
-    test_examples: int
-    diverged: bool

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import WorkerLostError
-from experiments.devices import rendezvous
+from experiments.devices import multi_worker, rendezvous
 from tests.processes import (
     clusters,
     finished,
@@ -168,3 +168,27 @@ def test_workers_that_do_not_come_are_named():
     addresses = ["127.0.0.1:1", "127.0.0.1:2"]
     with pytest.raises(WorkerLostError, match=r"Worker 1 waited for 0 \(127.0.0.1:1\)"):
         rendezvous.meet(addresses, own=1, seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("{}", None),
+        ('{"cluster": {}}', None),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}',
+            None,
+        ),
+        (
+            '{"cluster": {"master": ["a:1"], "worker": ["b:1"]},'
+            ' "task": {"type": "worker", "index": 0}}',
+            1,
+        ),
+    ],
+)
+def test_what_describes_a_cluster(written, number, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", written)
+    cluster = multi_worker.find_cluster()
+    assert (cluster is None) == (number is None)
+    if cluster is not None:
+        assert multi_worker._own_number(cluster) == number

@@ -171,6 +171,13 @@ def _load_arrays(name: str, train_examples: int | None) -> ImageData:
             f"Data set '{name}' must have two classes or more, numbered from 0 without "
             f"gaps. Received: labels up to {largest}, in {total} training examples"
         )
+    unseen = sorted(set(range(1 + largest)) - set(train.labels.tolist()))
+    if unseen:
+        raise UsageError(
+            f"Data set '{name}' must have training examples of every class, numbered "
+            f"from 0 without gaps. Of 0 to {largest} there are none of: "
+            f"{', '.join(map(str, unseen))}"
+        )
     first_validation = total - _held_out(total)
     count = _train_size(name, first_validation, train_examples)
     order = np.random.default_rng(0).permutation(total)

@@ -59,7 +59,8 @@ def _get_tensorflow(
 
     if deterministic:
         tensorflow.make_deterministic()
-    cluster = multi_worker.find_cluster()
-    if name == "multi_worker" or (name == "auto" and cluster is not None):
-        return multi_worker.get(cluster, logical_devices)
+    if name in ("auto", "multi_worker"):
+        cluster = multi_worker.find_cluster()
+        if name == "multi_worker" or cluster is not None:
+            return multi_worker.get(cluster, logical_devices)
     return tensorflow.get(name, logical_devices)

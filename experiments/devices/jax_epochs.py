@@ -1,9 +1,9 @@
 """Epochs on JAX as compiled programs, on images that stay on the device.
 
 An epoch is a loop over Keras's own `train_step`, for which each batch is gathered and
-augmented on the device. Weights and history are those of `fit`: on a CPU to the last bit
-for dense networks; convolutions are fused otherwise, and round otherwise. An epoch whose
-loss is no number ends all the same.
+augmented on the device. Weights and history are those of `fit`: on a CPU to the last
+bit for dense networks; convolutions are compiled otherwise, and round otherwise. An
+epoch in which the loss is not a number ends all the same.
 """
 
 from typing import Any, NamedTuple

@@ -22,7 +22,7 @@ from experiments.devices import rendezvous
 from experiments.devices.tensorflow import TensorFlowStrategy
 
 SECONDS_TO_START = 300  # in which all workers must have come
-_JOBS = ("chief", "worker")
+_JOBS = ("chief", "master", "worker")  # the first two are one, by two names
 _START_PORT = 8888  # of Slurm's tasks on a machine: this one, the next, ...
 _LOST = (
     tf.errors.UnavailableError,
@@ -140,6 +140,8 @@ def find_cluster() -> dict[str, Any] | None:
     if written:
         try:
             cluster = json.loads(written)
+            if not cluster.get("cluster"):
+                return None
             _addresses(cluster)[_own_number(cluster)]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UsageError(

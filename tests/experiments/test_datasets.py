@@ -171,6 +171,11 @@ def test_own_vectors(tmp_path):
         ({"y_test": np.full(10, 2**31, "uint32")}, "y_test must be whole.*2147483648"),
         ({"y_test": np.full(10, 70)}, "two classes or more.*labels up to 70, in 40"),
         ({"y_train": np.zeros(40, int), "y_test": np.zeros(10, int)}, "two classes"),
+        (
+            {"y_train": 1 + np.arange(40) % 3, "y_test": 1 + np.arange(10) % 3},
+            "of every class.*Of 0 to 3 there are none of: 0",
+        ),
+        ({"y_test": np.full(10, 4)}, "Of 0 to 4 there are none of: 3, 4"),
     ],
 )
 def test_wrong_arrays_are_refused(changes, message, tmp_path):

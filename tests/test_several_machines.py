@@ -112,10 +112,10 @@ def test_tasks_of_slurm(tmp_path):
 PARTLY_MENDED = """
 import sys
 from keras.src.backend.tensorflow import trainer
-from experiments import TrainingConfig, strategies, train_and_evaluate
+from experiments import TrainingConfig, devices, train_and_evaluate
 
 config = TrainingConfig(epochs=1, hidden_units=(4,), batch_size=60)
-strategies.get(config)
+devices.get(config)
 keep = {
     "build": (trainer.TensorFlowTrainer, "_maybe_symbolic_build"),
     "metrics": (trainer, "reduce_per_replica"),

@@ -13,7 +13,7 @@ accuracy.
 However it was stopped, the same command with the same --output_dir resumes after the
 last completed epoch. Exit code: 0 if all is done; 1 if something cannot be done, or a
 single run diverged; 75 if another worker was lost; 128 plus the number of the signal,
-such as 143 for SIGTERM and 130 for Ctrl-C.
+such as 143 for SIGTERM, 130 for Ctrl-C and 142 for the end of --time_limit.
 """
 
 import datetime
@@ -37,7 +37,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlo
 _BACKENDS = ("tensorflow", "jax", "torch")
 _WORKER_LOST = 75  # what sysexits.h calls a temporary failure
 _STOPPED_BY_SIGNAL = 128  # and the number of the signal, as shells have it
-SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that end a run
+# That end a run; the last when its time is up.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 
 SETTINGS = setting_flags.define()
 flags.adopt_module_key_flags(setting_flags)  # else --help leaves them out
@@ -71,6 +72,13 @@ REPORT = flags.DEFINE_bool(
     "Write report.html, with tables and figures of what came out, when all is trained. "
     "By default for a suite.",
 )
+TIME_LIMIT = flags.DEFINE_float(
+    "time_limit",
+    None,
+    "Seconds after which to stop, as SIGTERM does: completed epochs are saved, and the "
+    "same command resumes. By default none.",
+    lower_bound=1.0,
+)
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
@@ -87,6 +95,7 @@ def main(arguments: Sequence[str]) -> None:
         logging.set_verbosity(logging.ERROR)  # TensorFlow reports every export
     for number in SIGNALS:
         signal.signal(number, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT.value or 0)
     output_dir = OUTPUT_DIR.value or _fresh_folder(SUITE.value or "training")
     output_dir = str(Path(output_dir).expanduser())  # shells leave --flag=~/x alone
     try:

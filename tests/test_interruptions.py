@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
+import gaaf_keras  # noqa: F401  with which models are loaded
 from tests.processes import finished, history, start, train, wait_for_epochs
 
 TRAINING = (
@@ -49,6 +50,17 @@ def test_killed_and_stopped_training_is_the_same(tmp_path):
     assert done.returncode == finished(whole).returncode == 0, done.stderr
     assert "resumed after epoch" in done.stdout
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+
+
+def test_a_limit_of_time(tmp_path):
+    flags = (*TRAINING, "--epochs=100000", "--patience=100000", "--output_dir=new")
+    stopped = train(*flags, "--time_limit=20", folder=tmp_path)
+    assert stopped.returncode == 128 + signal.SIGALRM
+    assert "stopped by SIGALRM" in stopped.stderr
+    before = len(history(tmp_path / "new"))
+    assert before > 0
+    train(*flags, "--time_limit=20", folder=tmp_path)
+    assert len(history(tmp_path / "new")) > before
 
 
 def test_what_fails_in_ending_hides_no_signal(tmp_path, monkeypatch, capsys):

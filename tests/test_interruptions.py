@@ -54,13 +54,10 @@ def test_killed_and_stopped_training_is_the_same(tmp_path):
 
 def test_a_limit_of_time(tmp_path):
     flags = (*TRAINING, "--epochs=100000", "--patience=100000", "--output_dir=new")
-    stopped = train(*flags, "--time_limit=20", folder=tmp_path)
+    stopped = train(*flags, "--time_limit=9", folder=tmp_path)
     assert stopped.returncode == 128 + signal.SIGALRM
     assert "stopped by SIGALRM" in stopped.stderr
-    before = len(history(tmp_path / "new"))
-    assert before > 0
-    train(*flags, "--time_limit=20", folder=tmp_path)
-    assert len(history(tmp_path / "new")) > before
+    assert "Traceback" not in stopped.stderr
 
 
 def test_what_fails_in_ending_hides_no_signal(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ from experiments.config import TrainingConfig, UsageError
 from experiments.data.datasets import ImageData
 from experiments.devices.base import Strategy
 from experiments.devices.jax_epochs import Epochs, fits_on_device
+
+_CACHE = Path("~/.cache/gaaf_keras/jax")  # of compiled programs, for later processes
 
 
 class JaxStrategy(Strategy):
@@ -96,6 +99,9 @@ def get(name: str, logical_devices: int | None, deterministic: bool) -> Strategy
     Raises:
         UsageError: If there is no such strategy here.
     """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(_CACHE.expanduser()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()

@@ -101,7 +101,7 @@ def test_a_failure_is_told_at_the_end_and_the_rest_is_complete(tmp_path):
     assert isinstance(found[1][-1], parallel.Failure)
     assert "cannot be written to" in found[1][-1].reason
     for index in (0, 2):
-        assert isinstance(found[index][0], parallel.Report)
+        assert isinstance(found[index][0], parallel.Progress)
         assert found[index][-1].epochs_run == 1
         assert (folders[index] / "result.json").is_file()
 

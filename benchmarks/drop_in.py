@@ -9,14 +9,12 @@ validation data with seed 0: by factors of two, until those next to the best are
 better. Runs with the same seed are a pair: they start with the same weights and
 see the same batches. The rate falls by a cosine from epoch to epoch; the test data is
 scored once, after the last. What is recorded, in `drop_in.json` and for the rates in
-`drop_in_rates.json`, is not trained again. On JAX with a GPU an epoch is one compiled
-loop there, elsewhere `fit` on the same batches.
+`drop_in_rates.json`, is not trained again.
 """
 
 import argparse
 import dataclasses
 import datetime
-import functools
 import itertools
 import json
 import math
@@ -32,12 +30,10 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
 
 import keras
-import numpy as np
 from drop_in_networks import NETWORKS, Network
 
 import gaaf_keras
 from experiments.data import batches, datasets
-from experiments.data.batches import SHIFT, EpochOrder
 from experiments.data.datasets import ImageData
 from experiments.records import files
 from experiments.report.comparison import interval, verdict
@@ -45,141 +41,60 @@ from experiments.tables import Table, markdown, spread
 from gaaf_keras.analysis import paired_difference
 
 Record = dict[str, Any]
-TrainEpoch = Callable[[EpochOrder], float]  # returns the mean loss
-
 PLAIN = "plain"
+_OF_NETWORK = ("batch_size", "epochs", "dataset")
+_OF_COMMAND = ("train_examples", "precision")
 
 
-def epoch_on_device(model: keras.Model, data: ImageData, augment: bool) -> TrainEpoch:
-    """Returns what trains an epoch in one compiled loop, on JAX."""
-    import jax
+def train(
+    network: Network,
+    data: ImageData,
+    accelerate: dict[str, Any] | None,
+    *,
+    rate: float,
+    seed: int,
+    scored: str,
+) -> Record:
+    """Returns what came of a run, scored on `"validation"` or `"test"`."""
+    start = time.perf_counter()
+    keras.utils.set_random_seed(seed)
+    model = network.make(data)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(network.optimizer(), loss, metrics=["accuracy"])
+    accelerated = 0
+    if accelerate is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the paper's form, known to fail
+            acceleration = gaaf_keras.accelerate(model, **accelerate)
+        accelerated = len(acceleration.accelerated)
 
-    pad = [(0, 0), *[(SHIFT * augment,) * 2] * 2, (0, 0)]
-    arrays = jax.device_put((np.pad(data.train.images, pad), data.train.labels))
+    def cosine(epoch: int, _: float) -> float:
+        return rate * (1 + math.cos(math.pi * epoch / network.epochs)) / 2
 
-    def step(images: Any, labels: Any, state: Any, batch: EpochOrder) -> Any:
-        trainable, others, slots = state
-        x = moved(images, batch) if augment else images[batch.indices]
-
-        def loss(trainable: Any) -> Any:
-            outputs, changed = model.stateless_call(
-                trainable, others, x.astype("float32"), training=True
-            )
-            return model.loss(labels[batch.indices], outputs), changed
-
-        differentiated = jax.value_and_grad(loss, has_aux=True)
-        (value, others), gradients = differentiated(trainable)
-        trainable, slots = model.optimizer.stateless_apply(slots, gradients, trainable)
-        return (trainable, others, slots), value
-
-    @jax.jit
-    def epoch(state: Any, order: EpochOrder, arrays: Any) -> Any:
-        return jax.lax.scan(functools.partial(step, *arrays), state, order)
-
-    def train(order: EpochOrder) -> float:
-        kept = [model.trainable_variables, model.non_trainable_variables]
-        kept.append(model.optimizer.variables)
-        state = tuple([variable.value for variable in part] for part in kept)
-        state, values = epoch(state, order, arrays)
-        for variables, found in zip(kept, state, strict=True):
-            for variable, value in zip(variables, found, strict=True):
-                variable.assign(value)
-        return float(values.mean())
-
-    return train
-
-
-def moved(padded: Any, batch: EpochOrder) -> Any:
-    """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
-    import jax.numpy as jnp
-
-    height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
-    rows = batch.rows[:, None] + jnp.arange(height)
-    columns = batch.columns[:, None] + jnp.arange(width)
-    mirrored = padded.shape[2] - 1 - columns
-    columns = jnp.where(batch.flips[:, None], mirrored, columns)
-    return padded[batch.indices[:, None, None], rows[:, :, None], columns[:, None]]
-
-
-def epoch_by_fit(model: keras.Model, data: ImageData, augment: bool) -> TrainEpoch:
-    """Returns what trains an epoch with `fit`, on any backend."""
-
-    def train(order: EpochOrder) -> float:
-        indices, *augmentation = (part.reshape(-1) for part in order)
-        x, y = data.train.images[indices], data.train.labels[indices]
-        x = batches.flip_and_shift(x, *augmentation) if augment else x
-        options = {"batch_size": order.indices.shape[1], "shuffle": False}
-        return float(model.fit(x, y, **options, verbose=0).history["loss"][-1])
-
-    return train
-
-
-def _has_accelerator() -> bool:
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    return jax.default_backend() != "cpu"
-
-
-class Trainer:
-    """Trains a variant of a network, with one seed and rate after another.
-
-    One model serves all of them, so that its training step is compiled once.
-    """
-
-    def __init__(
-        self, network: Network, data: ImageData, accelerate: dict[str, Any] | None
-    ) -> None:
-        self._network = network
-        self._data = data
-        self._model = network.make(data)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self._model.compile(network.optimizer(), loss, metrics=["accuracy"])
-        self._model.optimizer.build(self._model.trainable_variables)
-        self._accelerated = 0
-        if accelerate is not None:
-            with warnings.catch_warnings():
-                # Of the paper's form, which is known to fail.
-                warnings.simplefilter("ignore")
-                acceleration = gaaf_keras.accelerate(self._model, **accelerate)
-            self._accelerated = len(acceleration.accelerated)
-        make = epoch_on_device if _has_accelerator() else epoch_by_fit
-        self._train_epoch = make(self._model, data, network.augment)
-
-    def train(self, rate: float, seed: int, scored: str) -> Record:
-        """Returns what came of a run, scored on `"validation"` or `"test"`."""
-        start = time.perf_counter()
-        self._begin(seed)
-        losses: list[float] = []
-        epochs, batch_size = self._network.epochs, self._network.batch_size
-        while len(losses) < epochs and all(map(math.isfinite, losses)):
-            epoch = len(losses)
-            share = (1 + math.cos(math.pi * epoch / epochs)) / 2
-            self._model.optimizer.learning_rate = rate * share
-            examples = len(self._data.train)
-            order = batches.epoch_order(examples, batch_size, seed, epoch)
-            losses.append(self._train_epoch(order))
-        split = getattr(self._data, scored)
-        accuracy = self._model.evaluate(
-            *(split.images, split.labels, 1000), verbose=0, return_dict=True
-        )["accuracy"]
-        failed = not math.isfinite(losses[-1]) or accuracy < 2 / self._data.classes
-        return {
-            f"{scored}_accuracy": round(float(accuracy), 6),
-            "failed": bool(failed),
-            "losses": [round(v, 6) if math.isfinite(v) else None for v in losses],
-            "seconds": round(time.perf_counter() - start, 3),
-            "accelerated_activations": self._accelerated,
-            "examples": len(self._data.train),
-        }
-
-    def _begin(self, seed: int) -> None:
-        """Gives the model the weights of a seed, and the optimizer no past."""
-        keras.utils.set_random_seed(seed)
-        self._model.set_weights(self._network.make(self._data).get_weights())
-        for variable in self._model.optimizer.variables:
-            variable.assign(keras.ops.zeros_like(variable.value))
+    losses = model.fit(
+        batches.training_batches(data.train, network.batch_size, seed, network.augment),
+        epochs=network.epochs,
+        steps_per_epoch=len(data.train) // network.batch_size,
+        callbacks=[
+            keras.callbacks.LearningRateScheduler(cosine),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+        shuffle=False,
+        verbose=0,
+    ).history["loss"]
+    split = getattr(data, scored)
+    accuracy = model.evaluate(
+        *(split.images, split.labels, 1000), verbose=0, return_dict=True
+    )["accuracy"]
+    failed = not math.isfinite(losses[-1]) or accuracy < 2 / data.classes
+    return {
+        f"{scored}_accuracy": round(float(accuracy), 6),
+        "failed": bool(failed),
+        "losses": [round(v, 6) if math.isfinite(v) else None for v in losses],
+        "seconds": round(time.perf_counter() - start, 3),
+        "accelerated_activations": accelerated,
+        "examples": len(data.train),
+    }
 
 
 class Records:
@@ -220,7 +135,7 @@ def machine() -> Record:
     """Returns what a run ran on, and when."""
     backend = keras.backend.backend()
     device = platform.machine()
-    if _has_accelerator():
+    if backend == "jax":
         import jax
 
         device = jax.devices()[0].device_kind
@@ -246,44 +161,37 @@ def run(name: str, options: argparse.Namespace, rates: Records, pairs: Records) 
     network = dataclasses.replace(network, epochs=options.epochs or network.epochs)
     variants = {PLAIN: None, **network.variants}
 
-    @functools.cache
-    def trainer(variant: str) -> Trainer:
-        data = load(network.dataset, options.data_dir, options.train_examples)
-        return Trainer(network, data, variants[variant])
+    def result(records: Records, label: str, variant: str, **given: Any) -> Record:
+        settings = {
+            **{key: getattr(network, key) for key in _OF_NETWORK},
+            **{key: getattr(options, key) for key in _OF_COMMAND},
+            "learning_rate": given["rate"],
+            "accelerate": variants[variant],
+        }
 
-    def settings(variant: str, rate: float) -> Record:
-        own, given = (
-            ("batch_size", "epochs", "dataset"),
-            ("train_examples", "precision"),
-        )
-        found = {key: getattr(network, key) for key in own}
-        found |= {key: getattr(options, key) for key in given}
-        return {**found, "learning_rate": rate, "accelerate": variants[variant]}
+        def begin() -> Record:
+            data = load(network, options)  # kept in memory for the next run
+            return train(network, data, variants[variant], **given)
 
-    def train(variant: str, rate: float, seed: int, scored: str) -> Record:
-        return trainer(variant).train(rate, seed, scored)
+        return records.get(f"{name}, {label}", given["seed"], settings, begin)
 
     def score(rate: float) -> float:
-        result = rates.get(
-            *(f"{name}, {PLAIN}, rate {rate:g}", 0, settings(PLAIN, rate)),
-            functools.partial(train, PLAIN, rate, 0, "validation"),
-        )
-        return result["validation_accuracy"]
+        label = f"{PLAIN}, rate {rate:g}"
+        found = result(rates, label, PLAIN, rate=rate, seed=0, scored="validation")
+        return found["validation_accuracy"]
 
     rate = best_rate(score, network.rate)
     for variant, seed in itertools.product(variants, range(options.seeds)):
-        pairs.get(
-            *(f"{name}, {variant}", seed, settings(variant, rate)),
-            functools.partial(train, variant, rate, seed, "test"),
-        )
+        result(pairs, variant, variant, rate=rate, seed=seed, scored="test")
 
 
-def load(name: str, folder: str | None, examples: int | None) -> ImageData:
-    """Returns a data set: from a file in the folder, or as it was prepared."""
+def load(network: Network, options: argparse.Namespace) -> ImageData:
+    """Returns a network's data: from a file in the folder, or as it was prepared."""
+    name, folder = network.dataset, options.data_dir
     path = Path(folder or "").expanduser() / f"{name}.npz"
     if folder is not None and path.exists():
-        return datasets.load(str(path), train_examples=examples)
-    return datasets.load(name, folder, train_examples=examples)
+        name = str(path)
+    return datasets.load(name, folder, train_examples=options.train_examples)
 
 
 def table(records: Sequence[Record]) -> Table:

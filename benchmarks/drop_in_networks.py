@@ -20,8 +20,8 @@ LSTM_VARIANTS = {
 }
 
 
-def resnet(data: ImageData, width: int = 16, blocks: int = 3) -> keras.Model:
-    """Returns a ResNet, by default of 20 layers: three stages of residual blocks."""
+def resnet(data: ImageData) -> keras.Model:
+    """Returns a ResNet of 20 layers: three stages of three residual blocks."""
 
     def convolve(x: Any, channels: int, size: int = 3, strides: int = 1) -> Any:
         start = keras.initializers.HeNormal()
@@ -38,11 +38,11 @@ def resnet(data: ImageData, width: int = 16, blocks: int = 3) -> keras.Model:
         return layers.Activation("relu")(layers.Add()([x, y]))
 
     inputs, x = _standardised(data)
-    x = layers.Activation("relu")(convolve(x, width))
+    x = layers.Activation("relu")(convolve(x, 16))
     for stage in range(3):
-        for index in range(blocks):
+        for index in range(3):
             halves = stage > 0 and index == 0
-            x = block(x, width * 2**stage, strides=2 if halves else 1)
+            x = block(x, 16 * 2**stage, strides=2 if halves else 1)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(data.classes, dtype="float32")(x))
 

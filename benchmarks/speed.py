@@ -15,8 +15,7 @@ Measures, on every backend that is installed, in processes of their own:
 
 The variants of a measurement are timed in turn (A B C A B C ...), so that what disturbs
 the machine disturbs all of them. Printed are the medians, and medians and quartiles of
-the ratios to the plain activation in the same round. What remains, the loop around the
-steps and whole commands, is in training_loop.py and commands.py.
+what GAAF takes divided by what a variant takes in the same round.
 """
 
 import argparse
@@ -54,23 +53,19 @@ def main() -> None:
     add("--measure", action="append", choices=MEASUREMENTS, help="By default all.")
     add("--rounds", type=int, default=25, help="How often to time each variant.")
     add("--seconds", type=float, default=25, help="For all variants, at most.")
-    add("--json", type=Path, help="File for all that was measured.")
     add("--here", action="store_true", help="Measure in this process; for itself.")
     options = parser.parse_args()
     if options.here:
         print(json.dumps(measure(options)))
         return
-    found = []
     for backend in options.backend or BACKENDS:
         for measurement in options.measure or MEASUREMENTS:
             result = in_child(options, backend, measurement)
             if result is None:
                 print(f"\n## {backend}, {measurement}: not measured, see above")
                 continue
-            found.append({"backend": backend, "measurement": measurement, **result})
-            print("\n".join(tables(found[-1])), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+            print(f"\n## {backend}, {measurement}\n")
+            print("\n".join(tables(result)), flush=True)
 
 
 def in_child(
@@ -90,18 +85,17 @@ def in_child(
 
 
 def tables(found: Mapping[str, Any]) -> list[str]:
-    """Returns what was measured as Markdown, each ratio to the first variant."""
-    title = f"{found['backend']}, {found['measurement']}"
-    lines = [f"\n## {title}", "", found["machine"]]
+    """Returns what was measured as Markdown; ratios are of GAAF to each variant."""
+    lines = [found["machine"]]
     for title, by_variant in found["seconds"].items():
-        plain = next(iter(by_variant.values()))
+        gaaf = by_variant[next(name for name in by_variant if "GAAF" in name)]
         lines += [
-            f"\n### {title} ({len(plain)} rounds)\n",
-            "| variant | ms | ratio | quartiles |",
+            f"\n### {title} ({len(gaaf)} rounds)\n",
+            "| variant | ms | GAAF / variant | quartiles |",
             "|---|---:|---:|---|",
         ]
         for variant, seconds in by_variant.items():
-            low, middle, high = statistics.quantiles(map(truediv, seconds, plain))
+            low, middle, high = statistics.quantiles(map(truediv, gaaf, seconds))
             milliseconds = 1000 * statistics.median(seconds)
             lines.append(
                 f"| {variant} | {milliseconds:.3f} | {middle:.2f} "

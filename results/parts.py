@@ -10,7 +10,6 @@ from experiments.records import committed
 from experiments.records.studies import Study, Variant
 from experiments.report import comparison
 from experiments.tables import Table, markdown
-from gaaf_keras.analysis import prediction_interval
 
 HERE = Path(__file__).parent
 RATES = {"tanh": "mnist_rates", "relu": "mnist_relu_rates"}
@@ -78,11 +77,7 @@ def made_by(study: Study) -> str:
 
 def compared(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> str:
     """Returns what came out of the variants, and how those that are chosen differ."""
-    return tables(
-        comparison.scores(study),
-        predictions(study),
-        comparison.differences(study, more),
-    )
+    return tables(comparison.scores(study), comparison.differences(study, more))
 
 
 def tables(*found: Table) -> str:
@@ -102,37 +97,6 @@ def tables(*found: Table) -> str:
         if rows:
             texts.append(markdown(Table(columns, rows, table.caption)))
     return "\n".join([*texts, ""])
-
-
-def predictions(study: Study) -> Table:
-    """Returns where the means of as many other seeds will lie."""
-
-    def interval(
-        variant: Variant, field: str, factor: int, decimals: int, most: float
-    ) -> str:
-        values = [factor * value for value in variant.values(field)]
-        if variant.diverged or len(set(values)) == 1:
-            return "–"
-        low, high = prediction_interval(values, len(values))
-        return f"{max(low, 0.0):.{decimals}f} to {min(high, most):.{decimals}f}"
-
-    return Table.of(
-        study.chosen,
-        [
-            ("variant", lambda variant: variant.name),
-            (
-                "mean test accuracy %",
-                lambda variant: interval(variant, "test_accuracy", 100, 2, 100.0),
-            ),
-            (
-                "mean best epoch",
-                lambda v: interval(v, "best_epoch", 1, 1, float(v.config.epochs)),
-            ),
-        ],
-        "95 % prediction intervals: where the mean of as many other seeds lies with "
-        "that probability, if they are normally distributed, with the same settings. A "
-        "dash where runs diverged or all seeds gave the same.",
-    )
 
 
 def accuracy(variant: Variant) -> str:

@@ -69,10 +69,10 @@ def test_pairs_are_trained_once_at_the_rate_of_the_plain_network(
     assert row.startswith("| MLP | mnist, 1,080 | as it comes | 3 |")
     assert row.endswith("| 0 / 0 of 2 |")
 
-    def no_trainer(*arguments):
+    def no_training(*arguments, **settings):
         raise AssertionError
 
-    monkeypatch.setattr(drop_in, "Trainer", no_trainer)
+    monkeypatch.setattr(drop_in, "train", no_training)
     drop_in.main(command)
     assert capsys.readouterr().out == printed[printed.index("| network") :]
     drop_in.main(["--table", str(output)])
@@ -83,9 +83,12 @@ def test_pairs_are_trained_once_at_the_rate_of_the_plain_network(
 
 def test_the_same_seed_trains_the_same_again(drop_in, digits):
     network = drop_in.dataclasses.replace(drop_in.NETWORKS["mlp"], epochs=1)
-    data = drop_in.load("mnist", str(digits), None)
-    trainer = drop_in.Trainer(network, data, {})
-    first, _, again = (trainer.train(0.1, seed, "validation") for seed in (3, 4, 3))
+    options = drop_in.parsed([f"--data_dir={digits}"])
+    data = drop_in.load(network, options)
+    first, _, again = (
+        drop_in.train(network, data, {}, rate=0.1, seed=seed, scored="validation")
+        for seed in (3, 4, 3)
+    )
     assert again["losses"] == pytest.approx(first["losses"], rel=1e-5)
 
 
@@ -123,17 +126,6 @@ def test_the_rate_is_searched_until_its_neighbours_are_not_better(
 
     assert drop_in.best_rate(score, first) == 0.25
     assert len(scored) == tried == len(set(scored))
-
-
-def test_batches_are_moved_on_the_device_as_elsewhere(drop_in):
-    pytest.importorskip("jax")
-    images = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3), "uint8")
-    order = drop_in.batches.epoch_order(20, 20, seed=0, epoch=0)
-    batch = drop_in.EpochOrder(*(part[0] for part in order))
-    pad = [(0, 0), *[(drop_in.SHIFT,) * 2] * 2, (0, 0)]
-    moved = drop_in.moved(np.pad(images, pad), batch)
-    expected = drop_in.batches.flip_and_shift(images[batch.indices], *batch[1:])
-    np.testing.assert_array_equal(moved, expected)
 
 
 def test_the_guide_shows_what_is_recorded(drop_in):

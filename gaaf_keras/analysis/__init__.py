@@ -37,7 +37,6 @@ from gaaf_keras.analysis.statistics import (
     Difference,
     Spread,
     paired_difference,
-    prediction_interval,
 )
 
 __all__ = [
@@ -62,7 +61,6 @@ __all__ = [
     "input_noise",
     "paired_difference",
     "pre_activation_variance",
-    "prediction_interval",
     "saturation",
     "weight_noise",
     "weights",

@@ -6,8 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from gaaf_keras._core.checks import positive_integer
-
 _ROUNDING = 1e-8  # relative to the values; records keep nine digits
 
 
@@ -97,7 +95,11 @@ def paired_difference(
             "Arguments `values` and `base` must have as many values, at least one. "
             f"Received: {len(values)} and {len(base)}"
         )
-    _require_confidence(confidence)
+    if not 0 < confidence < 1:
+        raise ValueError(
+            "Argument `confidence` must be above 0 and below 1. "
+            f"Received: confidence={confidence}"
+        )
     from scipy import stats  # not needed to train
 
     differences = np.subtract(values, base)
@@ -108,51 +110,3 @@ def paired_difference(
         return Difference(mean, mean, mean, confidence, n)  # but for rounding
     low, high = stats.ttest_rel(values, base).confidence_interval(confidence)
     return Difference(mean, float(low), float(high), confidence, n)
-
-
-def prediction_interval(
-    values: Sequence[float], new: int, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Returns where the mean of new values, such as of other seeds, will lie.
-
-    `mean +- t(confidence, n - 1) * standard deviation * sqrt(1 / n + 1 / new)`
-
-    Args:
-        values: The n values that are known, two or more.
-        new: How many values there will be, 1 or more.
-        confidence: Probability that their mean lies in the interval, if all values are
-            normally distributed. Above 0 and below 1.
-
-    Returns:
-        The lower and the upper bound.
-
-    Raises:
-        ValueError: If there are fewer than two values, or an argument is out of range.
-
-    Examples:
-        >>> from gaaf_keras.analysis import prediction_interval
-        >>> low, high = prediction_interval([3.0, 5.0, 4.0], new=3)
-        >>> round(low, 2), round(high, 2)
-        (0.49, 7.51)
-    """
-    from scipy import stats  # not needed to train
-
-    spread = Spread.of(values) if len(values) else None
-    if spread is None or spread.standard_deviation is None:
-        raise ValueError(
-            "Argument `values` must have two values or more. "
-            f"Received: {len(values)} values"
-        )
-    positive_integer("new", new)
-    _require_confidence(confidence)
-    scale = spread.standard_deviation * (1 / spread.n + 1 / new) ** 0.5
-    low, high = stats.t.interval(confidence, spread.n - 1, spread.mean, scale)
-    return float(low), float(high)
-
-
-def _require_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(
-            "Argument `confidence` must be above 0 and below 1. "
-            f"Received: confidence={confidence}"
-        )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gaaf_keras.analysis import Spread, paired_difference, prediction_interval
+from gaaf_keras.analysis import Spread, paired_difference
 
 # Quantiles of Student's t distribution at 0.975, from a printed table.
 T_TABLE = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262}
@@ -61,26 +61,3 @@ def test_a_single_pair_has_no_interval():
 def test_spread():
     assert Spread.of([1.0, 2.0, 4.0]).standard_deviation == pytest.approx(1.527525)
     assert Spread.of([1.0]).standard_deviation is None
-
-
-def test_new_means_lie_in_the_prediction_interval_as_often_as_it_says():
-    random = np.random.default_rng(0)
-    inside = 0
-    for _ in range(2000):
-        low, high = prediction_interval(random.normal(0.3, 2.0, 5), 3, confidence=0.9)
-        inside += low <= random.normal(0.3, 2.0, 3).mean() <= high
-    assert inside / 2000 == pytest.approx(0.9, abs=0.02)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([1.0], 5), "values.* 1 values"),
-        (([], 5), "values.* 0 values"),
-        (([1.0, 2.0], 0), "new=0"),
-        (([1.0, 2.0], 5, 1.0), "confidence=1.0"),
-    ],
-)
-def test_what_predicts_nothing_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        prediction_interval(*arguments)

@@ -36,7 +36,8 @@ def gaaf(
     - Backward: `upstream * (phi'(x) + strength * s(x))`
 
     The function always accelerates. To have the plain gradients at inference, use
-    the layer form, `gaaf_keras.GAAF`.
+    the layer form, `gaaf_keras.GAAF`. It takes a floating-point tensor of any shape, or
+    a symbolic one, returns one of the same shape and dtype, and is saved with a model.
 
     For the activations of `gaaf_keras.activations.known_activations` the whole
     backward pass is one closed expression. For any other the backend's own
@@ -66,11 +67,6 @@ def gaaf(
             makes the derivative of every active unit 2, which over n layers is a
             factor of 2^n; with unit gain only the shape of the gradient remains.
             Defaults to False, as in the paper.
-
-    Returns:
-        A callable that takes a floating-point tensor of any shape (or a symbolic
-        Keras tensor) and returns one of the same shape and dtype. It can be given
-        as `activation=` to a Keras layer and is saved with the model.
 
     Raises:
         ValueError: If there is no such activation, if `shape_function` is missing, is
@@ -109,19 +105,13 @@ def gaaf(
 
 @keras.saving.register_keras_serializable("gaaf_keras")
 def gaaf_tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent with the paper's accelerated gradient.
+    """The function `gaaf("tanh")`: tanh with the paper's accelerated gradient.
 
     - Forward: `tanh(x)`
     - Backward: `upstream * (1 - tanh(x)^2 + exp(-x^2 / 4))`
 
-    The function always accelerates. To have the plain gradients at inference, use
-    the layer form, `gaaf_keras.GAAFTanh`.
-
     Args:
         x: Floating-point tensor of any shape, or a symbolic Keras tensor.
-
-    Returns:
-        A tensor with the shape and dtype of `x`, with values from -1 to 1.
 
     Raises:
         TypeError: If `x` is not floating-point.
@@ -132,30 +122,20 @@ def gaaf_tanh(x: Tensor) -> Tensor:
         >>> layer = keras.layers.Dense(64, activation=gaaf_tanh)
         >>> float(gaaf_tanh(0.0))
         0.0
-
-    Reference:
-        Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), section 3.
     """
     return gaaf("tanh")(x)
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
 def gaaf_relu(x: Tensor) -> Tensor:
-    """Rectified linear unit with the paper's accelerated gradient.
+    """The function `gaaf("relu")`: ReLU with the paper's accelerated gradient.
 
     - Forward: `max(x, 0)`
     - Backward: `upstream * ([x > 0] + sigmoid(5 * (x + 0.5)))`, where `[x > 0]` is
       1 for positive x and 0 elsewhere, also at x = 0.
 
-    The function always accelerates. To have the plain gradients at inference, use
-    the layer form, `gaaf_keras.GAAFReLU`.
-
     Args:
         x: Floating-point tensor of any shape, or a symbolic Keras tensor.
-
-    Returns:
-        A tensor with the shape and dtype of `x`, with values from 0 up.
 
     Raises:
         TypeError: If `x` is not floating-point.
@@ -166,10 +146,6 @@ def gaaf_relu(x: Tensor) -> Tensor:
         >>> layer = keras.layers.Conv2D(32, 3, activation=gaaf_relu)
         >>> float(gaaf_relu(-1.0)), float(gaaf_relu(2.0))
         (0.0, 2.0)
-
-    Reference:
-        Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), section 3.
     """
     return gaaf("relu")(x)
 
@@ -186,9 +162,6 @@ def get(identifier: Activation | Config) -> Function:
             NAME, with its default shape (`"gaaf_tanh"`, `"gaaf_relu"`,
             `"gaaf_elu"`, ...); the name of a Keras activation; a configuration; or a
             callable, which is returned as it is.
-
-    Returns:
-        A callable of one tensor.
 
     Raises:
         ValueError: If there is no such activation; the message lists what exists.

@@ -32,42 +32,25 @@ class GAAF(AcceleratedLayer):
 
     The layer computes in the dtype of its input, so that given as `activation=` to
     another layer it keeps that layer's precision. With a `dtype` of its own it casts
-    its input to that, like any Keras layer.
+    its input to that, like any Keras layer. Masks are passed on, unless `activation` is
+    a Keras operation that is no layer.
 
     Args:
-        activation: The base activation phi: the name of a Keras activation, or a
-            callable that maps a tensor elementwise.
-        shape_function: s: an object such as `gaaf_keras.Gaussian(2.0)`, a name, or a
-            callable of one tensor. Defaults to
-            `gaaf_keras.shapes.default_for(activation)`, for tanh and ReLU the
-            paper's; must be given for callables of your own.
-        strength: Factor on the shape, 0 or greater; at 0 the gradient is that of
-            the base activation. Defaults to 1, as in the paper. To change it during
+        activation: The base activation phi, which may be a layer with weights.
+        shape_function: s. By default `gaaf_keras.shapes.default_for(activation)`.
+        strength: Factor on the shape, 0 or greater. Defaults to 1. To change it during
             training use `gaaf_keras.AccelerationSchedule`.
-        frequency: None for the exact limit above, or K for the paper's literal
-            formula with a sawtooth of K teeth a unit. See `gaaf_keras.gaaf`.
-        unit_gain: Whether to scale the total derivative down so that it nowhere
-            exceeds the base activation's largest. See `gaaf_keras.gaaf`. Defaults to
-            False, as in the paper.
+        frequency: None for the exact limit, or teeth a unit of the paper's sawtooth.
+        unit_gain: Whether no unit passes more than the base activation could. Defaults
+            to False.
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
+
+    `gaaf_keras.gaaf` says more of the first five, and which errors they raise.
 
     Call arguments:
         inputs: Floating-point tensor of any shape: the pre-activation.
         training: Whether the layer runs in training. Only `False` turns the
             acceleration off.
-
-    Input shape:
-        Arbitrary. Masks are passed on, unless `activation` is a Keras operation that
-        is no layer.
-
-    Output shape:
-        Same as the input, in the input's dtype, or that of the layer's own `dtype`.
-
-    Raises:
-        ValueError: If there is no such activation, if `shape_function` is missing, is
-            no shape function or is one for another activation, if `strength` is
-            negative or not finite, or if `frequency` or `unit_gain` cannot be used.
-        TypeError: If a number is none, or the input is not floating-point.
 
     Examples:
         >>> import keras
@@ -80,10 +63,6 @@ class GAAF(AcceleratedLayer):
         ... ])
         >>> model.output_shape
         (None, 10)
-
-    Reference:
-        Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), section 3, in the limit of an infinite frequency.
     """
 
     def __init__(
@@ -158,7 +137,7 @@ class _PaperGAAF(GAAF):
 
 @keras.saving.register_keras_serializable("gaaf_keras")
 class GAAFTanh(_PaperGAAF):
-    """Hyperbolic tangent layer with the paper's accelerated gradient.
+    """The layer `GAAF("tanh")`: tanh with the paper's accelerated gradient.
 
     - Forward: `tanh(x)`
     - Backward: `upstream * (1 - tanh(x)^2 + strength * s(x))` with
@@ -171,16 +150,10 @@ class GAAFTanh(_PaperGAAF):
         **kwargs: `frequency`, `unit_gain` and the base layer keyword arguments, such
             as `name` and `dtype`.
 
-    Call arguments, shapes, dtypes and errors are those of `gaaf_keras.GAAF`.
-
     Examples:
         >>> import keras
         >>> from gaaf_keras import GAAFTanh
         >>> layer = keras.layers.Dense(64, activation=GAAFTanh())
-
-    Reference:
-        Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), section 3.
     """
 
     base_activation = "tanh"
@@ -188,7 +161,7 @@ class GAAFTanh(_PaperGAAF):
 
 @keras.saving.register_keras_serializable("gaaf_keras")
 class GAAFReLU(_PaperGAAF):
-    """Rectified linear layer with the paper's accelerated gradient.
+    """The layer `GAAF("relu")`: ReLU with the paper's accelerated gradient.
 
     - Forward: `max(x, 0)`
     - Backward: `upstream * ([x > 0] + strength * s(x))` with
@@ -200,22 +173,16 @@ class GAAFReLU(_PaperGAAF):
     than with plain ReLU.
 
     Args:
-        shape_function: The shape function s. Defaults to
+        shape_function: s. Defaults to
             `gaaf_keras.ShiftedSigmoid(slope=5.0, shift=0.5)`.
         strength: Factor on the shape, 0 or greater. Defaults to 1.
         **kwargs: `frequency`, `unit_gain` and the base layer keyword arguments, such
             as `name` and `dtype`.
 
-    Call arguments, shapes, dtypes and errors are those of `gaaf_keras.GAAF`.
-
     Examples:
         >>> import keras
         >>> from gaaf_keras import GAAFReLU
         >>> layer = keras.layers.Conv2D(32, 3, activation=GAAFReLU())
-
-    Reference:
-        Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), section 3.
     """
 
     base_activation = "relu"
@@ -229,15 +196,11 @@ def is_activation(operation: keras.Operation) -> bool:
 
 
 def accelerated_layers(model: keras.layers.Layer) -> list[AcceleratedLayer]:
-    """Returns all that accelerates activations in a model, at any depth.
+    """Returns all that accelerates activations in a model or layer, at any depth.
 
-    Args:
-        model: A Keras model or layer.
-
-    Returns:
-        The `GAAF` layers, and for activations that are accelerated in place, layers
-        with the same `name`, `activation`, `shape_function` and `strength`; each once,
-        in the order in which Keras lists the layers.
+    That is the `GAAF` layers, and for activations that are accelerated in place, layers
+    with the same `name`, `activation`, `shape_function` and `strength`; each once, in
+    the order in which Keras lists the layers.
     """
     found: dict[int, AcceleratedLayer] = {}
     for layer in model._flatten_layers():

@@ -93,12 +93,7 @@ class AcceleratedActivation(keras.Operation):
         return AcceleratedActivation(self.activation, **{**own, **arguments})
 
     def accelerate(self, x: Tensor, strength: float | Tensor) -> Tensor:
-        """Returns phi(x) with its gradient accelerated by a strength of its own.
-
-        Args:
-            x: Floating-point tensor of any shape.
-            strength: A float, or a scalar tensor, which may change in training.
-        """
+        """Returns phi(x) accelerated by a strength of its own, perhaps a tensor."""
         x = require_floating_point(ops.convert_to_tensor(x))
         if current_form() == "plain":
             return self.plain(x)

@@ -25,13 +25,6 @@ class UnitGain:
     distance further out, they are right to a relative 1e-6. The supremum is kept as a
     function of the strength (the largest of straight lines), so that a strength that
     changes in training is followed without computing it again.
-
-    Args:
-        derivative: phi' of the base activation.
-        shape_function: The shape function s.
-
-    Raises:
-        ValueError: If the shape is somewhere infinite or not a number.
     """
 
     def __init__(self, derivative: Function, shape: Function) -> None:

@@ -18,12 +18,7 @@ IN_PLACE = "__gaaf_keras__"
 
 
 class AcceleratedLayer(keras.layers.Layer):
-    """What applies an accelerated activation, and knows whether that is in training.
-
-    Args:
-        accelerated: The activation.
-        **kwargs: Base layer keyword arguments.
-    """
+    """What applies an accelerated activation, and knows whether that is in training."""
 
     def __init__(self, accelerated: AcceleratedActivation, **kwargs: Any) -> None:
         # As part of another layer, it must leave that layer's dtype alone.

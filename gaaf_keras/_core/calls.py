@@ -15,13 +15,7 @@ from gaaf_keras._core.types import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A call of a layer or operation, with the very tensors, flattened.
-
-    Attributes:
-        operation: What was called: a layer, an operation or the place of a function.
-        inputs: The tensors among its arguments.
-        outputs: The tensors that it returned.
-    """
+    """A call of a layer, an operation or the place of a function, with its tensors."""
 
     operation: Any
     inputs: list[Tensor]
@@ -43,10 +37,8 @@ def recorded_calls(
 ) -> Iterator[list[Call]]:
     """Records the calls in a model; those inside of a call come before it.
 
-    Args:
-        model: A model or layer.
-        functions: Places with functions to record, too, which have a `container`, a
-            `key`, and under these what is `applied`.
+    Also those of functions, whose places have a `container`, a `key`, and under these
+    what is `applied`.
     """
     calls: list[Call] = []
     exchanges = Exchanges()

@@ -17,15 +17,12 @@ _COMPILING = contextvars.ContextVar("compiling", default=False)
 
 
 def in_one_pass(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Returns an elementwise function of tensors, compiled if that makes it cheaper.
+    """Returns an elementwise function of Keras operations, compiled if that is cheaper.
 
     In a TensorFlow graph that is not compiled as a whole, each operation goes through
     memory once. There, on the CPU and outside of distribution strategies, XLA makes the
     expression one operation. Compiled steps, JAX and `torch.compile` do so without
-    being asked; eager calls would compile anew each time.
-
-    Args:
-        function: A function of tensors of one shape, of Keras operations.
+    being asked; eager calls would compile again each time.
     """
     if keras.backend.backend() != "tensorflow":
         return function
@@ -59,10 +56,7 @@ def is_compiling() -> bool:
 
 
 def _is_large(shape: Any) -> bool:
-    """Whether a tensor, of whose shape a part may be unknown, is worth compiling for.
-
-    XLA compiles for each shape: there are few batch sizes, but may be many lengths.
-    """
+    """Whether a tensor is worth compiling for. XLA compiles again for each shape."""
     if shape.rank is None or not shape[1:].is_fully_defined():
         return False
     sizes = [_USUAL_BATCH if size is None else size for size in shape]
@@ -71,7 +65,6 @@ def _is_large(shape: Any) -> bool:
 
 @functools.cache
 def _xla_is_there() -> bool:
-    """Whether this TensorFlow can compile for the CPU."""
     import tensorflow as tf
 
     with tf.init_scope():

@@ -14,14 +14,9 @@ Tensors: TypeAlias = Sequence[Tensor]
 def gradient(
     function: Callable[[Tensors], Tensor],
 ) -> Callable[[Tensors], list[Tensor]]:
-    """Returns the function that computes the gradients of a scalar one.
+    """Returns what computes the gradients of a scalar function of a list of tensors.
 
-    Args:
-        function: Maps a list of tensors to a scalar.
-
-    Returns:
-        A function of the same list that returns a gradient for each of its tensors, 0
-        for one that does not matter. It can be differentiated again.
+    They are 0 for a tensor that does not matter, and can be differentiated again.
     """
     both = gradient_and_more(lambda tensors: (function(tensors), []))
     return lambda tensors: both(tensors)[0]
@@ -41,14 +36,7 @@ def derivative_by_differentiation(
 def gradient_and_more(
     function: Callable[[Tensors], tuple[Tensor, list[Tensor]]],
 ) -> Callable[[Tensors], tuple[list[Tensor], list[Tensor]]]:
-    """Returns what computes gradients and what else was found on the way.
-
-    Args:
-        function: Maps a list of tensors to a scalar and a list of other tensors.
-
-    Returns:
-        A function of the same list that returns the scalar's gradients and the others.
-    """
+    """The same for a function that returns a list of other tensors as well."""
     return _GRADIENTS[keras.backend.backend()](function)
 
 

@@ -15,11 +15,9 @@ _FORM: contextvars.ContextVar[Form] = contextvars.ContextVar(
 def written_as(form: Form) -> Iterator[None]:
     """Sets how accelerated activations appear in graphs that are traced meanwhile.
 
-    Args:
-        form: `"custom gradient"`, as always; `"operations"`, which have the same value
-            and gradient (but not second derivative) without a custom one, and so
-            survive in a file what a custom gradient does not, such as the body of a
-            loop; `"plain"`, the base activation alone.
+    `"operations"` have the same value and gradient (but not second derivative) without
+    a custom one, and so survive in a file what a custom gradient does not, such as the
+    body of a loop. `"plain"` is the base activation alone.
     """
     token = _FORM.set(form)
     try:

@@ -11,13 +11,7 @@ Function = Callable[..., Tensor]
 
 
 def with_gradient(function: Function, gradient_of: Function, x: Tensor) -> Tensor:
-    """Returns `function(x)` with a gradient of its own.
-
-    Args:
-        function: An elementwise function.
-        gradient_of: Gives the gradient to x from x and the upstream gradient.
-        x: A tensor.
-    """
+    """Returns `function(x)`, whose gradient is `gradient_of(x, upstream)`."""
 
     @ops.custom_gradient
     def replaced(x: Tensor) -> Tensor:
@@ -30,14 +24,7 @@ def with_gradient(function: Function, gradient_of: Function, x: Tensor) -> Tenso
 
 
 def with_added_gradient(value: Tensor, added_of: Function, x: Tensor) -> Tensor:
-    """Returns a value whose gradient reaches its origin and, by another way, x.
-
-    Args:
-        value: A tensor.
-        added_of: Gives what is added to the gradient to x, from x and the upstream
-            gradient.
-        x: A tensor of the same shape.
-    """
+    """Returns `value` with its own gradient, and `added_of(x, upstream)` to x."""
 
     @ops.custom_gradient
     def added(value: Tensor, x: Tensor) -> Tensor:
@@ -59,13 +46,8 @@ def with_slope(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:
     """Returns a value, to whose derivative with respect to x a slope is added.
 
     It is `value + (x - x) * slope`, of which only the first x has a gradient: made of
-    operations alone, it is differentiated wherever they are.
-
-    Args:
-        value: A tensor.
-        slope: A tensor of the same shape, or a number. Where it is not finite it
-            counts as 0.
-        x: A tensor of the same shape.
+    operations alone, it is differentiated wherever they are. A slope that is not finite
+    counts as 0.
     """
     nothing = x - ops.stop_gradient(x)
     finite = ops.logical_and(ops.isfinite(x), ops.isfinite(slope))

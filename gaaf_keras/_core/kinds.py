@@ -40,14 +40,10 @@ def is_function_of_keras(activation: Activation) -> bool:
 
 
 def function_of(activation: Activation) -> Activation:
-    """Returns the Keras function that an activation layer or operation applies.
+    """Returns the function in `keras.activations` that a layer or operation applies.
 
-    Args:
-        activation: Name of a Keras activation, a callable, layer or operation.
-
-    Returns:
-        The function in `keras.activations`; or `activation` itself if there is none,
-        as for layers whose parameters are not that function's defaults.
+    Or `activation` itself if there is none, as for layers whose parameters are not that
+    function's defaults.
     """
     activation = keras.activations.get(activation)
     known = _known_operation(activation)
@@ -67,11 +63,7 @@ def function_of(activation: Activation) -> Activation:
 
 
 def known_as(activation: Activation) -> tuple[Known, Mapping[str, Any]] | None:
-    """Returns what is known of an activation, and its parameters; None if nothing.
-
-    Args:
-        activation: Name of a Keras activation, a callable, layer or operation.
-    """
+    """Returns what is known of an activation, and its parameters; None if nothing."""
     activation = function_of(activation)
     known = BY_NAME.get(name_of(activation))
     if known is None:
@@ -128,7 +120,6 @@ def _known_operation(activation: Activation) -> Known | None:
 
 
 def _parameters_of(activation: Activation) -> dict[str, Any]:
-    """Returns the parameters of a Keras activation layer or operation, by name."""
     known = BY_NAME.get(_snake_case(type(activation).__name__))
     defaults = {} if known is None else known.parameters
     return {name: getattr(activation, name, value) for name, value in defaults.items()}

@@ -35,9 +35,6 @@ def gradient_acceleration(x: Tensor, frequency: float = 10_000.0) -> Tensor:
             2^24 in bfloat16 and float32 and 2^53 in float64, which are too coarse for
             finer teeth. Defaults to 10,000, as in the paper.
 
-    Returns:
-        A tensor with the shape and dtype of `x`, with values within 1 / (2 K).
-
     Raises:
         TypeError: If `x` is not floating-point or `frequency` is not a number.
         ValueError: If `frequency` is not greater than 0, or too large for the dtype.

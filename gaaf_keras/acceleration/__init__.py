@@ -107,10 +107,6 @@ def accelerate(
         >>> with gaaf_keras.accelerate(model) as acceleration:
         ...     [row.layer for row in acceleration.accelerated]  # and train it
         ['hidden']
-
-    Reference:
-        Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), section 3.
     """
     _require_layer(model)
     require_plain(model)

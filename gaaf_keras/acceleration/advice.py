@@ -35,14 +35,7 @@ def require_plain(model: keras.layers.Layer) -> None:
 def require_use(
     rows: list[Row], sites: list[Site], chosen: list[Site], rule: Rule
 ) -> None:
-    """Raises if a selector or a shape was for nothing.
-
-    Args:
-        rows: What is said of the activations.
-        sites: Where they are.
-        chosen: Those that are to be accelerated.
-        rule: How.
-    """
+    """Raises if a selector or a shape was for nothing."""
     for selector in rule.selectors:
         if not any(selects(selector, site) for site in sites):
             names = ", ".join(dict.fromkeys(row.layer for row in rows)) or "none"

@@ -20,12 +20,7 @@ _TRAINING = contextvars.ContextVar[bool | None]("training", default=None)
 
 
 class InPlace(AcceleratedLayer):
-    """Accelerates an activation of another layer, without being a part of that.
-
-    Args:
-        accelerated: The activation.
-        site: Where it is applied.
-    """
+    """Accelerates an activation of another layer, without being a part of that."""
 
     def __init__(self, accelerated: AcceleratedActivation, site: Site) -> None:
         holder = site.holders[-1]
@@ -59,14 +54,7 @@ class InPlace(AcceleratedLayer):
     def apply(
         self, plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Returns the value of a function, accelerated if that is what is called for.
-
-        Args:
-            plain: The function.
-            args: Its arguments: a floating-point tensor, and perhaps numbers and
-                strings.
-            kwargs: Its arguments by name.
-        """
+        """Returns the value of a function, accelerated if that is asked for."""
         tensors = [each for each in (*args, *kwargs.values()) if _is_tensor(each)]
         if len(tensors) != 1 or not _is_dense_float(tensors[0]):
             return plain(*args, **kwargs)
@@ -219,13 +207,7 @@ class Acceleration(ActivationTable):
 def _put_in_place(
     model: keras.layers.Layer, layers: list[InPlace], exchanges: Exchanges
 ) -> None:
-    """Has a model apply accelerated activations, and show itself without them.
-
-    Args:
-        model: The model.
-        layers: What accelerates its activations.
-        exchanges: Takes note of what is done.
-    """
+    """Has a model apply accelerated activations, and show itself without them."""
     by_host: dict[int, tuple[Any, list[InPlace]]] = {}
     for layer in layers:
         by_host.setdefault(id(layer.host), (layer.host, []))[1].append(layer)

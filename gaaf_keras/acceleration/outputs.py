@@ -28,15 +28,11 @@ _PASSING_ON = (
 def last_operations(
     model: keras.layers.Layer, sites: Sequence[Site] = ()
 ) -> list[keras.Operation | Site]:
-    """Returns the layers and operations whose values are the outputs of a model.
+    """Returns the layers, operations and sites whose values are the outputs of a model.
 
     Of nested models and of layers made of others those inside, and in place of layers
     that only rearrange their input those before them. What the code of a `call`
     computes by itself has the model or layer for its origin.
-
-    Args:
-        model: A model or layer.
-        sites: Activations in it; those that return an output are among what is found.
     """
     return list(_last_of(model, sites))
 

@@ -20,14 +20,9 @@ _POINTS = np.concatenate(
 
 
 def recognised(function: Function) -> Activation | None:
-    """Returns the Keras activation that a function is, or the function itself.
+    """Returns the Keras activation with the values of a function, else the function.
 
-    Args:
-        function: What a layer applies to a tensor.
-
-    Returns:
-        A Keras activation with the same values; `function` if there is none, but it
-        works on each value by itself; None if it does not, or cannot be tried.
+    None if it does not work on each value by itself, or cannot be tried.
     """
     if isinstance(function, keras.Operation) or name_of(function) in NOT_ELEMENTWISE:
         return function

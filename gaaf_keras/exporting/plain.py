@@ -47,16 +47,9 @@ def described(model: keras.Model) -> Iterator[dict[str, Any]]:
 def plain_model(model: keras.Model) -> keras.Model:
     """Returns a model that can be saved and loaded without this package.
 
-    Args:
-        model: Any Keras model.
-
-    Returns:
-        The model itself, if its configuration has nothing of this package; otherwise a
-        new one with its names, weights, compilation and optimizer state, in which base
-        activations are in the place of accelerated ones.
-
-    Raises:
-        ValueError: If there can be none.
+    The model itself, if its configuration has nothing of this package; otherwise a new
+    one with its names, weights, compilation and optimizer state, in which base
+    activations are in the place of accelerated ones.
     """
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
@@ -129,7 +122,6 @@ def _plain(value: Any, key: str = "") -> Any:
 
 
 def _function(name: str) -> Config:
-    """Returns the configuration of a Keras activation function."""
     return {
         "module": "builtins",
         "class_name": "function",

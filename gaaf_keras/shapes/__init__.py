@@ -173,9 +173,6 @@ def b_silu(alpha: float = 1.67) -> Shape:
     Args:
         alpha: Offset of the surrogate. Defaults to 1.67, as published.
 
-    Returns:
-        A shape for any activation with a known derivative.
-
     Reference:
         Horuz et al., "The Resurrection of the ReLU" (arXiv 2505.22074), B-SiLU.
     """
@@ -192,9 +189,6 @@ def nelu(alpha: float = 0.1) -> Shape:
         alpha: Size of the negative derivative below zero, 0 or greater. Defaults to
             0.1.
 
-    Returns:
-        A shape for any activation with a known derivative.
-
     Reference:
         Horuz et al., "The Resurrection of the ReLU" (arXiv 2505.22074), NeLU.
     """
@@ -209,9 +203,6 @@ def helu(alpha: float = 0.5) -> Shape:
 
     Args:
         alpha: How far below zero the step lies, 0 or greater. Defaults to 0.5.
-
-    Returns:
-        A shape for any activation with a known derivative.
 
     Reference:
         "Hysteresis Activation Function for Efficient Inference" (arXiv 2411.10573).
@@ -229,9 +220,6 @@ def leaky(slope: float = 0.3) -> Shape:
     Args:
         slope: Derivative at and below zero, 0 or greater. Defaults to 0.3.
 
-    Returns:
-        A shape for any activation with a known derivative.
-
     Reference:
         "ProxyGrad" (arXiv 2410.16958).
     """
@@ -244,9 +232,6 @@ def straight_through() -> Shape:
     """A derivative of 1 everywhere, as of no activation at all.
 
     Total derivative: `1`
-
-    Returns:
-        A shape for any activation with a known derivative.
 
     Reference:
         The straight-through estimator of "Estimating or Propagating Gradients Through

@@ -176,12 +176,6 @@ class Gaussian(Shape):
         width: Pre-activation at which the shape has fallen to 1/e. Greater than 0.
             Defaults to 2, which is the paper's `exp(-x^2 / 4)`.
 
-    Call arguments:
-        x: Tensor of any shape and floating-point dtype, of any backend.
-
-    Output shape:
-        Same as `x`, in its dtype. Values from 0 to 1.
-
     Raises:
         TypeError: If `width` is not a number.
         ValueError: If `width` is not finite or not greater than 0.
@@ -224,12 +218,6 @@ class ShiftedSigmoid(Shape):
             Defaults to 5.
         shift: How far below zero the step lies, in units of pre-activation: the shape
             is 1/2 at `x = -shift`. Any finite number. Defaults to 0.5.
-
-    Call arguments:
-        x: Tensor of any shape and floating-point dtype, of any backend.
-
-    Output shape:
-        Same as `x`, in its dtype. Values from 0 to 1.
 
     Raises:
         TypeError: If an argument is not a number.

@@ -33,9 +33,6 @@ def get(identifier: ShapeLike | Config) -> Function:
             `keras.saving.serialize_keras_object`, or any callable of one tensor, which
             is returned as it is.
 
-    Returns:
-        A callable of one tensor.
-
     Raises:
         ValueError: If the name or a parameter is unknown, or the value cannot be a
             shape function.

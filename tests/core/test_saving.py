@@ -86,7 +86,7 @@ def test_json_and_clone(name):
             dtype="float64",
         ),
         GAAFTanh(shape_function=Gaussian(3), strength=0.25, name="two"),
-        GAAFReLU(strength=0.25, trainable=False, name="three"),
+        GAAFReLU(strength=0.25, trainable=False, unit_gain=True, name="three"),
     ],
 )
 def test_layer_configuration_is_complete(layer):
@@ -95,10 +95,9 @@ def test_layer_configuration_is_complete(layer):
     assert copy.get_config() == config
     assert copy.name == layer.name
     assert copy.dtype_policy == layer.dtype_policy
-    assert (copy.shape_function, copy.strength) == (
-        layer.shape_function,
-        layer.strength,
-    )
+    for name in ("shape_function", "strength", "unit_gain"):
+        assert getattr(copy, name) == getattr(layer, name)
+    assert config["unit_gain"] is layer.unit_gain
     assert keras.saving.get_registered_name(type(layer)) == (
         f"gaaf_keras>{type(layer).__name__}"
     )
@@ -199,7 +198,7 @@ def test_what_the_layer_is_made_of_is_not_silently_replaced():
     layer.shape_function = "constant"
     layer.strength = 3.0
     x = np.linspace(-2, 2, 5, dtype="float32")
-    _, gradient = value_and_gradient(layer, x, np.ones_like(x))
+    _, gradient = value_and_gradient(layer, x)
     np.testing.assert_allclose(gradient, 1 - np.tanh(x) ** 2 + 0.3, atol=1e-6)
     copy = GAAFTanh.from_config(layer.get_config())
     assert (copy.shape_function, copy.strength) == (layer.shape_function, 3.0)

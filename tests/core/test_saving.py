@@ -1,8 +1,6 @@
 """Round trips through configuration, JSON and `.keras` files, comparing gradients."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import gaaf_keras
 from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian, ShiftedSigmoid, gaaf
 from tests.gradients import value_and_gradient
+from tests.processes import python
 
 LAYERS = keras.layers
 MODELS = {
@@ -235,7 +234,7 @@ value, gradient = behaviour(model, training=True)
 np.testing.assert_allclose(value, expected["value"], rtol=1e-6, atol=1e-6)
 np.testing.assert_allclose(gradient, expected["gradient"], rtol=1e-6, atol=1e-6)
 """
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    python("-c", program, tmp_path)
 
 
 @pytest.mark.parametrize("make", [lambda: gaaf_keras.gaaf_relu, GAAFReLU])

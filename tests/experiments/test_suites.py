@@ -1,9 +1,9 @@
 """Plans and tables: which runs a suite means, and what its summary says."""
 
-import dataclasses
 import json
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -178,27 +178,37 @@ def test_every_training_and_the_summary_are_written(suite):
     assert page.endswith(f"    {summary['command']}\n")
 
 
+def scored(test_accuracy, validation_accuracy, diverged=False):
+    """What a summary reads of the result of a run."""
+    return SimpleNamespace(
+        test_accuracy=test_accuracy,
+        validation_accuracy=validation_accuracy,
+        diverged=diverged,
+        best_epoch=3,
+        epochs_run=4,
+        seconds=1.5,
+        parameters=10,
+        test_examples=360,
+    )
+
+
 def test_one_run_has_no_standard_deviation():
     config = plans.plan(None, {}, 1)
-    result = _Result(0.9812, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
-    summary = runs.summarise(config, {"gaaf_tanh": [result]})
+    summary = runs.summarise(config, {"gaaf_tanh": [scored(0.9812, 0.97)]})
     assert summary["variants"][0]["test_accuracy"]["standard_deviation"] is None
     assert "| gaaf_tanh | 1 | 97.00 | 98.12 | 3.0 | 1.5 |" in runs.markdown(summary)
 
 
 def test_names_are_printed_as_they_are(capsys):
     plan = plans.plan(None, {"dataset": "digits [small].npz"}, 1)
-    result = _Result(0.98, 0.97, 3, 4, 1.5, 10, 360, diverged=False)
-    Console(width=100).print(runs.table(runs.summarise(plan, {"gaaf_tanh": [result]})))
+    summary = runs.summarise(plan, {"gaaf_tanh": [scored(0.98, 0.97)]})
+    Console(width=100).print(runs.table(summary))
     assert "digits [small].npz, mlp" in capsys.readouterr().out
 
 
 def test_diverged_trainings_are_marked():
     plan = plans.plan(None, {}, 2)
-    results = [
-        _Result(0.98, 0.97, 3, 4, 1.5, 10, 360, diverged=diverged)
-        for diverged in (False, True)
-    ]
+    results = [scored(0.98, 0.97, diverged) for diverged in (False, True)]
     summary = runs.summarise(plan, {"gaaf_tanh": results})
     assert "| gaaf_tanh (1 diverged) | 2 |" in runs.markdown(summary)
 
@@ -219,8 +229,7 @@ def test_sweep_of_learning_rates():
     assert folders[0] == "out/base_learning_rate_0.1/seed_0"
     validation = dict(zip(names, [0.9, 0.8, 0.7, 0.8, 0.6, 0.6], strict=True))
     results = {
-        name: [_Result(0.5, accuracy, 3, 4, 1.5, 10, 360, diverged=False)] * 2
-        for name, accuracy in validation.items()
+        name: [scored(0.5, accuracy)] * 2 for name, accuracy in validation.items()
     }
     summary = runs.summarise(plan, results)
     chosen = [v["name"] for v in summary["variants"] if v["chosen"]]
@@ -234,15 +243,3 @@ def test_one_learning_rate_is_no_sweep():
     plan = plans.plan(None, {"learning_rate": (0.5,)}, 1)
     assert list(plan.variants) == ["gaaf_tanh"]
     assert plan.variants["gaaf_tanh"].learning_rate == 0.5
-
-
-@dataclasses.dataclass
-class _Result:
-    test_accuracy: float
-    validation_accuracy: float
-    best_epoch: int
-    epochs_run: int
-    seconds: float
-    parameters: int
-    test_examples: int
-    diverged: bool

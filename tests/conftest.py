@@ -60,6 +60,25 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def digits_as_mnist(tmp_path_factory):
+    """A file `mnist.npz` with the digits of scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8).astype("uint8")
+    path = tmp_path_factory.mktemp("digits") / "mnist.npz"
+    train, test = slice(1200), slice(1200, None)
+    np.savez(
+        path,
+        x_train=images[train],
+        y_train=labels[train],
+        x_test=images[test],
+        y_test=labels[test],
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
 def suite(tmp_path_factory):
     """The folder of a small suite with its report, one for all test processes."""
     from tests import small_suite

@@ -18,8 +18,12 @@ def upstream_like(x, seed=0):
     return values.astype(x.dtype)
 
 
-def value_and_gradient(function, x, upstream):
-    """Returns function(x) and upstream * d function / dx, as NumPy arrays."""
+def value_and_gradient(function, x, upstream=None):
+    """Returns function(x) and upstream * d function / dx, as NumPy arrays.
+
+    `upstream` is 1 by default.
+    """
+    upstream = np.ones_like(x) if upstream is None else upstream
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -72,6 +76,27 @@ def second_derivative(function, x):
     tensor = torch.tensor(x, requires_grad=True)
     (first,) = torch.autograd.grad(function(tensor).sum(), tensor, create_graph=True)
     return torch.autograd.grad(first.sum(), tensor)[0].numpy()
+
+
+def in_dtype(dtype, function):
+    """Returns a function that computes in half precision what is given in full."""
+    return lambda x: keras.ops.cast(function(keras.ops.cast(x, dtype)), "float32")
+
+
+def assert_accelerated(function, base, slope, x):
+    """Holds a function to the values of its base, and to a slope in float64 NumPy.
+
+    `base` is the plain activation, `slope` a function of x.
+    """
+    upstream = upstream_like(x)
+    value, gradient = value_and_gradient(function, x, upstream)
+    plain, _ = value_and_gradient(keras.activations.get(base), x, upstream)
+    assert gradient.dtype == x.dtype
+    assert value.dtype == plain.dtype
+    np.testing.assert_array_equal(value, plain)
+    np.testing.assert_array_equal(np.signbit(value), np.signbit(plain))
+    expected = upstream.astype("float64") * slope(x.astype("float64"))
+    assert_gradient(gradient, expected, upstream, precision=value.dtype)
 
 
 def assert_gradient(gradient, expected, upstream, precision=None):

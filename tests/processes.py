@@ -33,6 +33,18 @@ runpy.run_path(script, run_name="__main__")
 """
 
 
+def python(*arguments):
+    """Runs Python to its end, and returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def train(*flags, folder, without="", **environment):
     """Runs train.py to its end."""
     process = start(*flags, folder=folder, without=without, **environment)

@@ -96,3 +96,8 @@ DEFAULT_SHAPES = {
     "gelu": lambda x: shifted_sigmoid(x, 5.0, 1.1),
     "linear": lambda x: np.zeros_like(x, "float64"),
 }
+
+
+def slope(name, strength=1.0):
+    """The derivative of an activation with its default shape, as a function of x."""
+    return lambda x: DERIVATIVES[name](x) + strength * DEFAULT_SHAPES[name](x)

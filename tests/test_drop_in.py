@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -19,27 +18,13 @@ def drop_in(monkeypatch):
     del sys.modules["drop_in"]
 
 
-@pytest.fixture
-def digits(tmp_path):
-    """A folder with the digits of scikit-learn under the name of MNIST."""
-    found = load_digits()
-    images, labels = found.images.astype("uint8"), found.target
-    np.savez(
-        tmp_path / "mnist.npz",
-        x_train=images[:1200],
-        y_train=labels[:1200],
-        x_test=images[1200:],
-        y_test=labels[1200:],
-    )
-    return tmp_path
-
-
 def test_pairs_are_trained_once_at_the_rate_of_the_plain_network(
-    drop_in, digits, capsys, monkeypatch
+    drop_in, digits_as_mnist, tmp_path, capsys, monkeypatch
 ):
-    output = digits / "drop_in.json"
+    output = tmp_path / "drop_in.json"
     command = [
-        *("--networks=mlp", f"--data_dir={digits}", "--epochs=2", "--seeds=2"),
+        *("--networks=mlp", f"--data_dir={digits_as_mnist.parent}"),
+        *("--epochs=2", "--seeds=2"),
         f"--output={output}",
     ]
     drop_in.main(command)
@@ -50,7 +35,7 @@ def test_pairs_are_trained_once_at_the_rate_of_the_plain_network(
         for variant in ("plain", "as it comes", "the paper's form")
         for seed in (0, 1)
     ]
-    rates = json.loads((digits / "drop_in_rates.json").read_text())
+    rates = json.loads((tmp_path / "drop_in_rates.json").read_text())
     scores = {
         record["settings"]["learning_rate"]: record["result"]["validation_accuracy"]
         for record in rates
@@ -81,9 +66,9 @@ def test_pairs_are_trained_once_at_the_rate_of_the_plain_network(
         drop_in.main([*command, "--epochs=3"])
 
 
-def test_the_same_seed_trains_the_same_again(drop_in, digits):
+def test_the_same_seed_trains_the_same_again(drop_in, digits_as_mnist):
     network = drop_in.dataclasses.replace(drop_in.NETWORKS["mlp"], epochs=1)
-    options = drop_in.parsed([f"--data_dir={digits}"])
+    options = drop_in.parsed([f"--data_dir={digits_as_mnist.parent}"])
     data = drop_in.load(network, options)
     first, _, again = (
         drop_in.train(network, data, {}, rate=0.1, seed=seed, scored="validation")

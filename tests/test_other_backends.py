@@ -15,22 +15,6 @@ from tests.test_backends import ALL_BACKENDS
 NO_TENSORFLOW = "tensorflow,tensorflow_datasets,tensorboard"
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    path = tmp_path_factory.mktemp("own") / "digits.npz"
-    np.savez(
-        path,
-        x_train=digits.images[:1400].astype("uint8"),
-        y_train=digits.target[:1400],
-        x_test=digits.images[1400:].astype("uint8"),
-        y_test=digits.target[1400:],
-    )
-    return path
-
-
 def train_on(backend, *flags, data, folder):
     flags = ("--epochs=4", "--hidden_units=32", "--batch_size=60", *flags)
     done = train(
@@ -47,8 +31,8 @@ def train_on(backend, *flags, data, folder):
     "backend",
     ["jax", pytest.param("torch", marks=[*ALL_BACKENDS[1].marks, pytest.mark.slow])],
 )
-def test_own_arrays(backend, own, tmp_path):
-    train_on(backend, "--output_dir=one", data=own, folder=tmp_path)
+def test_own_arrays(backend, digits_as_mnist, tmp_path):
+    train_on(backend, "--output_dir=one", data=digits_as_mnist, folder=tmp_path)
     assert {path.name for path in (tmp_path / "one").iterdir()} == {
         *("config.json", "history.csv", "model.keras", "result.json"),
         "gradient_flow.csv",
@@ -57,7 +41,7 @@ def test_own_arrays(backend, own, tmp_path):
     assert result["test_accuracy"] > 0.8
     if backend == "jax":
         several = ("--strategy=mirrored", "--logical_devices=2", "--output_dir=two")
-        train_on(backend, *several, data=own, folder=tmp_path)
+        train_on(backend, *several, data=digits_as_mnist, folder=tmp_path)
         config = json.loads((tmp_path / "two" / "config.json").read_text())
         assert config["resolved"]["devices"] == ["cpu:0", "cpu:1"]
         expected = history(tmp_path / "one")

@@ -26,13 +26,8 @@ def test_help_is_quick_and_complete(tmp_path):
         [sys.executable, "-c", program], check=False, capture_output=True, text=True
     )
     assert "Traceback" not in done.stderr
-    for flag in (
-        "--dataset",
-        "--suite",
-        "--[no]batch_norm",
-        "--learning_rate",
-        "--runs",
-    ):
+    flags = "--dataset", "--suite", "--[no]batch_norm", "--learning_rate", "--runs"
+    for flag in flags:
         assert flag in done.stdout
 
 
@@ -74,7 +69,6 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--activation=gaaf_tan"], "activation must be one of tanh, sigmoid"),
         (
             ["--shape_function=gausian"],
             "shape_function must be one of gaussian, shifted_sigmoid",
@@ -91,7 +85,6 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         (["--unit_gain", "--frequency=100"], "Arguments `frequency` and `unit_gain`"),
         (["--learning_rate=0.1,x"], "learning_rate must be numbers separated by"),
         (["--learning_rate=0.1,0.1"], "learning_rate must be numbers that differ"),
-        (["--learning_rate=0"], "learning_rate must be finite and greater than 0"),
         (["--warm_up_epochs=100"], "warm_up_epochs must be from 0 to below epochs"),
         (["--label_smoothing=1"], "label_smoothing must be from 0 to below 1"),
         (
@@ -104,19 +97,14 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         ),
         (["--frequency=0"], "frequency must be finite and greater than 0"),
         (["--frequency=1e30"], "Argument `frequency` must be at most 1.67772e+07"),
-        (["--logical_devices=4"], "strategy must be mirrored with logical_devices"),
         (["--output_dir=~/full"], "output_dir '{home}/full' is not empty"),
-        (["--dropout=1"], "dropout must be from 0 to below 1"),
         (["--hidden_units=5,x"], "hidden_units must be whole numbers"),
-        (["--dataset=mnist", "--data_dir=nowhere"], "data_dir 'nowhere' is not"),
-        (["--dataset=mnist", "--data_dir=."], "Data set 'mnist' is not in"),
         (["--output_dir=full"], "output_dir 'full' is not empty"),
         (
             ["--output_dir=full/something/below"],
             "output_dir 'full/something/below' can",
         ),
         (["digits"], "unexpected argument 'digits'"),
-        (["--suite=digits", "--activation=relu"], "The suite 'digits' sets activation"),
         (["--suite=cifar100", "--data_dir=."], "Data set 'cifar100' is not"),
         (["--accelerate"], "accelerate needs a model in init_from"),
         (["--init_from=no.keras"], "init_from must be a .keras file"),

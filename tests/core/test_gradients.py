@@ -1,6 +1,7 @@
 """Values and gradients of functions and layers against float64 NumPy."""
 
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -8,84 +9,50 @@ import gaaf_keras
 from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian, ShiftedSigmoid, gaaf
 from tests import reference
 from tests.gradients import (
+    assert_accelerated,
     assert_gradient,
+    in_dtype,
     points,
     second_derivative,
     upstream_like,
     value_and_gradient,
 )
 
-
-def _layer(cls, *args, **kwargs):
-    return lambda dtype: cls(*args, dtype=dtype, **kwargs)
-
-
-def _function(function):
-    return lambda dtype: function
-
-
-TANH = {
-    "gaaf_tanh": (_function(gaaf_keras.gaaf_tanh), 1.0),
-    "gaaf('tanh')": (_function(gaaf("tanh")), 1.0),
-    "gaaf('tanh', strength)": (_function(gaaf("tanh", strength=0.3)), 0.3),
-    "GAAF('tanh')": (_layer(GAAF, "tanh"), 1.0),
-    "GAAFTanh": (_layer(GAAFTanh), 1.0),
-    "GAAFTanh(strength)": (_layer(GAAFTanh, strength=2.5), 2.5),
-    "user's tanh": (_function(gaaf(keras.ops.tanh, Gaussian())), 1.0),
-}
-RELU = {
-    "gaaf_relu": (_function(gaaf_keras.gaaf_relu), 1.0),
-    "gaaf('relu')": (_function(gaaf("relu")), 1.0),
-    "gaaf('relu', strength)": (_function(gaaf("relu", strength=0.3)), 0.3),
-    "GAAF('relu')": (_layer(GAAF, "relu"), 1.0),
-    "GAAFReLU": (_layer(GAAFReLU), 1.0),
-    "GAAFReLU(strength)": (_layer(GAAFReLU, strength=2.5), 2.5),
-    "user's relu": (
-        _function(gaaf(keras.ops.relu, ShiftedSigmoid())),
-        1.0,
+# Of each base: its function, its layer, an operation, its shape, phi' and s in NumPy.
+BASES = {
+    "tanh": (
+        *(gaaf_keras.gaaf_tanh, GAAFTanh, keras.ops.tanh, Gaussian()),
+        *(reference.tanh_derivative, reference.gaussian),
+    ),
+    "relu": (
+        *(gaaf_keras.gaaf_relu, GAAFReLU, keras.ops.relu, ShiftedSigmoid()),
+        *(reference.relu_derivative, reference.shifted_sigmoid),
     ),
 }
-CASES = [
-    pytest.param(make, strength, base, derivative, id=name)
-    for cases, base, derivative in [
-        (TANH, "tanh", reference.gaaf_tanh),
-        (RELU, "relu", reference.gaaf_relu),
-    ]
-    for name, (make, strength) in cases.items()
-]
+# How an activation is accelerated, and with which strength.
+WAYS = {
+    "its function": (lambda base, dtype: BASES[base][0], 1.0),
+    "gaaf": (lambda base, dtype: gaaf(base), 1.0),
+    "gaaf(strength)": (lambda base, dtype: gaaf(base, strength=0.3), 0.3),
+    "gaaf(strength=0)": (lambda base, dtype: gaaf(base, strength=0), 0.0),
+    "GAAF": (lambda base, dtype: GAAF(base, dtype=dtype), 1.0),
+    "its layer": (lambda base, dtype: BASES[base][1](dtype=dtype), 1.0),
+    "its layer(strength)": (
+        lambda base, dtype: BASES[base][1](strength=2.5, dtype=dtype),
+        2.5,
+    ),
+    "user's": (lambda base, dtype: gaaf(BASES[base][2], BASES[base][3]), 1.0),
+}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("make", "strength", "base", "derivative"), CASES)
-def test_value_is_the_base_activation_and_gradient_is_accelerated(
-    make, strength, base, derivative, dtype
-):
-    x = points(dtype)
-    upstream = upstream_like(x)
-    value, gradient = value_and_gradient(make(dtype), x, upstream)
-    plain, _ = value_and_gradient(keras.activations.get(base), x, upstream)
-
-    assert gradient.dtype == dtype
-    assert value.dtype == plain.dtype
-    np.testing.assert_array_equal(value, plain)
-    np.testing.assert_array_equal(np.signbit(value), np.signbit(plain))
-    expected = derivative(x.astype("float64"), upstream.astype("float64"), strength)
-    assert_gradient(gradient, expected, upstream, precision=value.dtype)
-
-
-@pytest.mark.parametrize("base", ["tanh", "relu"])
-def test_strength_zero_is_the_base_gradient(base):
-    x = points("float32")
-    upstream = upstream_like(x)
-    _, gradient = value_and_gradient(gaaf(base, strength=0), x, upstream)
-    _, plain = value_and_gradient(keras.activations.get(base), x, upstream)
-    assert_gradient(gradient, plain, upstream)
-
-
-def test_relu_derivative_at_zero_is_the_shape_alone():
-    x = np.zeros(3)
-    _, gradient = value_and_gradient(gaaf_keras.gaaf_relu, x, np.ones(3))
-    np.testing.assert_allclose(gradient, reference.shifted_sigmoid(x), rtol=1e-12)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("base", BASES)
+def test_value_is_the_base_activation_and_gradient_is_accelerated(base, way, dtype):
+    make, strength = WAYS[way]
+    *_, derivative, shape = BASES[base]
+    slope = lambda x: derivative(x) + strength * shape(x)  # noqa: E731
+    assert_accelerated(make(base, dtype), base, slope, points(dtype))
 
 
 @pytest.mark.parametrize(
@@ -134,16 +101,9 @@ def test_training_of_the_outer_model_reaches_the_layer():
 
 
 def test_any_activation_with_a_given_shape():
-    x = points()
-    upstream = upstream_like(x)
-    value, gradient = value_and_gradient(
-        gaaf("softsign", Gaussian(4.0), strength=0.5), x, upstream
-    )
-    np.testing.assert_array_equal(
-        value, keras.ops.convert_to_numpy(keras.activations.softsign(x))
-    )
-    expected = upstream * ((1 + np.abs(x)) ** -2 + 0.5 * reference.gaussian(x, 4.0))
-    assert_gradient(gradient, expected, upstream)
+    function = gaaf("softsign", Gaussian(4.0), strength=0.5)
+    slope = lambda x: (1 + np.abs(x)) ** -2 + 0.5 * reference.gaussian(x, 4.0)  # noqa: E731
+    assert_accelerated(function, "softsign", slope, points())
 
 
 def test_activation_with_its_own_weights_is_trained_through():
@@ -199,25 +159,12 @@ def test_second_derivative(function, expected):
     ],
 )
 def test_half_precision(function, base, derivative, dtype):
-    import ml_dtypes
-
-    numpy_dtype = np.float16 if dtype == "float16" else ml_dtypes.bfloat16
-    x = np.linspace(-300, 300, 1201).astype(numpy_dtype)
-    # Cast inside, so that the gradient is taken in half precision and read in full.
-    single = x.astype("float32")
-
-    def in_half(function):
-        return lambda x: keras.ops.cast(function(keras.ops.cast(x, dtype)), "float32")
-
-    value, gradient = value_and_gradient(
-        in_half(function), single, np.ones_like(single)
-    )
-    plain, _ = value_and_gradient(
-        in_half(keras.activations.get(base)), single, np.ones_like(single)
-    )
+    x = np.linspace(-300, 300, 1201).astype(dtype).astype("float32")
+    value, gradient = value_and_gradient(in_dtype(dtype, function), x)
+    plain, _ = value_and_gradient(in_dtype(dtype, keras.activations.get(base)), x)
     np.testing.assert_array_equal(value, plain)
-    expected = derivative(single.astype("float64"), 1.0)
-    resolution = float(ml_dtypes.finfo(numpy_dtype).eps)
+    expected = derivative(x.astype("float64"), 1.0)
+    resolution = float(ml_dtypes.finfo(dtype).eps)
     np.testing.assert_allclose(gradient, expected, atol=4 * resolution)
 
 
@@ -248,6 +195,7 @@ def test_activation_that_is_not_elementwise_is_refused():
         ),
         ({"activation": "tanh", "strength": -1}, ValueError, "`strength`.*-1"),
         ({"activation": "tanh", "strength": "1"}, TypeError, "`strength`.*'1'"),
+        ({"activation": "relu", "unit_gain": "False"}, TypeError, "`unit_g.*'False'"),
     ],
 )
 @pytest.mark.parametrize("make", [gaaf, GAAF])

@@ -1,6 +1,7 @@
 """Every known activation: value, derivative, default shape, extremes."""
 
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,9 @@ from gaaf_keras import GAAF, activations, gaaf, shapes
 from gaaf_keras._core.known_activations import ACTIVATIONS
 from tests import reference
 from tests.gradients import (
+    assert_accelerated,
     assert_gradient,
+    in_dtype,
     points,
     upstream_like,
     value_and_gradient,
@@ -40,26 +43,18 @@ def test_all_known_activations_are_tested():
 @pytest.mark.parametrize("dtype", ["float32", ONCE_IN_FLOAT64])
 @pytest.mark.parametrize("name", NAMES)
 def test_default_acceleration(name, dtype):
-    x = near_kinks(dtype)
-    upstream = upstream_like(x)
-    value, gradient = value_and_gradient(GAAF(name, dtype=dtype), x, upstream)
-    base = keras.activations.get(name)
-    plain, _ = value_and_gradient(base, x, upstream)
-    np.testing.assert_array_equal(value, plain)
-    wide = x.astype("float64")
-    slope = reference.DERIVATIVES[name](wide) + reference.DEFAULT_SHAPES[name](wide)
-    assert_gradient(gradient, upstream * slope, upstream, precision=value.dtype)
+    layer = GAAF(name, dtype=dtype)
+    assert_accelerated(layer, name, reference.slope(name), near_kinks(dtype))
 
 
 @pytest.mark.parametrize("known", WITH_DEFAULT, ids=lambda known: known.name)
 def test_default_shape_of_a_row(known):
     x = np.linspace(-9.97, 9.98, 401, dtype="float32")
     assert known.why
-    accelerated = gaaf(known.name)
-    value, gradient = value_and_gradient(accelerated, x, np.ones_like(x))
-    plain, slope = value_and_gradient(known.function, x, np.ones_like(x))
+    value, gradient = value_and_gradient(activations.get(f"gaaf_{known.name}"), x)
+    plain, slope = value_and_gradient(known.function, x)
     np.testing.assert_array_equal(value, plain)
-    shape = accelerated.shape_function
+    shape = gaaf(known.name).shape_function
     assert shape == shapes.get(known.default_shape) == shapes.default_for(known.name)
     added = keras.ops.convert_to_numpy(shape(keras.ops.convert_to_tensor(x)))
     np.testing.assert_allclose(gradient, slope + added, atol=4e-6)
@@ -78,24 +73,14 @@ def test_derivative_is_the_backends_own_away_from_kinks(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", ONCE_IN_FLOAT16])
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision(name, dtype):
-    import ml_dtypes
-
-    numpy_dtype = np.float16 if dtype == "float16" else ml_dtypes.bfloat16
     x = np.concatenate([np.linspace(-8, 8, 401), [-6e4, -300, 300, 6e4]])
-    x = x.astype(numpy_dtype).astype("float32")
-
-    def in_half(function):
-        return lambda x: keras.ops.cast(function(keras.ops.cast(x, dtype)), "float32")
-
-    value, gradient = value_and_gradient(in_half(gaaf(name)), x, np.ones_like(x))
-    plain, _ = value_and_gradient(
-        in_half(keras.activations.get(name)), x, np.ones_like(x)
-    )
+    x = x.astype(dtype).astype("float32")
+    value, gradient = value_and_gradient(in_dtype(dtype, gaaf(name)), x)
+    plain, _ = value_and_gradient(in_dtype(dtype, keras.activations.get(name)), x)
     np.testing.assert_array_equal(value, plain)
-    wide = x.astype("float64")
-    expected = reference.DERIVATIVES[name](wide) + reference.DEFAULT_SHAPES[name](wide)
+    expected = reference.slope(name)(x.astype("float64"))
     # A step of slope 5 turns the rounding of its argument, up to 8, into 10 roundings.
-    error = 12 * float(ml_dtypes.finfo(numpy_dtype).eps)
+    error = 12 * float(ml_dtypes.finfo(dtype).eps)
     np.testing.assert_allclose(gradient, expected, atol=error)
 
 
@@ -104,10 +89,8 @@ def test_half_precision(name, dtype):
 def test_extreme_data_behaves_as_in_the_base_activation(name, frequency):
     x = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40], "float32")
     function = gaaf(name, frequency=frequency)
-    value, gradient = value_and_gradient(function, x, np.ones_like(x))
-    base_value, base = value_and_gradient(
-        keras.activations.get(name), x, np.ones_like(x)
-    )
+    value, gradient = value_and_gradient(function, x)
+    base_value, base = value_and_gradient(keras.activations.get(name), x)
     np.testing.assert_allclose(value, base_value, atol=1e-4 if frequency else 0)
     assert not np.any(np.isnan(gradient) & ~np.isnan(base)), (gradient, base)
 

@@ -1,25 +1,10 @@
 """Activations by name, configuration and object."""
 
 import keras
-import numpy as np
 import pytest
 
 import gaaf_keras
 from gaaf_keras import activations, gaaf, shapes
-from tests import reference
-from tests.gradients import points, value_and_gradient
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("name", list(reference.DERIVATIVES))
-def test_every_accelerated_name(name):
-    x = points("float32", limit=5)
-    _, gradient = value_and_gradient(
-        activations.get(f"gaaf_{name}"), x, np.ones_like(x)
-    )
-    wide = x.astype("float64")
-    expected = reference.DERIVATIVES[name](wide) + reference.DEFAULT_SHAPES[name](wide)
-    np.testing.assert_allclose(gradient, expected, atol=2e-6)
 
 
 def test_other_identifiers():

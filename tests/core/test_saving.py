@@ -1,8 +1,6 @@
 """Round trips through configuration, JSON and `.keras` files, comparing gradients."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import gaaf_keras
 from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian, ShiftedSigmoid, gaaf
 from tests.gradients import value_and_gradient
+from tests.processes import python
 
 LAYERS = keras.layers
 MODELS = {
@@ -86,7 +85,7 @@ def test_json_and_clone(name):
             dtype="float64",
         ),
         GAAFTanh(shape_function=Gaussian(3), strength=0.25, name="two"),
-        GAAFReLU(strength=0.25, trainable=False, name="three"),
+        GAAFReLU(strength=0.25, trainable=False, unit_gain=True, name="three"),
     ],
 )
 def test_layer_configuration_is_complete(layer):
@@ -95,10 +94,9 @@ def test_layer_configuration_is_complete(layer):
     assert copy.get_config() == config
     assert copy.name == layer.name
     assert copy.dtype_policy == layer.dtype_policy
-    assert (copy.shape_function, copy.strength) == (
-        layer.shape_function,
-        layer.strength,
-    )
+    for name in ("shape_function", "strength", "unit_gain"):
+        assert getattr(copy, name) == getattr(layer, name)
+    assert config["unit_gain"] is layer.unit_gain
     assert keras.saving.get_registered_name(type(layer)) == (
         f"gaaf_keras>{type(layer).__name__}"
     )
@@ -199,7 +197,7 @@ def test_what_the_layer_is_made_of_is_not_silently_replaced():
     layer.shape_function = "constant"
     layer.strength = 3.0
     x = np.linspace(-2, 2, 5, dtype="float32")
-    _, gradient = value_and_gradient(layer, x, np.ones_like(x))
+    _, gradient = value_and_gradient(layer, x)
     np.testing.assert_allclose(gradient, 1 - np.tanh(x) ** 2 + 0.3, atol=1e-6)
     copy = GAAFTanh.from_config(layer.get_config())
     assert (copy.shape_function, copy.strength) == (layer.shape_function, 3.0)
@@ -236,7 +234,7 @@ value, gradient = behaviour(model, training=True)
 np.testing.assert_allclose(value, expected["value"], rtol=1e-6, atol=1e-6)
 np.testing.assert_allclose(gradient, expected["gradient"], rtol=1e-6, atol=1e-6)
 """
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    python("-c", program, tmp_path)
 
 
 @pytest.mark.parametrize("make", [lambda: gaaf_keras.gaaf_relu, GAAFReLU])

@@ -1,14 +1,12 @@
 """Learning rates over time, weight decay, label smoothing."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
 from experiments import TrainingConfig, config, train_and_evaluate
 from experiments.training import optimization
+from tests.processes import python
 
 STEPS = 5  # an epoch
 
@@ -117,7 +115,4 @@ def test_a_model_trained_with_smoothed_labels_needs_no_code_of_the_laboratory(tm
         "x, y = numpy.zeros((4, 8, 8, 1)), numpy.zeros(4);"
         "print('trains on:', model.train_on_batch(x, y))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert "trains on:" in done.stdout, done.stderr
+    assert "trains on:" in python("-c", program)

@@ -23,19 +23,27 @@ def test_history_file_keeps_every_digit(tmp_path):
     assert run_folder.read_history(tmp_path) == [row, row]
 
 
-def test_accuracies_are_exact_shares_of_the_validation_examples(tmp_path):
+def test_validation_in_several_batches_is_exact(tmp_path):
     random = np.random.default_rng(0)
     arrays = {}
     for part, count in (("train", 7770), ("test", 20)):  # a tenth is held out
         arrays[f"x_{part}"] = random.normal(size=(count, 3)).astype("float32")
         arrays[f"y_{part}"] = (arrays[f"x_{part}"].sum(axis=1) > 0).astype(int)
-    np.savez(tmp_path / "own.npz", **arrays)
-    config = TrainingConfig(
-        dataset=str(tmp_path / "own.npz"), hidden_units=(3,), epochs=2
+    path = str(tmp_path / "own.npz")
+    np.savez(path, **arrays)
+    result = train_and_evaluate(
+        TrainingConfig(dataset=path, hidden_units=(3,), epochs=2)
     )
-    result = train_and_evaluate(config)
+    validation = datasets.load(path).validation
+    assert len(validation) == 777  # four batches, of which five run at once
     shares = [row["val_accuracy"] for row in result.history]
     assert shares == [round(share * 777) / 777 for share in shares]
+    score = training.accuracy(result.model, validation)
+    assert result.validation_accuracy == pytest.approx(score, rel=1e-6)
+    assert result.best_epoch == 2  # the model whose loss is the last one
+    logits = result.model.predict(validation.images, verbose=0).astype("float64")
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[range(777), validation.labels]
+    assert result.history[1]["val_loss"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "uint32", "bool"])

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -14,6 +12,7 @@ from experiments.data import datasets
 from experiments.records import files, run_folder
 from experiments.suites import plans, runs
 from experiments.training import run as training
+from tests.processes import python
 
 SMALL = {"hidden_units": (8,), "epochs": 3, "train_examples": 200, "export": False}
 
@@ -100,14 +99,7 @@ for name, variant in variants.items():
 
 @pytest.mark.slow  # tests/test_interruptions.py has a shorter one
 def test_interrupted_training_is_bitwise_the_same(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", BITWISE, str(tmp_path)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    everything, early = done.stdout.splitlines()
+    everything, early = python("-c", BITWISE, tmp_path).splitlines()
     assert everything.startswith("everything True 1 5")
     assert early.startswith("early stopping True 1")
     assert int(early.split()[4]) < 40

@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -14,14 +12,18 @@ from experiments import TrainingConfig, UsageError, train_and_evaluate
 from experiments.data import datasets, pipelines
 from experiments.training import run as training
 from gaaf_keras.layers import accelerated_layers
+from tests.processes import python
 
 SMALL = {"hidden_units": (16,), "epochs": 4, "batch_size": 63, "activation": "tanh"}
 
 
+def train(*callbacks, **changes):
+    return train_and_evaluate(TrainingConfig(**{**SMALL, **changes}), callbacks)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("training") / "new"
-    return train_and_evaluate(TrainingConfig(**SMALL, output_dir=str(folder)))
+    return train(output_dir=str(tmp_path_factory.mktemp("training") / "new"))
 
 
 def test_result_is_consistent(trained):
@@ -44,31 +46,6 @@ def test_scores_belong_to_the_returned_model(trained):
 
     assert trained.test_accuracy == accuracy(data.test)
     assert trained.validation_accuracy == pytest.approx(accuracy(data.validation))
-
-
-def test_validation_in_several_batches_is_exact(tmp_path):
-    random = np.random.default_rng(0)
-    arrays = {
-        f"{name}_{part}": values
-        for part, count in (("train", 6010), ("test", 10))
-        for name, values in (
-            ("x", random.normal(size=(count, 3)).astype("float32")),
-            ("y", random.integers(0, 3, count)),
-        )
-    }
-    np.savez(tmp_path / "own.npz", **arrays)
-    path = str(tmp_path / "own.npz")
-    config = TrainingConfig(
-        dataset=path, hidden_units=(4,), epochs=1, batch_size=1000, learning_rate=1e-9
-    )
-    result = train_and_evaluate(config)
-    validation = datasets.load(path).validation
-    assert len(validation) == 601  # three batches, of which five run at once
-    score = training.accuracy(result.model, validation)
-    assert result.validation_accuracy == pytest.approx(score, rel=1e-6)
-    logits = result.model.predict(validation.images, verbose=0).astype("float64")
-    losses = np.log(np.exp(logits).sum(axis=1)) - logits[range(601), validation.labels]
-    assert result.history[0]["val_loss"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
 def test_files(trained):
@@ -103,8 +80,7 @@ def test_saved_model_is_the_returned_model(trained):
 
 
 def test_same_seed_same_training():
-    config = TrainingConfig(**{**SMALL, "dropout": 0.3, "epochs": 2})
-    first, second = train_and_evaluate(config), train_and_evaluate(config)
+    first, second = (train(dropout=0.3, epochs=2) for _ in range(2))
     for ours, theirs in zip(
         first.model.get_weights(), second.model.get_weights(), strict=True
     ):
@@ -113,28 +89,20 @@ def test_same_seed_same_training():
 
 
 def test_early_stopping_and_patience():
-    result = train_and_evaluate(
-        TrainingConfig(**{**SMALL, "epochs": 50, "patience": 2, "learning_rate": 0.5})
-    )
+    result = train(epochs=50, patience=2, learning_rate=0.5)
     assert result.epochs_run == result.best_epoch + 2 < 50
 
 
 def test_gaaf_changes_the_training_and_not_the_start():
     losses = [
-        train_and_evaluate(
-            TrainingConfig(**{**SMALL, "epochs": 1, "activation": activation})
-        ).history[0]["loss"]
+        train(epochs=1, activation=activation).history[0]["loss"]
         for activation in ("tanh", "gaaf_tanh")
     ]
     assert losses[0] != losses[1]
 
 
 def test_a_training_that_diverges_stops_and_reports():
-    result = train_and_evaluate(
-        TrainingConfig(
-            **{**SMALL, "activation": "relu", "learning_rate": 1e30, "epochs": 20}
-        )
-    )
+    result = train(activation="relu", learning_rate=1e30, epochs=20)
     assert result.diverged
     assert result.epochs_run < 20
     assert 0 <= result.test_accuracy < 1
@@ -198,11 +166,12 @@ results = [
     train_and_evaluate(TrainingConfig(**config, **normalised)),
     train_and_evaluate(TrainingConfig(**config, **normalised, sync_batch_norm=False)),
 ]
-print(json.dumps([{"history": r.history, **r.to_json()} for r in results]))
 try:
     train_and_evaluate(TrainingConfig(strategy="mirrored", batch_size=61))
+    print()
 except ValueError as error:
-    print(error, file=sys.stderr)
+    print(error)
+print(json.dumps([{"history": r.history, **r.to_json()} for r in results]))
 """
 
 
@@ -212,13 +181,10 @@ def one_replica(data_dir, tmp_path_factory):
 
 
 def replicas(count, data_dir, output_dir):
-    done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, str(count), data_dir, str(output_dir)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+    *_, refused, results = python(
+        "-c", REPLICAS, count, data_dir, output_dir
+    ).splitlines()
+    return json.loads(results), refused
 
 
 @pytest.mark.slow  # test_train_script.py compares two replicas with one
@@ -242,9 +208,7 @@ def test_replicas_train_like_one_device(count, one_replica, data_dir, tmp_path):
 
 
 def test_the_best_epoch_is_scored_even_if_it_is_not_the_last():
-    result = train_and_evaluate(
-        TrainingConfig(**{**SMALL, "learning_rate": 1.5, "epochs": 12, "seed": 5})
-    )
+    result = train(learning_rate=1.5, epochs=12, seed=5)
     last = result.history[-1]["val_accuracy"]
     assert last < result.validation_accuracy  # or the test would show nothing
     validation = datasets.load("digits").validation
@@ -261,12 +225,7 @@ def test_the_best_epoch_is_scored_even_if_it_is_not_the_last():
     ],
 )
 def test_optimizers(name, kind, momentum):
-    result = train_and_evaluate(
-        TrainingConfig(
-            **{**SMALL, "epochs": 1, "optimizer": name, "learning_rate": 0.015}
-        )
-    )
-    optimizer = result.model.optimizer
+    optimizer = train(epochs=1, optimizer=name, learning_rate=0.015).model.optimizer
     assert type(optimizer) is kind
     assert float(optimizer.learning_rate) == pytest.approx(0.015)
     assert getattr(optimizer, "momentum", None) == momentum
@@ -282,9 +241,7 @@ def test_seed_and_augmentation_reach_the_pipeline(monkeypatch):
 
     monkeypatch.setattr(pipelines, "training_pipeline", spy)
     for seed, augment in [(0, None), (1, None), (0, True)]:
-        train_and_evaluate(
-            TrainingConfig(**{**SMALL, "epochs": 1, "seed": seed, "augment": augment})
-        )
+        train(epochs=1, seed=seed, augment=augment)
     assert calls == [(0, False), (1, False), (0, True)]
 
 
@@ -296,9 +253,7 @@ def test_seeds_start_from_other_weights():
             starts.append(self.model.get_weights()[0])
 
     for seed in (0, 0, 1):
-        train_and_evaluate(
-            TrainingConfig(**{**SMALL, "epochs": 1, "seed": seed}), [Start()]
-        )
+        train(Start(), epochs=1, seed=seed)
     np.testing.assert_array_equal(starts[0], starts[1])
     assert np.abs(starts[0] - starts[2]).max() > 0.01
 
@@ -335,14 +290,8 @@ def test_acceleration_schedules(schedule, strengths):
         def on_epoch_end(self, epoch, logs=None):
             seen.append(accelerated_layers(self.model)[0].strength)
 
-    config = TrainingConfig(
-        hidden_units=(4,),
-        epochs=4,
-        train_examples=200,
-        strength=2.0,
-        acceleration_schedule=schedule,
-    )
-    training.train_and_evaluate(config, [Watch()])
+    given = {"activation": "gaaf_tanh", "strength": 2.0}
+    train(Watch(), train_examples=200, acceleration_schedule=schedule, **given)
     assert seen == pytest.approx(strengths, abs=1e-6)
 
 
@@ -356,15 +305,8 @@ def test_acceleration_schedules(schedule, strengths):
     ],
 )
 def test_precision_and_compilation(precision, jit_compile, activation):
-    config = TrainingConfig(
-        hidden_units=(16,),
-        epochs=5,
-        activation=activation,
-        precision=precision,
-        jit_compile=jit_compile,
-        batch_norm=True,
-    )
-    result = train_and_evaluate(config)
+    given = {"precision": precision, "jit_compile": jit_compile}
+    result = train(epochs=5, activation=activation, batch_norm=True, **given)
     assert keras.config.dtype_policy().name == "float32"
     dense = result.model.get_layer("dense_1")
     assert dense.dtype_policy.name == precision

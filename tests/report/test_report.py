@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -17,6 +16,7 @@ from experiments import TrainingConfig, UsageError, report
 from experiments.records import studies
 from experiments.report.__main__ import main
 from experiments.suites import plans, runs
+from tests.processes import python
 from tests.small_suite import GIVEN, SEEDS
 
 QUANTILE = 12.7062  # of Student's t at 0.975, with one degree of freedom
@@ -269,10 +269,8 @@ def test_an_interrupted_suite_shows_what_is_finished(suite, tmp_path):
     (folder / "GAAF" / "seed_1" / "result.json").unlink()
     analyses = {p: p.stat().st_mtime_ns for p in folder.rglob("analysis.json")}
     assert len(analyses) == 3 * SEEDS
-    command = [sys.executable, "-m", "experiments.report", str(folder)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"Report: {folder / 'report.html'}"
+    printed = python("-m", "experiments.report", folder)
+    assert printed.splitlines()[-1] == f"Report: {folder / 'report.html'}"
     assert analyses == {p: p.stat().st_mtime_ns for p in folder.rglob("analysis.json")}
     page = Page(folder / "report.html")
     rows = {row["variant"]: row["seeds"] for row in page.table(["variant", "seeds"])}

@@ -1,15 +1,15 @@
 """A small network, its exports, and what is in them."""
 
 import json
-import subprocess
-import sys
 import zipfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+import gaaf_keras
 from gaaf_keras import GAAF, gaaf
+from tests.processes import python
 
 LAYERS = keras.layers
 SUFFIXES = {
@@ -32,6 +32,10 @@ if kind == "tf_saved_model":
     import tensorflow as tf
     model = tf.saved_model.load(path)
     y = model.serve(x).numpy()
+    serve = model.signatures["serving_default"]
+    (name,) = serve.structured_input_signature[1]
+    (named,) = serve(**{name: tf.constant(x)}).values()
+    np.testing.assert_allclose(named, y, rtol=1e-5, atol=1e-5)
 elif kind == "litert":
     from ai_edge_litert.interpreter import Interpreter
     interpreter = Interpreter(path)
@@ -75,10 +79,13 @@ def images(count=5):
 
 def served(kind, path, x):
     np.save(path.parent / "x.npy", x)
-    program = [sys.executable, "-c", SERVE, kind, str(path), str(path.parent)]
-    done = subprocess.run(program, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    python("-c", SERVE, kind, path, path.parent)
     return np.load(path.parent / "y.npy")
+
+
+def exported(model, path, **arguments):
+    """The SavedModel of a model, loaded."""
+    return tf.saved_model.load(str(gaaf_keras.export(model, path, **arguments)))
 
 
 def operations(kind, path):

@@ -1,8 +1,6 @@
 """`.keras` files of models with plain activations, loaded without this package."""
 
 import random
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -10,29 +8,7 @@ import pytest
 
 import gaaf_keras
 from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, gaaf, gaaf_relu, gaaf_tanh
-from tests.tensorflow.exports import LAYERS, network
-
-LOAD = """
-import sys
-sys.modules["gaaf_keras"] = None
-import keras
-import numpy as np
-folder = sys.argv[1]
-model = keras.saving.load_model(folder + "/model.keras", safe_mode=False)
-np.save(folder + "/y.npy", model.predict(np.load(folder + "/x.npy"), verbose=0))
-"""
-
-
-def exported(model, folder, x):
-    """The exported model, after its outputs were compared elsewhere."""
-    gaaf_keras.export(model, folder / "model.keras", overwrite=True)
-    np.save(folder / "x.npy", x)
-    program = [sys.executable, "-c", LOAD, str(folder)]
-    done = subprocess.run(program, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    expected = model.predict(x, verbose=0)
-    np.testing.assert_allclose(np.load(folder / "y.npy"), expected, atol=1e-5)
-    return keras.saving.load_model(folder / "model.keras", safe_mode=False)
+from tests.tensorflow.exports import LAYERS, network, served
 
 
 def rows(*shape):
@@ -75,7 +51,12 @@ def test_everywhere(tmp_path):
     model(rows(1, 5, 4))  # only now PReLU has its weights in the one dense layer
     for weight in model.weights:
         weight.assign(weight + 0.1 * rows(*weight.shape))
-    loaded = exported(model, tmp_path, rows(7, 5, 4))
+    path = gaaf_keras.export(model, tmp_path / "model.keras")
+    x = rows(7, 5, 4)
+    np.testing.assert_allclose(
+        served("keras", path, x), model.predict(x, verbose=0), atol=1e-5
+    )
+    loaded = keras.saving.load_model(path)
     layer = loaded.get_layer("layer")
     assert type(layer) is LAYERS.Activation
     assert layer.activation is keras.activations.tanh

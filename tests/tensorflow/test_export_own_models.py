@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import gaaf_keras
 from gaaf_keras import GAAF, gaaf
-from tests.tensorflow.exports import LAYERS, served
+from tests.tensorflow.exports import LAYERS, SUFFIXES, exported, served
 
 RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.normal(size=(6, 4)).astype("float32")
@@ -78,8 +78,7 @@ def test_in_all_formats(make, x, kind, tmp_path):
     model = make()
     model.compile("sgd", "mse")
     model.fit(x, np.zeros((6, 2)), verbose=0)
-    suffix = {"tf_saved_model": "", "litert": ".tflite", "onnx": ".onnx"}[kind]
-    path = gaaf_keras.export(model, tmp_path / f"model{suffix}")
+    path = gaaf_keras.export(model, tmp_path / f"model{SUFFIXES[kind]}")
     np.testing.assert_allclose(
         served(kind, path, x), model.predict(x, verbose=0), atol=1e-5
     )
@@ -88,46 +87,29 @@ def test_in_all_formats(make, x, kind, tmp_path):
 @pytest.mark.parametrize(
     ("make", "arguments", "dtypes"),
     [
-        (Network, [ROWS], ["float32"]),
-        (Tokens, [TOKENS], ["int32"]),
-        (lambda: Tokens(mask=True), [TOKENS], ["int32"]),
-        (Pair, [[ROWS, ROWS + 1]], ["float32", "float32"]),
-        (Named, [{"rows": ROWS, "ids": TOKENS}], ["int32", "float32"]),
-        (Built, [ROWS, ROWS + 1], ["float32", "float32"]),
+        (Network, [ROWS], {"inputs": "float32"}),
+        (Tokens, [TOKENS], {"tokens": "int32"}),
+        (lambda: Tokens(mask=True), [TOKENS], {"tokens": "int32"}),
+        (Pair, [[ROWS, ROWS + 1]], {"inputs_0": "float32", "inputs_1": "float32"}),
+        (Named, [{"rows": ROWS, "ids": TOKENS}], {"ids": "int32", "rows": "float32"}),
+        (Built, [ROWS, ROWS + 1], {"rows": "float32", "others": "float32"}),
     ],
 )
 def test_inputs(make, arguments, dtypes, tmp_path):
     model = used(make, *arguments)
-    gaaf_keras.export(model, tmp_path / "model", trainable=True)
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    loaded = exported(model, tmp_path / "model", trainable=True)
     fewer = keras.tree.map_structure(lambda array: array[:3], arguments)
     np.testing.assert_allclose(
         loaded.serve(*fewer), model(*fewer, training=False), atol=1e-6
     )
     assert loaded.train(*fewer).shape == (3, 2)
     _, inputs = loaded.signatures["serving_default"].structured_input_signature
-    specs = [inputs[name] for name in sorted(inputs)]
-    assert [spec.dtype.name for spec in specs] == dtypes
-
-
-def test_inputs_have_names(tmp_path):
-    for make, arguments, names in [
-        (Network, [ROWS], {"inputs"}),
-        (Tokens, [TOKENS], {"tokens"}),
-        (Pair, [[ROWS, ROWS]], {"inputs_0", "inputs_1"}),
-        (Named, [{"rows": ROWS, "ids": TOKENS}], {"rows", "ids"}),
-        (Built, [ROWS, ROWS], {"rows", "others"}),
-    ]:
-        path = tmp_path / make.__name__
-        gaaf_keras.export(used(make, *arguments), path)
-        serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-        assert set(serve.structured_input_signature[1]) == names
+    assert {name: spec.dtype.name for name, spec in inputs.items()} == dtypes
 
 
 def test_the_precision_of_inputs_is_that_of_the_weights(tmp_path):
     model = used(lambda: Network(dtype="mixed_float16"), ROWS)
-    gaaf_keras.export(model, tmp_path / "model")
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    loaded = exported(model, tmp_path / "model")
     np.testing.assert_allclose(loaded.serve(ROWS), model(ROWS), atol=1e-2)
 
 
@@ -148,15 +130,15 @@ class Table(Network):
         return super().call(keras.ops.take(keras.ops.eye(9), index, axis=0))
 
 
-def test_text_and_indices(tmp_path):
-    for make, x in [
-        (Text, tf.constant(["good film", "bad"])),
-        (Table, np.int32([2, 8])),
-    ]:
-        model = used(make, x)
-        gaaf_keras.export(model, tmp_path / make.__name__)
-        loaded = tf.saved_model.load(str(tmp_path / make.__name__))
-        np.testing.assert_allclose(loaded.serve(x), model(x), atol=1e-6)
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [(Text, tf.constant(["good film", "bad"])), (Table, np.int32([2, 8]))],
+    ids=["text", "indices"],
+)
+def test_text_and_indices(make, x, tmp_path):
+    model = used(make, x)
+    loaded = exported(model, tmp_path / "model")
+    np.testing.assert_allclose(loaded.serve(x), model(x), atol=1e-6)
 
 
 def test_what_keras_does_not_know_can_be_given(tmp_path):
@@ -183,8 +165,8 @@ def test_a_signature_of_a_functional_model(tmp_path):
     inputs = keras.Input((None, 4))
     model = keras.Model(inputs, LAYERS.Dense(2, activation=GAAF("tanh"))(inputs))
     spec = keras.InputSpec(shape=(1, 7, 4), dtype="float32")
-    gaaf_keras.export(model, tmp_path / "model", input_signature=spec)
-    serve = tf.saved_model.load(str(tmp_path / "model")).signatures["serve"]
+    loaded = exported(model, tmp_path / "model", input_signature=spec)
+    serve = loaded.signatures["serve"]
     (value,) = serve.structured_input_signature[1].values()
     assert value.shape == (1, 7, 4)
 
@@ -203,11 +185,11 @@ def test_loaded_from_a_keras_file(tmp_path):
     loaded = keras.saving.load_model(
         tmp_path / "model.keras", custom_objects={"Network": Network}
     )
-    gaaf_keras.export(loaded, tmp_path / "model")
-    again = tf.saved_model.load(str(tmp_path / "model"))
+    again = exported(loaded, tmp_path / "model")
     np.testing.assert_allclose(again.serve(ROWS[:2]), model(ROWS[:2]), atol=1e-6)
 
 
-def test_never_called(tmp_path):
+@pytest.mark.parametrize("make", [Network, lambda: keras.Sequential([GAAF("tanh")])])
+def test_never_called(make, tmp_path):
     with pytest.raises(ValueError, match="`model` must be built"):
-        gaaf_keras.export(Network(), tmp_path / "model")
+        gaaf_keras.export(make(), tmp_path / "model")

@@ -1,8 +1,5 @@
 """SavedModels that are trained further, in TensorFlow alone."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -10,7 +7,15 @@ import tensorflow as tf
 
 import gaaf_keras
 from gaaf_keras import GAAF, GAAFReLU, gaaf
-from tests.tensorflow.exports import LAYERS, images, metadata, network, served
+from tests.processes import python
+from tests.tensorflow.exports import (
+    LAYERS,
+    exported,
+    images,
+    metadata,
+    network,
+    served,
+)
 
 # Trains a SavedModel where neither Keras nor this package can be imported.
 FINE_TUNE = """
@@ -60,9 +65,7 @@ def test_fine_tuned_in_tensorflow_alone(make, tmp_path):
     gaaf_keras.export(model, tmp_path / "model", trainable=True)
     gaaf_keras.export(model, tmp_path / "plain.keras")
     plain = keras.saving.load_model(tmp_path / "plain.keras")
-    program = [sys.executable, "-c", FINE_TUNE, str(tmp_path)]
-    done = subprocess.run(program, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    python("-c", FINE_TUNE, tmp_path)
     for trained in (model, plain):
         trained.compile(keras.optimizers.SGD(0.1), loss="mse", jit_compile=False)
         before = trained.get_weights()
@@ -101,10 +104,9 @@ def test_a_changing_strength_is_exported_as_it_is(tmp_path):
     schedule = gaaf_keras.AccelerationSchedule(lambda epoch: 0.25)
     x = images()
     model.fit(x, np.zeros((5, 3), "float32"), callbacks=[schedule], verbose=0)
-    gaaf_keras.export(model, tmp_path / "model", trainable=True)
+    loaded = exported(model, tmp_path / "model", trainable=True)
     said = metadata("tf_saved_model", tmp_path / "model")
     assert {entry["strength"] for entry in said["accelerated"]} == {0.25}
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
     assert len(loaded.variables) == len(model.weights) + 1  # dropout's random state
 
 
@@ -136,8 +138,7 @@ class Compiled(LAYERS.Layer):
 def test_train_has_the_layers_own_gradients(layer, tmp_path):
     inputs = keras.Input((2,))
     model = keras.Model(inputs, layer()(inputs))
-    gaaf_keras.export(model, tmp_path / "model", trainable=True)
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    loaded = exported(model, tmp_path / "model", trainable=True)
     x = tf.random.normal((9, 2), stddev=2.0)
 
     def gradients(call, variables):

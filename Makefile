@@ -1,5 +1,5 @@
 # What a contributor runs, and what .ci/run calls. Needs `pip install -e '.[dev]'`.
-.PHONY: test slow check format docs notebooks package oldest
+.PHONY: test slow check format lists docs notebooks package oldest
 
 PYTHON ?= python
 export NO_MKDOCS_2_WARNING = 1
@@ -19,22 +19,24 @@ format:  ## what formatter and linter can mend
 	$(PYTHON) -m ruff check --fix --exit-zero .
 	$(PYTHON) -m ruff format .
 
+lists:  ## what the documentation lists: shapes, activations, flags, suites
+	$(PYTHON) docs/draw_gallery.py
+	$(PYTHON) docs/write_settings.py
+
 docs:  ## the documentation, in site/; a warning is an error
 	$(PYTHON) -m mkdocs build --strict --quiet
 
 notebooks:  ## the notebooks in examples/, at a reduced size
 	$(PYTHON) -m pytest -n 0 -m slow tests/test_notebooks.py
 
-package:  ## wheel and sdist, in dist/, and the tests of the layers against the wheel
-	rm -rf dist build/wheel build/elsewhere
+package:  ## wheel and sdist, in dist/, and the tests of the package against the wheel
+	rm -rf dist
 	$(PYTHON) -m build --outdir dist .
 	$(PYTHON) -m twine check --strict dist/*
-	$(PYTHON) -m pip install --quiet --no-deps --target build/wheel dist/*.whl
-	mkdir -p build/elsewhere && cp -r tests build/elsewhere
-	cd build/elsewhere && export PYTHONPATH="$(CURDIR)/build/wheel" && \
-	    $(PYTHON) -c "import gaaf_keras as g; assert 'build/wheel' in g.__file__, g" && \
-	    $(PYTHON) -m pytest -c "$(CURDIR)/pyproject.toml" \
-	    tests/core tests/acceleration tests/analysis tests/tensorflow
+	folder=$$(mktemp -d) && cp -r tests pyproject.toml $$folder && \
+	    $(PYTHON) -m pip install --quiet --no-deps --target $$folder dist/*.whl && \
+	    cd $$folder && PYTHONPATH=$$folder GAAF_KERAS_WHEEL=$$folder \
+	    $(PYTHON) -m pytest tests/core tests/acceleration tests/analysis tests/tensorflow
 
 oldest:  ## the tests of the layers on the oldest TensorFlow and Keras supported, on Python 3.11
 	$(PYTHON) -m venv build/oldest

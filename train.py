@@ -29,6 +29,7 @@ from absl import app, flags, logging
 
 from experiments import TrainingConfig, UsageError, WorkerLostError
 from experiments import flags as setting_flags
+from experiments.config import explained
 from experiments.suites import plans
 from experiments.suites.catalogue import SUITES
 
@@ -79,12 +80,7 @@ TIME_LIMIT = flags.DEFINE_float(
     "same command resumes. By default none.",
     lower_bound=1.0,
 )
-OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir",
-    None,
-    "Folder for what is written: a new one, or that of the same command, which "
-    "resumes. By default a new one under runs/.",
-)
+OUTPUT_DIR = flags.DEFINE_string("output_dir", None, explained("output_dir"))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -96,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT.value or 0)
-    output_dir = OUTPUT_DIR.value or _fresh_folder(SUITE.value or "training")
+    output_dir = OUTPUT_DIR.value or _fresh_folder(SUITE.value or "run")
     output_dir = str(Path(output_dir).expanduser())  # shells leave --flag=~/x alone
     try:
         _run(output_dir)

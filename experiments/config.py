@@ -9,12 +9,17 @@ import dataclasses
 import difflib
 import functools
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.names import ACTIVATIONS, BASE_ACTIVATIONS, SHAPES
+from experiments.names import (
+    ACTIVATIONS,
+    BASE_ACTIVATIONS,
+    EXAMPLES_OF_SHAPES,
+    SHAPES,
+    names_in,
+)
 
 
 class UsageError(ValueError):
@@ -51,9 +56,9 @@ class Bounds:
     def __str__(self) -> str:
         if self.above is not None:
             return f"finite and greater than {self.above:g}"
-        if self.below is not None:
-            return f"from {self.least:g} to below {self.below:.10g}"
-        return f"{self.least:g} or greater"
+        if self.below is None:
+            return f"{self.least:g} or greater"
+        return f"from {self.least:g} to below {self.below:.10g}"
 
 
 _FROM_0, _FROM_1, _ABOVE_0 = Bounds(least=0), Bounds(least=1), Bounds(above=0)
@@ -172,9 +177,8 @@ class TrainingConfig:
     )
     shape_function: str | None = _setting(
         None,
-        "Shape function of the accelerated activations, with parameters and combined "
-        "as in 'gaussian(width=3)' and '0.5 * one_sided(shifted_sigmoid)': "
-        f"{', '.join(SHAPES)}.",
+        "Shape function of the accelerated activations, such as "
+        f"{'; '.join(EXAMPLES_OF_SHAPES)}.",
         by_default="the activation's own",
         group="acceleration",
     )
@@ -290,9 +294,9 @@ class TrainingConfig:
     )
     output_dir: str | None = _setting(
         None,
-        "Folder for what the run writes: a new one, or that of the same run, which "
+        "Folder for what is written: a new one, or that of the same command, which "
         "resumes.",
-        by_default="nothing is written",
+        by_default="a new one under runs/; from Python nothing is written",
         group="place",
     )
     export: bool | None = _setting(
@@ -354,10 +358,8 @@ class TrainingConfig:
 
     def _require_to_fit_each_other(self) -> None:
         self._require_name("activation", self.activation, ACTIVATIONS)
-        if self.shape_function is not None:
-            alone = re.match(r"\s*(\w+)\s*(\(|$)", self.shape_function)
-            if alone:  # of a combination, shapes.get reads the names
-                self._require_name("shape_function", alone[1], SHAPES)
+        for name in names_in(self.shape_function or ""):
+            self._require_name("shape_function", name, SHAPES)
         if self.accelerate and self.init_from is None:
             raise UsageError(
                 "accelerate needs a model in init_from, which is missing. For a new "
@@ -401,10 +403,11 @@ def settings(group: str | None = None) -> "tuple[dataclasses.Field[Any], ...]":
     return tuple(f for f in fields if group in (None, f.metadata["group"]))
 
 
-def explained(field: "dataclasses.Field[Any]") -> str:
+def explained(name: str) -> str:
     """Returns what a setting does, its bounds, and what None stands for."""
-    bounds, default = field.metadata["bounds"], field.metadata["by_default"]
-    text = str(field.metadata["text"])
+    (metadata,) = (field.metadata for field in settings() if field.name == name)
+    bounds, default = metadata["bounds"], metadata["by_default"]
+    text = str(metadata["text"])
     text += f" {str(bounds).capitalize()}." if bounds is not None else ""
     return f"{text} By default {default}." if default else text
 

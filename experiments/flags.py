@@ -30,7 +30,7 @@ def given(holders: list["flags.FlagHolder[Any]"]) -> dict[str, Any]:
 
 
 def _define(field: "dataclasses.Field[Any]") -> "flags.FlagHolder[Any]":
-    name, default, text = field.name, field.default, explained(field)
+    name, default, text = field.name, field.default, explained(field.name)
     if _is_list(field):
         values = default if isinstance(default, tuple) else (default,)
         return flags.DEFINE_list(name, ",".join(map(str, values)), text)

@@ -1,37 +1,49 @@
 """Names of activations and shapes, read from the source of gaaf_keras.
 
-Importing gaaf_keras imports Keras, which takes seconds; so that `--help` and wrong
-names do not wait for it, the rows and decorators that define them are read as text.
+Importing gaaf_keras imports Keras, which takes seconds. So that `--help` and wrong
+names do not wait for it, what defines them is read and not run.
 """
 
+import ast
 import importlib.util
-import re
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def _source(file: str) -> str:
+def _calls(pattern: str, function: str) -> Iterator[tuple[str, dict[str, ast.expr]]]:
+    """Yields name and keyword arguments of the calls of a function, file by file."""
     spec = importlib.util.find_spec("gaaf_keras")
     assert spec is not None
     assert spec.origin is not None
-    return (Path(spec.origin).parent / file).read_text(encoding="utf-8")
+    for path in sorted(Path(spec.origin).parent.glob(pattern)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == function:
+                yield (
+                    ast.literal_eval(node.args[0]),
+                    {str(keyword.arg): keyword.value for keyword in node.keywords},
+                )
 
 
-def _activations() -> tuple[str, ...]:
-    """Returns the activations with a default shape; linear has one of 0."""
-    row = r'^    Known\(\s*"(\w+)"(.*?)(?=^    Known\(|^\))'
-    source = _source("_core/known_activations.py")
-    rows = re.findall(row, source, re.MULTILINE | re.DOTALL)
-    return tuple(
-        name for name, rest in rows if "default_shape=" in rest and name != "linear"
-    )
-
-
-def _shapes() -> tuple[str, ...]:
-    definition = r'^@shape_function\(\s*"(\w+)"'
-    sources = _source("shapes/base.py") + _source("shapes/__init__.py")
-    return tuple(re.findall(definition, sources, re.MULTILINE))
-
-
-BASE_ACTIVATIONS = _activations()
+# With a default shape; that of linear is 0.
+BASE_ACTIVATIONS = tuple(
+    name
+    for name, row in _calls("_core/known_activations.py", "Known")
+    if "default_shape" in row and name != "linear"
+)
 ACTIVATIONS = (*BASE_ACTIVATIONS, *(f"gaaf_{name}" for name in BASE_ACTIVATIONS))
-SHAPES = _shapes()
+_DEFINED = dict(_calls("shapes/*.py", "shape_function"))
+SHAPES = tuple(_DEFINED)
+EXAMPLES_OF_SHAPES = tuple(
+    str(ast.literal_eval(defined["example"]))
+    for defined in _DEFINED.values()
+    if "example" in defined
+)
+
+
+def names_in(shape: str) -> set[str]:
+    """Returns the names that the text of a shape has; none if it is no expression."""
+    try:
+        tree = ast.parse(shape.strip(), mode="eval")
+    except SyntaxError:
+        return set()
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}

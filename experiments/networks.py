@@ -286,10 +286,18 @@ def _from_file(
             f"known input. It holds: {model}"
         )
     _require_shapes(model, data, path)
-    if not config.accelerate:
-        return model, None
+    return model, accelerated(model, config) if config.accelerate else None
+
+
+def accelerated(model: keras.Model, config: TrainingConfig) -> Acceleration:
+    """Accelerates a model from a file as a run does.
+
+    Raises:
+        UsageError: If there is nothing to accelerate, or the shape function does not
+            fit.
+    """
     try:
-        return model, accelerate(
+        return accelerate(
             model,
             config.shape_function,
             config.strength,
@@ -297,7 +305,7 @@ def _from_file(
         )
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"init_from '{path}' cannot be accelerated: {error}"
+            f"init_from '{config.init_from}' cannot be accelerated: {error}"
         ) from error
 
 

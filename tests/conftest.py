@@ -15,6 +15,12 @@ if keras.backend.backend() == "jax":
     jax.config.update("jax_enable_x64", True)
 
 
+if "GAAF_KERAS_WHEEL" in os.environ:  # what `make package` tests is the wheel
+    import gaaf_keras
+
+    assert gaaf_keras.__file__.startswith(os.environ["GAAF_KERAS_WHEEL"])
+
+
 def pytest_collection_modifyitems(items):
     """Puts the longest tests first, so that the workers end at the same time."""
     items.sort(key=lambda item: "test_backends" not in item.nodeid)

@@ -47,7 +47,7 @@ def run(backend, *arguments):
         env={
             **os.environ,
             "KERAS_BACKEND": backend,
-            # JAX compiles every operation anew; that need not take twice as long.
+            # JAX compiles every operation again; that need not take twice as long.
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
         },
     )

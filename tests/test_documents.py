@@ -193,7 +193,9 @@ def test_the_tables_of_flags_and_suites_are_up_to_date(monkeypatch):
     import write_settings
 
     written = write_settings.PAGE.read_text(encoding="utf-8")
-    assert written == write_settings.page(), "run: python docs/write_settings.py"
+    assert written == write_settings.page(), (
+        "run `make lists` and commit what it changes"
+    )
 
 
 def test_what_is_written_is_documented(suite):
@@ -227,7 +229,7 @@ def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     import draw_gallery
 
-    command = "run `python docs/draw_gallery.py` and commit what it changes"
+    command = "run `make lists` and commit what it changes"
     for path, text in draw_gallery.pages().items():
         assert path.read_text() == text, command
     for defined in draw_gallery.EXAMPLES.values():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from experiments import networks
-from experiments.config import TrainingConfig, UsageError
+from experiments.config import UsageError
 from experiments.data import datasets
 from experiments.records import run_folder
 from experiments.records.studies import Run
@@ -49,17 +49,21 @@ def analyse(run: Run, data_dir: str | None = None) -> None:
         raise UsageError(
             f"The model in '{run.folder}' cannot be read ({error})."
         ) from error
-    run_folder.write_analysis(run.folder, _found(model, config, data))
+    network = networks.Network(config, data)
+    if config.accelerate:  # a file has the plain activations
+        networks.accelerated(model, config)
+    run_folder.write_analysis(run.folder, _found(model, network, config.seed, data))
     keras.backend.clear_session()
     # As read from the file, so that a report is the same at first and later.
     run.analysis = run_folder.read_analysis(run.folder)
 
 
 def _found(
-    model: keras.Model, config: TrainingConfig, data: datasets.ImageData
+    model: keras.Model, network: networks.Network, seed: int, data: datasets.ImageData
 ) -> dict[str, Any]:
     weights = analysis.weights(model)
-    initial = analysis.weights(_initial(config, data))
+    keras.utils.set_random_seed(seed)  # with which training began
+    initial = analysis.weights(network.model())
     found: dict[str, Any] = {
         "weights": weights,
         # In the same order; paths may have other numbers in them.
@@ -69,9 +73,7 @@ def _found(
         activations = observed_activations(model)
     except ValueError:  # nothing of the kind in the user's own model
         return found | {"layers": []}
-    loss = keras.losses.SparseCategoricalCrossentropy(
-        from_logits=networks.Network(config, data).from_logits
-    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=network.from_logits)
     one, _ = _first(data.test, 1)
     values = sum(array.size for (array,) in Observation(model)(one).values())
     examples = int(np.clip(_NODE_VALUES / values, _FEWEST_EXAMPLES, _MOST_EXAMPLES))
@@ -103,12 +105,6 @@ def _found(
 
 def _first(split: datasets.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
     return split.images[:count].astype("float32"), split.labels[:count]
-
-
-def _initial(config: TrainingConfig, data: datasets.ImageData) -> keras.Model:
-    """Returns the model as it was before it was trained."""
-    keras.utils.set_random_seed(config.seed)
-    return networks.Network(config, data).model()
 
 
 def _description(activation: ObservedActivation) -> str:

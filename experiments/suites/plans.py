@@ -107,6 +107,11 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     if suite is None:
         config = TrainingConfig(**given)
         _require_acceleration(given, [config])
+        if config.reads_file and not Path(config.dataset).expanduser().is_file():
+            raise UsageError(
+                f"Data set '{config.dataset}' is not there. Give an .npz file that "
+                "numpy.savez wrote, with x_train, y_train, x_test and y_test."
+            )
         if config.init_from is None:
             _require_use(given, config.model)
             model = config.model

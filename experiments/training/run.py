@@ -17,10 +17,10 @@ from experiments.devices import Strategy
 from experiments.records import files, run_folder
 from experiments.records.history import best_row
 from experiments.training import optimization
-from experiments.training import recorder as recording
-from experiments.training import watchers as watching
 from experiments.training.checkpoints import Checkpoint
+from experiments.training.recorder import Recorder
 from experiments.training.result import TrainingResult
+from experiments.training.watchers import GradientFlowLog, Histograms
 from gaaf_keras.analysis.model_activations import has_activations
 
 # What a folder comes to hold, in sizes of the model with its optimizer, at most: two
@@ -201,7 +201,7 @@ def _fit(
     folder: Path | None,
     resumed: Checkpoint | None,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> tuple[recording.Recorder, keras.Model]:
+) -> tuple[Recorder, keras.Model]:
     """Trains, and returns what happened and the model as it was at its best."""
     strategy, data, network = prepared
     keras.utils.set_random_seed(config.seed)
@@ -211,7 +211,7 @@ def _fit(
             run_folder.write_history(folder, checkpoint.history)
             files.write_bytes(folder / run_folder.CHECKPOINT, checkpoint.to_bytes())
 
-    recorder = recording.Recorder(config.patience, len(data.validation), save, resumed)
+    recorder = Recorder(config.patience, len(data.validation), save, resumed)
     schedule = _strengths(config)
     done = len(recorder.history)
     watchers: list[keras.callbacks.Callback] = []
@@ -303,11 +303,11 @@ def _watchers(
         return found
     if config.histograms:
         images = data.validation.images[:_HISTOGRAM_IMAGES].astype("float32")
-        found.append(watching.Histograms(path, images))
+        found.append(Histograms(path, images))
     if config.gradient_flow:
         count = _GRADIENT_FLOW_BATCHES * config.batch_size
         found.append(
-            watching.GradientFlowLog(
+            GradientFlowLog(
                 data.train.images[:count].astype("float32"),
                 data.train.labels[:count],
                 config.gradient_flow,

@@ -68,7 +68,7 @@ class AcceleratedLayer(keras.layers.Layer):
             self._strength_variable.assign(self.strength)
 
     def make_strength_variable(self) -> None:
-        """Makes the strength something that a compiled training step reads anew.
+        """Makes the strength something that a compiled training step reads each time.
 
         Until then it is a constant of that step, which is cheaper. The variable is no
         weight: `get_weights` and weight files stay those of the plain model.

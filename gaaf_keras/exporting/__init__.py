@@ -185,7 +185,7 @@ def _call(model: keras.Model, form: Form, *, training: bool) -> Callable[..., An
     import tensorflow as tf
 
     def call(*inputs: Tensor) -> Any:
-        # A layer's own `tf.function` is traced anew: its traces have another form.
+        # A layer's own `tf.function` is traced again: its traces have another form.
         before = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
         try:

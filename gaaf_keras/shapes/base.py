@@ -142,17 +142,17 @@ def shape_function(
     return defined
 
 
-def _to_config(value: Tensor) -> Any:
+def _to_config(value: Any) -> Any:
     return keras.saving.serialize_keras_object(value) if callable(value) else value
 
 
-def _from_config(value: Tensor) -> Any:
+def _from_config(value: Any) -> Any:
     if isinstance(value, dict):
         return keras.saving.deserialize_keras_object(value)
     return value
 
 
-def require_shape(argument: str, value: Tensor) -> Function:
+def require_shape(argument: str, value: object) -> Function:
     """Returns `value`, or raises if it is not a shape function."""
     if not callable(value) or isinstance(value, type):
         raise TypeError(

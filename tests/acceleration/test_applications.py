@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from gaaf_keras import accelerate
 from tests.acceleration.zoo import attributes, unchanged
+from tests.gradients import value_and_gradient
 
 # With the smallest images that the network takes.
 NETWORKS = {
@@ -66,12 +67,9 @@ def images(model):
 
 
 def input_gradient(model, x, training):
-    x = tf.constant(x)
-    with unchanged(model), tf.GradientTape() as tape:
-        tape.watch(x)
-        outputs = model(x, training=training)
-        score = tf.reduce_sum(outputs * tf.range(10.0))
-    return tape.gradient(score, x).numpy()
+    function = lambda x: model(x, training=training) * tf.range(10.0)  # noqa: E731
+    with unchanged(model):
+        return value_and_gradient(function, x, np.ones((2, 10), "float32"))[1]
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,18 @@ def assert_same(first, second):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def assert_only_training_changes(model, gradients):
+    """Accelerates a model, of which `gradients(training)` gives a list of gradients."""
+    at_inference, plain = gradients(False), gradients(True)
+    with accelerate(model, unit_gain=False):
+        assert_same(gradients(False), at_inference)
+        changed = gradients(True)
+    assert all(np.all(np.isfinite(each)) for each in changed)
+    difference = [np.abs(a - b).max() for a, b in zip(changed, plain, strict=True)]
+    assert max(difference) > 1e-3
+    assert_same(gradients(True), plain)
+
+
 def architecture(model):
     return json.loads(model.to_json())["config"]
 

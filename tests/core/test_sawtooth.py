@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -28,10 +29,7 @@ def exact_sawtooth(x, frequency):
 @pytest.mark.parametrize("frequency", [10_000.0, 2.5, 333.25])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_sawtooth(dtype, frequency):
-    import ml_dtypes
-
-    numpy_dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
-    x = np.random.default_rng(0).normal(size=500, scale=20).astype(numpy_dtype)
+    x = np.random.default_rng(0).normal(size=500, scale=20).astype(dtype)
     tensor = keras.ops.convert_to_tensor(x.astype("float64"), dtype=dtype)
     value = gradient_acceleration(tensor, frequency)
     assert keras.backend.standardize_dtype(value.dtype) == dtype
@@ -40,14 +38,10 @@ def test_sawtooth(dtype, frequency):
     # Compare around the circle: a rounding at a tooth's edge jumps from end to end.
     difference = (value - expected) * frequency
     difference -= np.round(difference)
-    resolution = float(ml_dtypes.finfo(numpy_dtype).eps)
-    phase_error = 60 * frequency * float(np.finfo("float32").eps)
-    phase_error = 1e-6 if dtype in ("float16", "bfloat16") else phase_error
-    if dtype == "float64":
-        phase_error = 1e-6
-    assert np.abs(difference).max() <= phase_error + resolution + 2e-3 * (
-        dtype in ("float16", "bfloat16")
-    )
+    resolution = float(ml_dtypes.finfo(dtype).eps)
+    float32 = 60 * frequency * float(np.finfo("float32").eps)
+    phase_error = {"float32": float32, "float64": 1e-6}.get(dtype, 1e-6 + 2e-3)
+    assert np.abs(difference).max() <= phase_error + resolution
     assert np.abs(value).max() <= 0.5 / frequency * (1 + resolution)
 
 

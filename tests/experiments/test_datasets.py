@@ -85,16 +85,12 @@ def test_refusals_say_what_to_do(arguments, message, data_dir):
     assert "\n" not in str(error.value)
 
 
-def test_missing_folder_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r"'.*nowhere' is not a folder.*'mnist'"):
-        datasets.load("mnist", str(tmp_path / "nowhere"))
-
-
 @pytest.mark.parametrize("folder", ["", "nowhere", "file"])
 def test_what_is_no_folder_is_refused(folder, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=f"data_dir '{folder}' is not a folder"):
+    message = f"data_dir '{folder}' is not a folder.*'mnist'"
+    with pytest.raises(UsageError, match=message):
         datasets.load("mnist", folder)
 
 

@@ -137,6 +137,7 @@ def _run(output_dir: str) -> None:
     """Trains, and ends with a sentence if that cannot be done."""
     try:
         plan = plan_of_flags()
+        plans.require_files(plan)
         try:
             from experiments.suites.runs import run
         except ModuleNotFoundError as error:

@@ -171,7 +171,6 @@ def check_python(program, *words):
 def check_flags(flags):
     import train as script
 
-    Path("model.keras").touch()  # that commands start from
     with flagsaver.flagsaver():
         script.flags.FLAGS.unparse_flags()
         script.flags.FLAGS(["train.py", *flags])

@@ -80,16 +80,13 @@ def test_no_files_import_each_other_in_a_circle(house):
     for relative, path in files.items():
         parts = [name, *relative.with_suffix("").parts]
         modules[".".join(parts).removesuffix(".__init__")] = path
-    imports = {
-        module: {
-            found
-            for imported in imported_modules(path)
-            for found in (imported, imported.rpartition(".")[0])
-            if found in modules and found != module
+    imports = {}
+    for module, path in modules.items():
+        found = {
+            each if each in modules else each.rpartition(".")[0]
+            for each in imported_modules(path)
         }
-        for module, path in modules.items()
-    }
-    imports = {module: found & set(imports) for module, found in imports.items()}
+        imports[module] = found & (set(modules) - {module})
     list(graphlib.TopologicalSorter(imports).static_order())  # raises at a circle
 
 

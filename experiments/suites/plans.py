@@ -107,17 +107,12 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     if suite is None:
         config = TrainingConfig(**given)
         _require_acceleration(given, [config])
-        if config.reads_file and not Path(config.dataset).expanduser().is_file():
-            raise UsageError(
-                f"Data set '{config.dataset}' is not there. Give an .npz file that "
-                "numpy.savez wrote, with x_train, y_train, x_test and y_test."
-            )
         if config.init_from is None:
             _require_use(given, config.model)
             model = config.model
         else:
             _require_no_new_model(given)
-            model = _model_file(config.init_from).name
+            model = Path(config.init_from).name
         return Plan(f"{config.dataset}, {model}", {str(config.variant): config}, runs)
     definition = SUITES[suite]
     fixed = {
@@ -189,11 +184,18 @@ def _require_no_new_model(given: Mapping[str, Any]) -> None:
         )
 
 
-def _model_file(init_from: str) -> Path:
-    path = Path(init_from).expanduser()
-    if path.suffix != ".keras" or not path.is_file():
-        raise UsageError(
-            "init_from must be a .keras file, as `model.save` writes it. "
-            f"Received: '{path}'"
-        )
-    return path
+def require_files(plan: Plan) -> None:
+    """Raises a `UsageError` if a file of the user's is not there."""
+    for config in plan.variants.values():
+        if config.reads_file and not Path(config.dataset).expanduser().is_file():
+            raise UsageError(
+                f"Data set '{config.dataset}' is not there. Give an .npz file that "
+                "numpy.savez wrote, with x_train, y_train, x_test and y_test."
+            )
+        path = Path(config.init_from or "none.keras").expanduser()
+        missing = config.init_from is not None and not path.is_file()
+        if path.suffix != ".keras" or missing:
+            raise UsageError(
+                "init_from must be a .keras file, as `model.save` writes it. "
+                f"Received: '{path}'"
+            )

@@ -327,6 +327,12 @@ class TrainingConfig:
         self._require_to_fit_each_other()
 
     @property
+    def title(self) -> str:
+        """What a run is about: data and network."""
+        network = self.model if self.init_from is None else Path(self.init_from).name
+        return f"{self.dataset}, {network}"
+
+    @property
     def accelerates(self) -> bool:
         """Whether the model is one that this configuration accelerates."""
         if self.init_from is None:

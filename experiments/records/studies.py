@@ -204,7 +204,7 @@ def read(folder: Path) -> Study:
     count = sum(len(variant["seeds"]) for variant in planned) or len(found)
     return Study(
         folder,
-        plan.get("title", f"{first.config.dataset}, {first.config.model}"),
+        plan.get("title", first.config.title),
         plan.get("command", first.resolved.get("command", "")),
         variants,
         count - len(finished),

@@ -109,11 +109,9 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
         _require_acceleration(given, [config])
         if config.init_from is None:
             _require_use(given, config.model)
-            model = config.model
         else:
             _require_no_new_model(given)
-            model = Path(config.init_from).name
-        return Plan(f"{config.dataset}, {model}", {str(config.variant): config}, runs)
+        return Plan(config.title, {str(config.variant): config}, runs)
     definition = SUITES[suite]
     fixed = {
         "dataset",

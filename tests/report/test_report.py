@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import TrainingConfig, UsageError, report
+from experiments import TrainingConfig, UsageError, report, train_and_evaluate
 from experiments.records import studies
 from experiments.report.__main__ import main
+from experiments.report.analysis import analyse
 from experiments.suites import plans, runs
 from tests.processes import python
 from tests.small_suite import GIVEN, SEEDS
@@ -330,3 +331,22 @@ def test_the_base_has_batch_normalisation_only_if_all_have(tmp_path, batch_norm)
     assert (study.base.name, study.dropout.name) == ("plain", "dropped")
     study = studies.Study(tmp_path, "", "", [*variants[::-1]], 0)
     assert study.base.name == ("other" if second else "plain")
+
+
+def test_what_was_accelerated_is_analysed_so(tmp_path):
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten()]
+    layers += [keras.layers.Dense(6, "tanh"), keras.layers.Dense(10)]
+    keras.Sequential(layers).save(tmp_path / "start.keras")
+    config = TrainingConfig(
+        init_from=str(tmp_path / "start.keras"),
+        accelerate=True,
+        epochs=1,
+        export=False,
+        output_dir=str(tmp_path / "run"),
+    )
+    train_and_evaluate(config)
+    (run,) = studies.read(tmp_path / "run").runs
+    analyse(run)
+    (found,) = run.analysis["pre_activation_variance"].values()
+    # With unit gain it is nowhere larger than 1, but larger than tanh's on average.
+    assert found["derivative"] < found["derivative_in_training"] <= 1

@@ -101,17 +101,12 @@ def cnn(
         input_shape: Height, width and channels of an image, at least 8x8.
         classes: How many classes there are: the size of the output.
         width: Channels of the first stage.
-        activation: Hidden activation: a layer, of which every hidden layer gets a
-            copy, such as `GAAF("tanh", Gaussian(3.0))`; `"gaaf_NAME"` for the
-            accelerated form of an activation; or anything that
-            `keras.layers.Activation` takes.
+        activation: Hidden activation, as `mlp` takes it.
         dropout: Dropout rate, 0 for none.
-        dropout_seed: Seed of what is dropped. By default it is drawn as those of the
-            weights are, and a network with dropout starts with other weights than one
-            without.
+        dropout_seed: As of `mlp`.
         batch_norm: Whether to normalise before each hidden activation.
-        mean: What to subtract from the pixels, a value a channel.
-        standard_deviation: What to divide them by then, a value a channel.
+        mean: As of `mlp`.
+        standard_deviation: As of `mlp`.
 
     Returns:
         A Keras model that maps images of shape `(batch, *input_shape)` to logits of

@@ -90,9 +90,7 @@ class Strategy:
             callbacks: Keras callbacks.
         """
         model.fit(
-            **self.fit_arguments(
-                data, config.batch_size, config.seed, config.augments, initial_epoch
-            ),
+            **self.fit_arguments(data, config, initial_epoch),
             steps_per_epoch=len(data.train) // config.batch_size,
             initial_epoch=initial_epoch,
             epochs=epochs,
@@ -102,18 +100,17 @@ class Strategy:
         )
 
     def fit_arguments(
-        self,
-        data: ImageData,
-        batch_size: int,
-        seed: int,
-        augment: bool,
-        first_epoch: int,
+        self, data: ImageData, config: TrainingConfig, first_epoch: int
     ) -> dict[str, Any]:
         """Returns the data, as arguments of `fit`."""
         indices, weights = batches.evaluation_order(len(data.validation), self.replicas)
         return {
             "x": batches.training_batches(
-                data.train, batch_size, seed, augment, first_epoch
+                data.train,
+                config.batch_size,
+                config.seed,
+                config.augments,
+                first_epoch,
             ),
             "validation_data": (
                 data.validation.images[indices.ravel()].astype("float32"),

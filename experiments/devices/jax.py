@@ -25,33 +25,13 @@ class JaxStrategy(Strategy):
         self._epochs: tuple[TrainingConfig, ImageData, Epochs] | None = None
 
     def fit(
-        self,
-        model: keras.Model,
-        data: ImageData,
-        config: TrainingConfig,
-        *,
-        initial_epoch: int,
-        epochs: int,
-        callbacks: list[keras.callbacks.Callback],
+        self, model: keras.Model, data: ImageData, config: TrainingConfig, **given: Any
     ) -> None:
         if config.jit_compile == "false" or not fits_on_device(data):
-            super().fit(
-                model,
-                data,
-                config,
-                initial_epoch=initial_epoch,
-                epochs=epochs,
-                callbacks=callbacks,
-            )
+            super().fit(model, data, config, **given)
             return
-        self._epochs_of(config, data).fit(
-            model,
-            config.seed,
-            config.gradient_flow,
-            initial_epoch=initial_epoch,
-            epochs=epochs,
-            callbacks=callbacks,
-        )
+        epochs = self._epochs_of(config, data)
+        epochs.fit(model, config.seed, config.gradient_flow, **given)
 
     def _epochs_of(self, config: TrainingConfig, data: ImageData) -> Epochs:
         """Returns the compiled epochs, for like runs those that there are."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from experiments.config import UsageError
+from experiments.config import TrainingConfig, UsageError
 from experiments.data import pipelines
 from experiments.data.batches import evaluation_order
 from experiments.data.datasets import ImageData
@@ -59,20 +59,15 @@ class TensorFlowStrategy(Strategy):
         return max(number for number in range(1, limit + 1) if steps % number == 0)
 
     def fit_arguments(
-        self,
-        data: ImageData,
-        batch_size: int,
-        seed: int,
-        augment: bool,
-        first_epoch: int,
+        self, data: ImageData, config: TrainingConfig, first_epoch: int
     ) -> dict[str, Any]:
         arguments = {
             "x": self._distribute(
                 lambda replicas, shard: pipelines.training_pipeline(
                     data.train,
-                    batch_size,
-                    seed,
-                    augment,
+                    config.batch_size,
+                    config.seed,
+                    config.augments,
                     first_epoch,
                     replicas=replicas,
                     shard=shard,

@@ -62,11 +62,19 @@ PARALLEL_RUNS = flags.DEFINE_string(
     "How many networks of a table to train at once, each in a process with its share "
     "of the cores; auto: one a core, without a GPU.",
 )
-flags.register_validator(
-    PARALLEL_RUNS,
-    lambda value: value == "auto" or (value.isdecimal() and int(value) > 0),
-    "must be auto or a whole number from 1",
+RUNS_AT_ONCE = flags.DEFINE_string(
+    "runs_at_once",
+    "auto",
+    "How many networks of a table that differ only in numbers (seed, learning rate, "
+    "weight decay, dropout rate, strength) to train at once, as one program, with "
+    "Keras on JAX; auto: 1 on a CPU, and on an accelerator as many as pay.",
 )
+for holder in (PARALLEL_RUNS, RUNS_AT_ONCE):
+    flags.register_validator(
+        holder,
+        lambda value: value == "auto" or (value.isdecimal() and int(value) > 0),
+        "must be auto or a whole number from 1",
+    )
 REPORT = flags.DEFINE_bool(
     "report",
     None,
@@ -101,8 +109,8 @@ def main(arguments: Sequence[str]) -> None:
         if interruption is None:
             raise
         print(
-            f"train.py: stopped by {interruption.signal.name}. Completed epochs are "
-            f"saved: the same command resumes with --output_dir={output_dir}.",
+            f"train.py: stopped by {interruption.signal.name}. The same command "
+            f"resumes with --output_dir={output_dir}, at most half a minute back.",
             file=sys.stderr,
         )
         sys.exit(_STOPPED_BY_SIGNAL + interruption.signal)
@@ -147,7 +155,9 @@ def _run(output_dir: str) -> None:
                 f"Keras is to run on {error.name}, which is not installed. Install "
                 f"it, or set KERAS_BACKEND to what is: {', '.join(_BACKENDS)}."
             ) from error
-        results = run(plan, Path(output_dir), PARALLEL_RUNS.value)
+        results = run(
+            plan, Path(output_dir), PARALLEL_RUNS.value, RUNS_AT_ONCE.value
+        )
     except UsageError as error:
         sys.exit(f"train.py: {error}")
     except WorkerLostError as error:

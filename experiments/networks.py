@@ -174,10 +174,18 @@ class Network:
             self._checked, self.acceleration = _from_file(config, data)
             self.from_logits = not _gives_probabilities(self._checked, data)
 
-    def model(self, replicas: int = 1, *, synchronized: bool = False) -> keras.Model:
+    def model(
+        self,
+        seed: int | None = None,
+        replicas: int = 1,
+        *,
+        synchronized: bool = False,
+    ) -> keras.Model:
         """Returns a model as it is before training, to be compiled.
 
         Args:
+            seed: Of what dropout drops, by default the configuration's. Weights are
+                drawn from Keras's own generator.
             replicas: How many there are. For several it is made again, in the scope of
                 the strategy that is entered.
             synchronized: Whether batch normalisations put the replicas' shares of a
@@ -188,20 +196,21 @@ class Network:
         elif self._config.init_from is not None:
             model, _ = _from_file(self._config, self._data)
         else:
-            model = _new(self._config, self._data)
+            seed = self._config.seed if seed is None else seed
+            model = _new(self._config, self._data, seed)
         for layer in model._flatten_layers():
             if synchronized and isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
         return model
 
 
-def _new(config: TrainingConfig, data: ImageData) -> keras.Model:
+def _new(config: TrainingConfig, data: ImageData, seed: int) -> keras.Model:
     arguments: dict[str, Any] = {
         "input_shape": data.train.images.shape[1:],
         "classes": data.classes,
         "activation": _hidden_activation(config),
         "dropout": config.dropout,
-        "dropout_seed": config.seed,
+        "dropout_seed": seed,
         "batch_norm": config.batch_norm,
         "mean": data.mean,
         "standard_deviation": data.standard_deviation,

@@ -22,18 +22,20 @@ class EpochOrder(NamedTuple):
 
     Attributes:
         indices: The examples of each batch.
-        flips: Which images are mirrored.
+        flips: Which images are mirrored; None, with what follows, if they stay.
         rows: Where in the padded image the rows begin, from 0 to `2 * SHIFT`.
         columns: Where the columns begin.
     """
 
     indices: np.ndarray
-    flips: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
+    flips: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    columns: np.ndarray | None = None
 
 
-def epoch_order(examples: int, batch_size: int, seed: int, epoch: int) -> EpochOrder:
+def epoch_order(
+    examples: int, batch_size: int, seed: int, epoch: int, *, augment: bool = True
+) -> EpochOrder:
     """Returns what an epoch trains on.
 
     An epoch is `examples // batch_size` batches; the few examples left over take
@@ -44,12 +46,16 @@ def epoch_order(examples: int, batch_size: int, seed: int, epoch: int) -> EpochO
         batch_size: Examples a batch, at most `examples`.
         seed: Seed of order and augmentation.
         epoch: Number of the epoch, counted from 0.
+        augment: Whether images are flipped and shifted.
     """
     random = np.random.default_rng([seed, epoch])
     shape = (examples // batch_size, batch_size)
     order = random.permutation(examples)[: math.prod(shape)]
+    indices = order.reshape(shape).astype("int32")
+    if not augment:
+        return EpochOrder(indices)
     return EpochOrder(
-        indices=order.reshape(shape).astype("int32"),
+        indices=indices,
         flips=random.random(shape) < 1 / 2,
         rows=random.integers(0, 2 * SHIFT + 1, shape, "int32"),
         columns=random.integers(0, 2 * SHIFT + 1, shape, "int32"),
@@ -76,10 +82,11 @@ def training_batches(
     """Yields training batches without end: float32 images and int32 labels."""
     epoch = first_epoch
     while True:
-        order = epoch_order(len(split), batch_size, seed, epoch)
-        for indices, *augmentation in zip(*order, strict=True):
+        order = epoch_order(len(split), batch_size, seed, epoch, augment=augment)
+        parts = [part for part in order if part is not None]
+        for indices, *augmentation in zip(*parts, strict=True):
             images = split.images[indices].astype("float32")
-            if augment:
+            if augmentation:
                 images = flip_and_shift(images, *augmentation)
             yield images, split.labels[indices]
         epoch += 1

@@ -8,9 +8,9 @@ import functools
 import keras
 
 from experiments.config import TrainingConfig, UsageError
-from experiments.devices.base import Strategy
+from experiments.devices.base import Strategy, Training
 
-__all__ = ["Strategy", "get"]
+__all__ = ["Strategy", "Training", "get"]
 
 
 def get(config: TrainingConfig) -> Strategy:

@@ -3,15 +3,34 @@
 import contextlib
 import json
 import platform
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from experiments.config import TrainingConfig, UsageError
 from experiments.data import batches
-from experiments.data.datasets import ImageData
+from experiments.data.datasets import ImageData, Split
 from gaaf_keras._version import __version__
+
+
+class Training(NamedTuple):
+    """A model in training.
+
+    Attributes:
+        model: A compiled and built model.
+        config: The run: its batches, and what they are augmented by.
+        initial_epoch: How many epochs it has been trained for already.
+        epochs: How many it is trained for at most, those included.
+        callbacks: Keras callbacks.
+    """
+
+    model: keras.Model
+    config: TrainingConfig
+    initial_epoch: int
+    epochs: int
+    callbacks: list[keras.callbacks.Callback]
 
 
 class Strategy:
@@ -69,35 +88,56 @@ class Strategy:
         """Returns how many of an epoch's steps run at once."""
         return 1
 
-    def fit(
-        self,
-        model: keras.Model,
-        data: ImageData,
-        config: TrainingConfig,
-        *,
-        initial_epoch: int,
-        epochs: int,
-        callbacks: list[keras.callbacks.Callback],
-    ) -> None:
-        """Trains a compiled model, as `keras.Model.fit` does.
+    def kind(self, config: TrainingConfig) -> Hashable:
+        """Returns what runs must have in common to train at once."""
+        return config
+
+    def runs_at_once(self, wanted: int | str, config: TrainingConfig) -> int:
+        """Returns how many runs of one kind to train at once.
 
         Args:
-            model: The model.
-            data: What it is trained and validated on.
-            config: The run: its batches, and what they are augmented by.
-            initial_epoch: How many epochs it has been trained for already.
-            epochs: How many it is trained for at most, those included.
-            callbacks: Keras callbacks.
+            wanted: A number, or `"auto"`: as many as are sure to be faster so.
+            config: One of the runs.
+
+        Raises:
+            UsageError: If several cannot train at once here.
         """
-        model.fit(
-            **self.fit_arguments(data, config, initial_epoch),
-            steps_per_epoch=len(data.train) // config.batch_size,
-            initial_epoch=initial_epoch,
-            epochs=epochs,
-            shuffle=False,  # the batches are in an order of their own
-            callbacks=callbacks,
-            verbose=0,
-        )
+        if wanted != "auto" and int(wanted) > 1:
+            raise UsageError(
+                "runs_at_once needs Keras on JAX, and a device for each run. Set "
+                "KERAS_BACKEND=jax with --strategy=one_device, or leave it out; "
+                "parallel_runs trains in several processes. "
+                f"Received: {wanted}, on {keras.backend.backend()} with {self.name}"
+            )
+        return 1
+
+    def compile_ahead(
+        self, trainings: Sequence[tuple[Training, int]], data: ImageData
+    ) -> None:
+        """Begins to compile what will be fitted, where that pays.
+
+        Args:
+            trainings: One of each kind, with the number that will train at once.
+            data: What they will be trained and validated on.
+        """
+
+    def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
+        """Trains compiled models, as `keras.Model.fit` does.
+
+        Args:
+            data: What they are trained and validated on.
+            trainings: The models. Several are of one kind, and train at once.
+        """
+        for model, config, initial_epoch, epochs, callbacks in trainings:
+            model.fit(
+                **self.fit_arguments(data, config, initial_epoch),
+                steps_per_epoch=len(data.train) // config.batch_size,
+                initial_epoch=initial_epoch,
+                epochs=epochs,
+                shuffle=False,  # the batches are in an order of their own
+                callbacks=callbacks,
+                verbose=0,
+            )
 
     def fit_arguments(
         self, data: ImageData, config: TrainingConfig, first_epoch: int
@@ -119,6 +159,22 @@ class Strategy:
             ),
             "validation_batch_size": indices.shape[1],
         }
+
+    def accuracy(
+        self, model: keras.Model, config: TrainingConfig, data: ImageData, split: str
+    ) -> float:
+        """Returns the share of all examples of a split that are classified rightly.
+
+        Args:
+            model: A model that was trained here.
+            config: The run.
+            data: What it is on.
+            split: `"validation"` or `"test"`.
+        """
+        examples: Split = getattr(data, split)
+        images = examples.images.astype("float32")
+        logits = model.predict(images, batch_size=256, verbose=0)
+        return float(np.mean(np.argmax(logits, axis=-1) == examples.labels))
 
     def share(self, content: Callable[[], bytes]) -> bytes:
         """Returns what the chief's `content` gives, in all processes."""

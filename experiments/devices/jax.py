@@ -3,54 +3,134 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 import keras
 
+from experiments import optimization
 from experiments.config import TrainingConfig, UsageError
 from experiments.data.datasets import ImageData
-from experiments.devices.base import Strategy
-from experiments.devices.jax_epochs import Epochs, fits_on_device
+from experiments.devices.base import Strategy, Training
+from experiments.devices.jax_epochs import compile_programs, fit
+from experiments.devices.jax_programs import (
+    DeviceData,
+    Programs,
+    has_variable_strength,
+    state_of,
+)
 
 _CACHE = Path("~/.cache/gaaf_keras/jax")  # of compiled programs, for later processes
+_SHARE_OF_MEMORY = 0.5  # of the device, that images may take
+_MOST_AT_ONCE = 128
 
 
 class JaxStrategy(Strategy):
-    """One device, on which images stay and whole epochs run."""
+    """One device a run, on which images stay and whole epochs run."""
 
     def __init__(self, devices: list[str]) -> None:
         super().__init__(devices)
-        self._epochs: tuple[TrainingConfig, ImageData, Epochs] | None = None
-
-    def fit(
-        self, model: keras.Model, data: ImageData, config: TrainingConfig, **given: Any
-    ) -> None:
-        if config.jit_compile == "false" or not fits_on_device(data):
-            super().fit(model, data, config, **given)
-            return
-        epochs = self._epochs_of(config, data)
-        epochs.fit(model, config.seed, config.gradient_flow, **given)
-
-    def _epochs_of(self, config: TrainingConfig, data: ImageData) -> Epochs:
-        """Returns the compiled epochs, for like runs those that there are."""
-        kind = dataclasses.replace(
-            config, seed=0, output_dir=None, variant="", export=None
-        )
-        if config.learning_rate_schedule == "constant" and not config.warm_up_epochs:
-            kind = dataclasses.replace(kind, learning_rate=1.0, epochs=1, patience=1)
-        if (
-            self._epochs is None
-            or self._epochs[0] != kind
-            or self._epochs[1] is not data
-        ):
-            epochs = Epochs(data, config.batch_size, augment=config.augments)
-            self._epochs = kind, data, epochs
-        return self._epochs[2]
+        self._programs: dict[tuple[Hashable, int], Programs] = {}
+        self._data: dict[tuple[int, bool], list[DeviceData]] = {}
+        self._held: list[ImageData] = []  # so that no other has its id
+        self._compiling: dict[Programs, list[Future[None]]] = {}
 
     def versions(self) -> dict[str, str]:
         return {"jax": jax.__version__}
+
+    def kind(self, config: TrainingConfig) -> Hashable:
+        same: dict[str, Any] = {
+            "seed": 0,
+            "variant": "",
+            "patience": 1,
+            **dict.fromkeys(("output_dir", "export", "data_dir")),
+            "learning_rate": 1.0,
+            "weight_decay": float(config.weight_decay > 0),
+            "dropout": 0.5 * (config.dropout > 0),
+        }
+        if has_variable_strength(config):
+            same["strength"] = 1.0
+        if not optimization.is_scheduled(config):
+            same["epochs"] = 1
+        return dataclasses.replace(config, **same)
+
+    def runs_at_once(self, wanted: int | str, config: TrainingConfig) -> int:
+        if config.jit_compile == "false":
+            return super().runs_at_once(wanted, config)
+        if wanted != "auto":
+            return int(wanted)
+        is_dense = config.init_from is None and config.model == "mlp"
+        pays = is_dense and jax.default_backend() != "cpu"
+        return _MOST_AT_ONCE * jax.local_device_count() if pays else 1
+
+    def compile_ahead(
+        self, trainings: Sequence[tuple[Training, int]], data: ImageData
+    ) -> None:
+        trainings = [each for each in trainings if self._compiles(each[0].config, data)]
+        threads = ThreadPoolExecutor(max_workers=len(trainings) or 1)
+        for training, at_once in trainings:
+            programs = self._programs_of(training.config, data)
+            on = self._on_devices(training.config, data, at_once)
+            size = -(-at_once // len(on))
+            self._compiling[programs] = [
+                threads.submit(compile_programs, programs, training, size, each)
+                for each in on
+            ]
+
+    def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
+        if not trainings:
+            return
+        config = trainings[0].config
+        if not self._compiles(config, data):
+            super().fit(data, trainings)
+            return
+        programs = self._programs_of(config, data)
+        for compilation in self._compiling.pop(programs, []):
+            compilation.result()
+        fit(programs, trainings, self._on_devices(config, data, len(trainings)))
+
+    def accuracy(
+        self, model: keras.Model, config: TrainingConfig, data: ImageData, split: str
+    ) -> float:
+        if not self._compiles(config, data):
+            return super().accuracy(model, config, data, split)
+        on = getattr(self._on_devices(config, data, 1)[0], split)
+        programs = self._programs_of(config, data)
+        metrics = programs.validate(state_of(model), on)
+        share = float(programs.logs(metrics)["accuracy"])
+        examples = len(getattr(data, split))
+        return round(share * examples) / examples
+
+    def _compiles(self, config: TrainingConfig, data: ImageData) -> bool:
+        return config.jit_compile != "false" and _fits_on_device(data)
+
+    def _programs_of(self, config: TrainingConfig, data: ImageData) -> Programs:
+        key = self.kind(config), id(data)
+        if key not in self._programs:
+            self._programs[key] = Programs(config, data)
+            self._held.append(data)
+        return self._programs[key]
+
+    def _on_devices(
+        self, config: TrainingConfig, data: ImageData, runs: int
+    ) -> list[DeviceData]:
+        """Returns the data on as many devices as that many runs can use."""
+        found = self._data.setdefault((id(data), config.augments), [])
+        devices = jax.local_devices()[:runs]
+        for device in devices[len(found) :]:
+            found.append(DeviceData(data, device, augment=config.augments))
+        return found[: len(devices)]
+
+
+def _fits_on_device(data: ImageData) -> bool:
+    """Whether the images leave enough of the device's memory to a model."""
+    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    splits = data.train, data.validation, data.test
+    size = sum(split.images.nbytes for split in splits)
+    return memory is None or size < _SHARE_OF_MEMORY * memory
 
 
 class JaxDataParallel(Strategy):

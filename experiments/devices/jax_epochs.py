@@ -1,250 +1,267 @@
-"""Epochs on JAX as compiled programs, on images that stay on the device.
+"""Training on JAX in whole epochs, of one run or of several at once.
 
-An epoch is a loop over Keras's own `train_step`, for which each batch is gathered and
-augmented on the device. Weights and history are those of `fit`: on a CPU to the last
-bit for dense networks; convolutions are compiled otherwise, and round otherwise. An
-epoch in which the loss is not a number ends all the same.
+Images stay on the device, and an epoch is a loop there over Keras's own `train_step`,
+for which each batch is gathered and augmented. Weights and history are those of `fit`:
+on a CPU to the last bit for dense networks; convolutions, and runs that train at once,
+are compiled otherwise, and round otherwise. An epoch in which the loss is not a number
+ends all the same. Models have their state of the ends of epochs: in the middle of one
+callbacks see losses alone, and `GradientFlow` what it measures.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import keras
 import numpy as np
 
-from experiments.data.batches import SHIFT, EpochOrder, epoch_order, evaluation_order
-from experiments.data.datasets import ImageData
+from experiments.data.batches import EpochOrder
+from experiments.devices.base import Training
+from experiments.devices.jax_programs import (
+    DeviceData,
+    Programs,
+    State,
+    numbers_of,
+    set_state,
+    stacked,
+    state_of,
+    unstacked,
+)
+from gaaf_keras.analysis import GradientFlow, LayerGradient
+from gaaf_keras.analysis.gradients import finite_rows
 
-_SHARE_OF_MEMORY = 0.5  # of the device, that images may take
-_State = tuple[list[Any], ...]  # the values of a model's variables
+
+def fit(
+    programs: Programs, trainings: Sequence[Training], data: Sequence[DeviceData]
+) -> None:
+    """Trains models of one kind at once, as `keras.Model.fit` trains one.
+
+    Args:
+        programs: Of that kind.
+        trainings: The models.
+        data: What they are trained and validated on, on each device to be used.
+    """
+    runs = [_Run(programs, training) for training in trainings]
+    size = -(-len(runs) // len(data))  # of the group on each device
+    active = [run for run in runs if not run.has_ended]
+    while active:
+        while len(active) <= len(data) * (size // 2):
+            size //= 2
+        parts = [active[i : i + size] for i in range(0, len(active), size)]
+        groups = [
+            _Group(programs, part, size, on)
+            for part, on in zip(parts, data, strict=False)
+        ]
+        _train_epoch(groups)
+        active = [run for run in active if not run.has_ended]
+    if len(data) > 1:
+        for run in runs:
+            home = jax.local_devices()[0]
+            set_state(run.model, jax.device_put(state_of(run.model), home))
 
 
-def fits_on_device(data: ImageData) -> bool:
-    """Whether the images leave enough of the device's memory to a model."""
-    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    size = data.train.images.nbytes + data.validation.images.nbytes
-    return memory is None or size < _SHARE_OF_MEMORY * memory
+def compile_programs(
+    programs: Programs, training: Training, size: int, on: DeviceData
+) -> None:
+    """Compiles what `fit` will need, by training for no step at all.
+
+    Args:
+        programs: Of a kind.
+        training: A model of that kind, which stays as it is.
+        size: How many will train at once on the device.
+        on: The data on the device.
+    """
+    group = _Group(programs, [_Run(programs, training)], size, on)
+    group.begin()
+    group.train(0, 0)
+    group.validate()
+    programs.validate(state_of(training.model), on.test)
 
 
-class Resident(NamedTuple):
-    """A data set on the device: images with labels, and batches with weights."""
+class _Run:
+    """A model that trains, and how far it has come."""
 
-    train: tuple[Any, Any]
-    validation: tuple[Any, Any, Any]
-
-    @classmethod
-    def of(cls, data: ImageData, *, augment: bool) -> "Resident":
-        """Returns a data set on the device, padded for what moves its images."""
-        indices, weights = evaluation_order(len(data.validation))
-        validation = data.validation
-        return cls(
-            jax.device_put((_padded(data.train.images, augment), data.train.labels)),
-            jax.device_put(
-                (validation.images[indices], validation.labels[indices], weights)
-            ),
+    def __init__(self, programs: Programs, training: Training) -> None:
+        self.model, self.config, self._epoch, self._epochs, callbacks = training
+        self._programs = programs
+        self._order: EpochOrder | None = None
+        programs.take(self.model)
+        self.flows = [each for each in callbacks if isinstance(each, GradientFlow)]
+        self.callbacks = keras.callbacks.CallbackList(
+            callbacks, model=self.model, epochs=self._epochs, steps=programs.steps
         )
+        self.model.stop_training = False
+        self.callbacks.on_train_begin()
+        self.has_ended = False
+        self._end_if_done()
+
+    @property
+    def steps_before(self) -> int:
+        """Steps of all epochs before this one."""
+        return self._epoch * self._programs.steps
+
+    def ends(self) -> list[int]:
+        """Returns where the parts of this epoch end, each with a measurement."""
+        every, steps = self.config.gradient_flow, self._programs.steps
+        first = every - self.steps_before % every if every else steps
+        return [*range(first, steps, every or steps), steps]
+
+    def order(self) -> EpochOrder:
+        """Returns the order of this epoch, and forgets it."""
+        if self._order is None:
+            self.look_ahead(self._epoch)
+        order, self._order = self._order, None
+        assert order is not None
+        return order
+
+    def look_ahead(self, epoch: int | None = None) -> None:
+        """Makes the order of the next epoch, or of another."""
+        epoch = self._epoch + 1 if epoch is None else epoch
+        self._order = self._programs.order(self.config.seed, epoch)
+
+    def begin_epoch(self) -> None:
+        """Begins an epoch."""
+        self.callbacks.on_epoch_begin(self._epoch)
+
+    def end_batches(self, first: int, losses: np.ndarray) -> None:
+        """Tells the callbacks of the losses after steps, of which one is the first."""
+        if self.model.stop_training:
+            return
+        failed = np.flatnonzero(~np.isfinite(losses))
+        last = int(failed[0]) if failed.size else len(losses) - 1
+        self.callbacks.on_train_batch_end(first + last, {"loss": float(losses[last])})
+
+    def end_epoch(self, state: State, logs: dict[str, float]) -> None:
+        """Ends an epoch, with the model's state and what is known of it."""
+        set_state(self.model, state)
+        self.callbacks.on_epoch_end(self._epoch, logs)
+        self._epoch += 1
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self.model.stop_training or self._epoch >= self._epochs:
+            self.has_ended = True
+            self.callbacks.on_train_end()
 
 
-class Programs:
-    """The compiled programs of a model; another with the same layers can run them.
-
-    Args:
-        model: A compiled and built model.
-        augment: Whether training images are flipped and shifted.
-    """
-
-    def __init__(self, model: keras.Model, *, augment: bool) -> None:
-        self._model = model
-        self._augment = augment
-        self._train = jax.jit(self._train_steps, donate_argnums=(0, 1))
-        self._validate = jax.jit(self._validation)
-
-    def train(
-        self,
-        model: keras.Model,
-        order: EpochOrder,
-        losses: Any,
-        part: tuple[int, int],
-        on: Resident,
-    ) -> Any:
-        """Trains for some steps of an epoch, and returns the losses with theirs added.
-
-        Args:
-            model: What is trained.
-            order: Of the epoch, on the device.
-            losses: Keras's mean of the loss so far, after each step of the epoch.
-            part: The first step, and the one after the last.
-            on: The data.
-        """
-        state, losses = self._train(_state(model), losses, order, *part, on.train)
-        _assign(model, state)
-        return losses
-
-    def validate(self, model: keras.Model, on: Resident) -> dict[str, float]:
-        """Returns loss and accuracy on the validation data."""
-        model.reset_metrics()
-        trainable, others, _, metrics = _state(model)
-        found = self._validate(trainable, others, metrics, on.validation)
-        for variable, value in zip(model.metrics_variables, found, strict=True):
-            variable.assign(value)
-        return _numbers(model)
-
-    def _train_steps(  # noqa: PLR0917
-        self,
-        state: _State,
-        losses: Any,
-        order: EpochOrder,
-        first: int,
-        end: int,
-        on: Any,
-    ) -> tuple[_State, Any]:
-        images, labels = on
-
-        def step(index: Any, carried: tuple[_State, Any]) -> tuple[_State, Any]:
-            state, losses = carried
-            batch = EpochOrder(*(part[index] for part in order))
-            x = _moved(images, batch) if self._augment else images[batch.indices]
-            data = x.astype("float32"), labels[batch.indices]
-            logs, state = self._model.train_step(state, data)
-            return state, losses.at[index].set(logs["loss"])
-
-        return jax.lax.fori_loop(first, end, step, (state, losses))
-
-    def _validation(
-        self, trainable: list[Any], others: list[Any], metrics: list[Any], on: Any
-    ) -> list[Any]:
-        def step(metrics: list[Any], batch: Any) -> tuple[list[Any], None]:
-            x, *rest = batch
-            state = trainable, others, metrics
-            data = x.astype("float32"), *rest
-            _, (_, _, metrics) = self._model.test_step(state, data)
-            return metrics, None
-
-        return jax.lax.scan(step, metrics, on)[0]
-
-
-class Epochs:
-    """Trains one model after the other, each by the programs of the first.
+class _Group:
+    """Runs that train at once on one device, for an epoch.
 
     Args:
-        data: What the models are trained on.
-        batch_size: Examples a step.
-        augment: Whether training images are flipped and shifted.
+        programs: Of their kind.
+        runs: The runs.
+        size: How many models the programs are for, at least as many as there are
+            runs. The last run trains in the place of those that are missing.
+        on: The data on the device.
     """
 
-    def __init__(self, data: ImageData, batch_size: int, *, augment: bool) -> None:
-        self._data = data
-        self._batch_size = batch_size
-        self._augment = augment
-        self._on = Resident.of(data, augment=augment)
-        self._programs: Programs | None = None
-
-    def fit(
-        self,
-        model: keras.Model,
-        seed: int,
-        every: int,
-        *,
-        initial_epoch: int,
-        epochs: int,
-        callbacks: list[keras.callbacks.Callback],
+    def __init__(
+        self, programs: Programs, runs: Sequence[_Run], size: int, on: DeviceData
     ) -> None:
-        """Trains a model as `keras.Model.fit` does, on the batches of a seed.
+        self.runs = runs
+        self._programs = programs
+        self._size = size
+        self._on = on
 
-        Args:
-            model: A compiled model.
-            seed: Seed of order and augmentation.
-            every: Steps, over all epochs, after which `on_train_batch_end` of the
-                callbacks is called; 0 for the end of each epoch alone.
-            initial_epoch: The first epoch, counted from 0.
-            epochs: The epoch before which training ends.
-            callbacks: Keras callbacks.
-        """
-        programs = self._programs_for(model)
-        examples, size = len(self._data.train), self._batch_size
-        steps = examples // size
-        called = keras.callbacks.CallbackList(
-            callbacks, model=model, epochs=epochs, steps=steps
+    def begin(self) -> None:
+        """Begins an epoch of each run."""
+        for index, run in enumerate(self.runs):
+            run.begin_epoch()
+            for flow in run.flows:
+                flow.probe = self._probe(index)
+        self._inputs = self._together(
+            [
+                (numbers_of(run.config), self._programs.metrics(), run.order())
+                for run in self.runs
+            ]
         )
-        model.stop_training = False
-        called.on_train_begin()
-        for epoch in range(initial_epoch, epochs):
-            order = jax.device_put(epoch_order(examples, size, seed, epoch))
-            losses: Any = jnp.zeros(steps)
-            first = 0
-            model.reset_metrics()
-            called.on_epoch_begin(epoch)
-            for end in _ends(epoch * steps, steps, every):
-                losses = programs.train(model, order, losses, (first, end), self._on)
-                failed = np.flatnonzero(~np.isfinite(losses[first:end]))
-                last = first + int(failed[0]) if failed.size else end - 1
-                called.on_train_batch_end(last, {"loss": float(losses[last])})
-                if model.stop_training:
-                    break
-                first = end
-            logs = _numbers(model)
-            validated = programs.validate(model, self._on)
-            logs |= {f"val_{name}": value for name, value in validated.items()}
-            called.on_epoch_end(epoch, logs)
-            if model.stop_training:
-                break
-        called.on_train_end()
+        states = [state_of(run.model) for run in self.runs]
+        self._state = self._together(jax.device_put(states, self._on.device))
+        shape = (self._size, self._programs.steps)
+        losses = np.zeros(shape if self._size > 1 else shape[1:], "float32")
+        self._losses = jax.device_put(losses, self._on.device)
 
-    def _programs_for(self, model: keras.Model) -> Programs:
-        shape = (self._batch_size, *self._data.train.images.shape[1:])
-        labels = np.zeros(self._batch_size, "int32")
-        model._symbolic_build(data_batch=(np.zeros(shape, "float32"), labels, None))
-        if self._programs is None:
-            self._programs = Programs(model, augment=self._augment)
-        return self._programs
+    def train(self, first: int, end: int) -> None:
+        """Lets the device train from one step to before another."""
+        numbers, metrics, order = self._inputs
+        self._state, metrics, self._losses = self._programs.train(
+            self._state,
+            numbers,
+            metrics,
+            self._losses,
+            order,
+            (first, end),
+            self._on.train,
+        )
+        self._inputs = numbers, metrics, order
 
+    def end_batches(self, first: int, end: int) -> None:
+        """Tells the callbacks of the losses."""
+        self._measured: dict[int, np.ndarray] = {}
+        self._end = end
+        losses = np.atleast_2d(self._losses)[:, first:end]
+        for run, row in zip(self.runs, losses, strict=False):
+            run.end_batches(first, row)
 
-def _ends(before: int, steps: int, every: int) -> list[int]:
-    """Returns where the parts of an epoch end, in steps of it.
+    def validate(self) -> None:
+        """Lets the device validate."""
+        self._validated = self._programs.validate(
+            self._state, self._on.validation, several=self._size > 1
+        )
 
-    Args:
-        before: Steps before the epoch.
-        steps: Steps of the epoch.
-        every: Steps, over all epochs, between two ends; 0 for the epoch's end alone.
-    """
-    first = every - before % every if every else steps
-    return [*range(first, steps, every or steps), steps]
+    def end(self) -> None:
+        """Waits for the device, and ends the epoch of each run."""
+        several = self._size > 1
+        _, metrics, _ = self._inputs
+        logs = self._programs.logs(metrics, several=several)
+        validated = self._programs.logs(self._validated, several=several)
+        logs |= {f"val_{name}": values for name, values in validated.items()}
+        rows = jax.tree.map(np.atleast_1d, jax.device_get(logs))
+        states = unstacked(self._state) if self._size > 1 else [self._state]
+        for index, (run, state) in enumerate(zip(self.runs, states, strict=False)):
+            run.end_epoch(state, {name: float(row[index]) for name, row in rows.items()})
 
+    def _together(self, trees: list[Any]) -> Any:
+        """Returns the trees of the runs as the programs take them."""
+        if self._size == 1:
+            return trees[0]
+        return stacked(trees + trees[-1:] * (self._size - len(trees)))
 
-def _variables(model: keras.Model) -> tuple[list[keras.Variable], ...]:
-    return (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        model.optimizer.variables,
-        model.metrics_variables,
-    )
+    def _probe(self, index: int) -> Callable[[Any, Any], dict[str, LayerGradient]]:
+        """Returns what measures a batch with one of the models as it is now."""
 
+        def probe(x: Any, y: Any) -> dict[str, LayerGradient]:
+            step = self.runs[index].steps_before + self._end
+            if step not in self._measured:
+                self._measured[step] = finite_rows(
+                    lambda scale: self._programs.measure(
+                        self._state, x, y, scale, several=self._size > 1
+                    )
+                )
+            rows = self._measured[step]
+            rows = rows[index] if self._size > 1 else rows
+            found = (LayerGradient(*row) for row in rows.tolist())
+            return dict(zip(self._programs.measured, found, strict=True))
 
-def _state(model: keras.Model) -> _State:
-    return tuple([variable.value for variable in part] for part in _variables(model))
-
-
-def _assign(model: keras.Model, state: _State) -> None:
-    for variables, values in zip(_variables(model), state, strict=True):
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
-
-def _numbers(model: keras.Model) -> dict[str, float]:
-    return {name: float(value) for name, value in model.get_metrics_result().items()}
-
-
-def _padded(images: np.ndarray, augment: bool) -> np.ndarray:
-    edge = (SHIFT, SHIFT)
-    return np.pad(images, [(0, 0), edge, edge, (0, 0)]) if augment else images
+        return probe
 
 
-def _moved(padded: Any, batch: EpochOrder) -> Any:
-    """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
-    height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
-    rows = batch.rows[:, None] + jnp.arange(height)
-    columns: Any = batch.columns[:, None] + jnp.arange(width)
-    mirrored = padded.shape[2] - 1 - columns
-    columns = jnp.where(batch.flips[:, None], mirrored, columns)
-    return padded[batch.indices[:, None, None], rows[:, :, None], columns[:, None]]
+def _train_epoch(groups: Sequence[_Group]) -> None:
+    """Trains runs for an epoch each, which need not be the same one."""
+    for group in groups:
+        group.begin()
+    runs = [run for group in groups for run in group.runs]
+    first = 0
+    for end in sorted({end for run in runs for end in run.ends()}):
+        for group in groups:
+            group.train(first, end)
+        if first == 0:  # while the devices work
+            for run in runs:
+                run.look_ahead()
+        for group in groups:
+            group.end_batches(first, end)
+        first = end
+    for group in groups:
+        group.validate()
+    for group in groups:
+        group.end()

@@ -1,7 +1,7 @@
 """Tables of variants side by side, each trained with several seeds."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ from experiments.suites import parallel
 from experiments.suites.plans import Plan
 from experiments.suites.progress import ProgressView
 from experiments.training.result import TrainingResult
-from experiments.training.run import Prepared, prepare, train
+from experiments.training.run import (
+    Prepared,
+    Request,
+    compile_ahead,
+    prepare,
+    train,
+)
 from gaaf_keras.analysis import Spread
 
 _SUMMED_UP = (
@@ -28,7 +34,10 @@ _SUMMED_UP = (
 
 
 def run(
-    plan: Plan, output_dir: Path, parallel_runs: int | str = 1
+    plan: Plan,
+    output_dir: Path,
+    parallel_runs: int | str = 1,
+    runs_at_once: int | str = "auto",
 ) -> list[TrainingResult]:
     """Trains everything in a plan and writes and prints what came out.
 
@@ -41,6 +50,8 @@ def run(
         parallel_runs: How many networks to train at once, each in a process with its
             share of the cores; or `"auto"`. A script that asks for several needs
             `if __name__ == "__main__":`, as with any use of `multiprocessing`.
+        runs_at_once: How many networks that differ only in numbers to train at once,
+            as one program on JAX; or `"auto"`.
 
     Returns:
         What came out of each run, in the order in which they ended.
@@ -56,6 +67,10 @@ def run(
     prepared = {name: prepare(config) for name, config in plan.variants.items()}
     strategy = next(iter(prepared.values())).strategy
     processes = parallel.processes_for(parallel_runs, len(runs), strategy)
+    at_once = {
+        name: each.strategy.runs_at_once(runs_at_once, plan.variants[name])
+        for name, each in prepared.items()
+    }
     strategy.decide(lambda: _make_room(output_dir, plan, runs))
     results: list[TrainingResult] = []
     failures = []
@@ -73,7 +88,13 @@ def run(
         for each in prepared.values():
             if each.network.acceleration is not None:
                 view.console.print(each.network.acceleration)
-        for index, result in _outcomes(labels, runs, prepared, processes, view):
+        named = list(zip(labels, runs, strict=True))
+        outcomes: Iterator[tuple[int, TrainingResult | parallel.Failure]]
+        if processes == 1:
+            outcomes = _one_after_the_other(named, prepared, at_once, view)
+        else:
+            outcomes = _in_processes(named, processes, view)
+        for index, result in outcomes:
             config, label = runs[index], labels[index]
             view.run_done(label)
             if isinstance(result, parallel.Failure):
@@ -101,28 +122,55 @@ def run(
     return results
 
 
-def _outcomes(
-    labels: list[str],
-    runs: list[TrainingConfig],
-    prepared: Mapping[str, Prepared],
-    processes: int,
-    view: ProgressView,
+def _in_processes(
+    runs: Sequence[tuple[str, TrainingConfig]], processes: int, view: ProgressView
 ) -> Iterator[tuple[int, TrainingResult | parallel.Failure]]:
     """Yields the index of each run with its outcome, as soon as it has one."""
-    named = list(zip(labels, runs, strict=True))
-    if processes == 1:
-        for index, (label, config) in enumerate(named):
-            result = train(
-                config, prepared[str(config.variant)], [view.callback(label)]
-            )
-            yield index, dataclasses.replace(result, model=None)
-            keras.backend.clear_session()
-        return
-    for index, message in parallel.train_all(named, processes):
+    for index, message in parallel.train_all(runs, processes):
         if isinstance(message, parallel.Progress):
             view.show(*message.arguments)
         else:
             yield index, message
+
+
+def _one_after_the_other(
+    runs: Sequence[tuple[str, TrainingConfig]],
+    prepared: Mapping[str, Prepared],
+    at_once: Mapping[str, int],
+    view: ProgressView,
+) -> Iterator[tuple[int, TrainingResult | parallel.Failure]]:
+    """Yields what `_in_processes` does, from this process."""
+    requests = [
+        Request(config, prepared[str(config.variant)], [view.callback(label)])
+        for label, config in runs
+    ]
+    parts = _parts(requests, at_once)
+    if len(parts) > 1:
+        of_kinds = {_kind(requests[part[0]]): part for part in reversed(parts)}
+        compile_ahead([(requests[part[0]], len(part)) for part in of_kinds.values()])
+    for part in parts:
+        results = train([requests[index] for index in part])
+        for index, result in zip(part, results, strict=True):
+            yield index, dataclasses.replace(result, model=None)
+        keras.backend.clear_session()
+
+
+def _parts(requests: Sequence[Request], at_once: Mapping[str, int]) -> list[list[int]]:
+    """Returns the indices of the runs that train at once, in the order of the first."""
+    by_kind: dict[Any, list[int]] = {}
+    parts = []
+    for index, request in enumerate(requests):
+        many = at_once[str(request.config.variant)]
+        part = by_kind.get(_kind(request), [])
+        if not part or len(part) == many:
+            part = by_kind[_kind(request)] = []
+            parts.append(part)
+        part.append(index)
+    return parts
+
+
+def _kind(request: Request) -> Any:
+    return request.prepared.strategy.kind(request.config)
 
 
 def show(study: Study, output_dir: Path, view: ProgressView) -> None:
@@ -193,7 +241,6 @@ def _advice(result: TrainingResult, config: TrainingConfig) -> str:
         causes.append(f"{config.precision}, in which numbers overflow or vanish early")
     return (
         f"DIVERGED: the loss was not a number in epoch {epoch}, by step {step}. Likely "
-        f"causes: {'; '.join(causes)}. model.keras has the best epoch before, "
-        f"{run_folder.CHECKPOINT} the state of the last; --init_from=model.keras with "
-        "a smaller --learning_rate starts from there."
+        f"causes: {'; '.join(causes)}. model.keras has the best epoch "
+        "before; --init_from=model.keras with a smaller --learning_rate starts there."
     )

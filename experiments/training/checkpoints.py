@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import zipfile
+from typing import Any
 
 import keras
 import ml_dtypes
@@ -13,6 +14,34 @@ from experiments.config import UsageError
 from experiments.records.history import Row
 from gaaf_keras._core.forms import written_as
 
+# The values of a model's variables, the states of random generators included, and of
+# those of its optimizer.
+State = list[Any]
+
+
+def state_of(model: keras.Model) -> State:
+    """Returns a copy of the present state of a model and its optimizer."""
+    if keras.backend.backend() == "jax":  # where the copy can stay on the device
+        return [keras.ops.copy(variable) for variable in _variables(model)]
+    return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(model)]
+
+
+def restore(model: keras.Model, state: State) -> None:
+    """Gives a model and its optimizer a state.
+
+    Raises:
+        UsageError: If it is that of another model.
+    """
+    variables = _variables(model)
+    expected = [tuple(variable.shape) for variable in variables]
+    if expected != [value.shape for value in state]:
+        raise UsageError(
+            "The checkpoint is of another model, perhaps from another version of "
+            "Keras. Give a new output_dir."
+        )
+    for variable, value in zip(variables, state, strict=True):
+        variable.assign(np.asarray(value))  # from whichever device it is on
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
@@ -20,47 +49,21 @@ class Checkpoint:
 
     Attributes:
         history: A row for each epoch so far.
-        variables: Of the model, the states of random generators included, and of the
-            optimizer.
-        best_weights: The weights after the best epoch, or at the start.
+        last: The state after it.
+        best: The state after the best epoch, or at the start.
     """
 
     history: list[Row]
-    variables: list[np.ndarray]
-    best_weights: list[np.ndarray]
-
-    @classmethod
-    def of(
-        cls, model: keras.Model, history: list[Row], best_weights: list[np.ndarray]
-    ) -> "Checkpoint":
-        """Returns the present state of a model and its optimizer."""
-        values = [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(model)]
-        return cls(list(history), values, best_weights)
-
-    def restore(self, model: keras.Model) -> None:
-        """Gives a model and its optimizer this state.
-
-        Raises:
-            UsageError: If they are not those that it is of.
-        """
-        variables = _variables(model)
-        expected = [tuple(variable.shape) for variable in variables]
-        found = [value.shape for value in self.variables]
-        if expected != found:
-            raise UsageError(
-                "The checkpoint is of another model, perhaps from another version of "
-                "Keras. Give a new output_dir."
-            )
-        for variable, value in zip(variables, self.variables, strict=True):
-            variable.assign(value)
+    last: State
+    best: State
 
     def to_bytes(self) -> bytes:
         """Returns the contents of a file that `from_bytes` reads."""
         file = io.BytesIO()
-        arrays = [*self.variables, *self.best_weights]
+        arrays = [np.asarray(value) for value in (*self.last, *self.best)]
         description = {
             "history": self.history,
-            "variables": len(self.variables),
+            "variables": len(self.last),
             # NumPy forgets the name of bfloat16.
             "dtypes": [value.dtype.name for value in arrays],
         }

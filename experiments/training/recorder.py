@@ -8,7 +8,10 @@ from typing import Any
 import keras
 
 from experiments.records.history import COLUMNS, Row, best_row, is_finite
-from experiments.training.checkpoints import Checkpoint
+from experiments.training.checkpoints import Checkpoint, State, state_of
+
+_SHARE_OF_TIME_FOR_SAVES = 0.05
+_MOST_SECONDS_BETWEEN_SAVES = 30.0
 
 
 class Recorder(keras.callbacks.Callback):
@@ -22,8 +25,15 @@ class Recorder(keras.callbacks.Callback):
         patience: After how many epochs without improvement to stop.
         validation_examples: How many there are. Accuracies are exact shares of them;
             Keras's differ in the last digits for the same number of right answers.
-        save: Called with the state after each epoch whose loss is finite.
-        resumed: The state to resume from; None at the start.
+        save: Called with a checkpoint after an epoch whose loss is finite: so often
+            that it takes a small part of the time, and at least every half minute.
+        resumed: The checkpoint to resume from; None at the start.
+        at_once: How many runs share the time.
+
+    Attributes:
+        history: A row an epoch.
+        best: The state after the best epoch, or at the start.
+        diverged_at: Epoch and step, counted from 1, by which the loss was not finite.
     """
 
     def __init__(
@@ -32,12 +42,14 @@ class Recorder(keras.callbacks.Callback):
         validation_examples: int,
         save: Callable[[Checkpoint], None],
         resumed: Checkpoint | None = None,
+        at_once: int = 1,
     ) -> None:
         super().__init__()
         self._patience = patience
         self._validation_examples = validation_examples
         self._save = save
-        self._resumed = resumed
+        self._at_once = at_once
+        self.best: State = [] if resumed is None else resumed.best
         self.history: list[Row] = [] if resumed is None else list(resumed.history)
         self.diverged_at: tuple[int, int] | None = None
         self._epoch = self._step = 0
@@ -51,11 +63,13 @@ class Recorder(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.last_good = self._resumed or Checkpoint.of(
-            self.model, [], self.model.get_weights()
-        )
+        if not self.best:
+            self.best = state_of(self.model)
         spent = self.history[-1]["seconds"] if self.history else 0.0
         self._start = time.monotonic() - spent
+        self._next_save = time.monotonic()
+        if self._at_once > 1:
+            self._next_save += _MOST_SECONDS_BETWEEN_SAVES
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch + 1
@@ -79,10 +93,17 @@ class Recorder(keras.callbacks.Callback):
             self.diverged_at = self.diverged_at or (self._epoch, self._step)
             self.model.stop_training = True
             return
-        best_weights = self.last_good.best_weights
         if best_row(self.history) is row:
-            best_weights = self.model.get_weights()
-        self.last_good = Checkpoint.of(self.model, self.history, best_weights)
-        self._save(self.last_good)
+            self.best = state_of(self.model)
         if self.finished:
             self.model.stop_training = True
+        elif time.monotonic() >= self._next_save:
+            self._save_now()
+
+    def _save_now(self) -> None:
+        begin = time.monotonic()
+        last = state_of(self.model)
+        self._save(Checkpoint(list(self.history), last, self.best))
+        end = time.monotonic()
+        pause = (end - begin) * self._at_once / _SHARE_OF_TIME_FOR_SAVES
+        self._next_save = end + min(pause, _MOST_SECONDS_BETWEEN_SAVES)

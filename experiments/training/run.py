@@ -10,14 +10,13 @@ import keras
 import numpy as np
 
 import gaaf_keras
-from experiments import devices, networks
+from experiments import devices, networks, optimization
 from experiments.config import TrainingConfig, UsageError
 from experiments.data import datasets
-from experiments.devices import Strategy
+from experiments.devices import Strategy, Training
 from experiments.records import files, run_folder
-from experiments.records.history import best_row
-from experiments.training import optimization
-from experiments.training.checkpoints import Checkpoint
+from experiments.records.history import Row, best_row
+from experiments.training.checkpoints import Checkpoint, restore
 from experiments.training.recorder import Recorder
 from experiments.training.result import TrainingResult
 from experiments.training.watchers import GradientFlowLog, Histograms
@@ -66,53 +65,160 @@ def train_and_evaluate(
         print(result.test_accuracy)
         ```
     """
-    return train(config, prepare(config), callbacks)
+    return train([Request(config, prepare(config), callbacks)])[0]
 
 
-def train(
-    config: TrainingConfig,
-    prepared: "Prepared",
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> TrainingResult:
-    """Does what `train_and_evaluate` does, with what `prepare` returned."""
-    strategy, data = prepared.strategy, prepared.data
-    folder = None if config.output_dir is None else Path(config.output_dir)
-    begun = strategy.decide(lambda: _begin(config, folder, strategy))
+class Request(NamedTuple):
+    """A run that is asked for."""
+
+    config: TrainingConfig
+    prepared: "Prepared"
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+
+
+def train(requests: Sequence[Request]) -> list[TrainingResult]:
+    """Does what `train_and_evaluate` does, for runs that train at once.
+
+    Args:
+        requests: The runs. Several must be of one kind, as `Strategy.kind` says.
+    """
+    strategy, data, _ = requests[0].prepared
+    begun = [_begin(request) for request in requests]
+    waiting = [each for each in begun if isinstance(each, Request)]
+    with strategy.guarded(), strategy.scope():
+        runs = [_Run(request, len(waiting)) for request in waiting]
+        strategy.fit(data, [run.training for run in runs])
+    results = iter([run.result() for run in runs])
+    return [
+        each if isinstance(each, TrainingResult) else next(results) for each in begun
+    ]
+
+
+def compile_ahead(requests: Sequence[tuple[Request, int]]) -> None:
+    """Begins to compile what runs will need, where that pays.
+
+    Args:
+        requests: A run of each kind, with how many will train at once.
+    """
+    strategy, data, _ = requests[0][0].prepared
+    trainings = [
+        (Training(_compiled_model(request, strategy), request.config, 0, 1, []), many)
+        for request, many in requests
+    ]
+    strategy.compile_ahead(trainings, data)
+
+
+def _begin(request: Request) -> Request | TrainingResult:
+    """Makes a run's folder ready; returns the run, or its result if it has one."""
+    config, folder = request.config, _folder(request.config)
+    strategy = request.prepared.strategy
+    begun = strategy.decide(lambda: _contents(config, folder, strategy))
     run_folder.require_same(
         begun["description"],
         config,
         "The workers have different flags. Of the first: ",
         "Give all workers the same command.",
     )
-    if begun["result"] is not None:
-        return TrainingResult.from_json(
-            begun["result"],
-            history=begun["history"],
-            model=_finished_model(folder),
-            output_dir=folder,
-            epochs_before=len(begun["history"]),
-        )
-    resumed = _last_checkpoint(folder, strategy)
-    recorder, model = _fit(config, prepared, folder, resumed, callbacks)
-    best = best_row(recorder.history)
-    split = data.validation
-    result = TrainingResult(
-        test_accuracy=accuracy(model, data.test),
-        validation_accuracy=best["val_accuracy"] if best else accuracy(model, split),
-        best_epoch=int(best["epoch"]) if best else 0,
-        epochs_run=len(recorder.history),
-        seconds=recorder.history[-1]["seconds"],
-        parameters=sum(int(np.prod(w.shape)) for w in model.trainable_weights),
-        test_examples=len(data.test),
-        diverged_at=recorder.diverged_at,
-        history=recorder.history,
-        model=model,
+    if begun["result"] is None:
+        return request
+    return TrainingResult.from_json(
+        begun["result"],
+        history=begun["history"],
+        model=_finished_model(folder),
         output_dir=folder,
-        epochs_before=len(resumed.history) if resumed else 0,
+        epochs_before=len(begun["history"]),
     )
-    if folder is not None and strategy.is_chief:
-        _save(model, result, folder, _exports(config))
-    return result
+
+
+class _Run:
+    """A run that trains: its model, and what is recorded of it.
+
+    Args:
+        request: What is asked for.
+        at_once: How many train at once.
+
+    Attributes:
+        training: What `Strategy.fit` takes.
+    """
+
+    def __init__(self, request: Request, at_once: int) -> None:
+        config, (strategy, data, _), callbacks = request
+        self._request = request
+        self._folder = _folder(config) if strategy.is_chief else None
+        resumed = _last_checkpoint(_folder(config), strategy)
+        self._epochs_before = len(resumed.history) if resumed else 0
+        keras.utils.set_random_seed(config.seed)
+        model = _compiled_model(request, strategy)
+        self._schedule = _strengths(config)
+        self._flow: GradientFlowLog | None = None
+        watchers: list[keras.callbacks.Callback] = []
+        if self._folder is not None:
+            _require_space(model, self._folder)
+            watchers = _watchers(config, self._folder, data, model)
+            logs = [each for each in watchers if isinstance(each, GradientFlowLog)]
+            self._flow = logs[0] if logs else None
+        if resumed is not None:
+            restore(model, resumed.last)
+        self._recorder = Recorder(
+            config.patience, len(data.validation), self._save, resumed, at_once
+        )
+        schedules = [self._schedule] if self._schedule else []
+        self.training = Training(
+            model,
+            config,
+            initial_epoch=self._epochs_before,
+            epochs=self._epochs_before if self._recorder.finished else config.epochs,
+            callbacks=[*schedules, *watchers, self._recorder, *callbacks],
+        )
+
+    def result(self) -> TrainingResult:
+        """Returns what came out, with the model as it was at its best."""
+        config, (strategy, data, network), _ = self._request
+        recorder, model = self._recorder, self.training.model
+        best = best_row(recorder.history)
+        if strategy.replicas > 1:  # what was trained on many is to be used on one
+            model = _compiled_model(self._request, Strategy(["one"]))
+        restore(model, recorder.best)
+        if self._schedule:
+            self._schedule.set_model(model)
+            self._schedule.on_epoch_begin(int(best["epoch"]) - 1 if best else 0)
+
+        def score(split: str) -> float:
+            return strategy.accuracy(model, config, data, split)
+
+        result = TrainingResult(
+            test_accuracy=score("test"),
+            validation_accuracy=best["val_accuracy"] if best else score("validation"),
+            best_epoch=int(best["epoch"]) if best else 0,
+            epochs_run=len(recorder.history),
+            seconds=recorder.history[-1]["seconds"],
+            parameters=sum(int(np.prod(w.shape)) for w in model.trainable_weights),
+            test_examples=len(data.test),
+            diverged_at=recorder.diverged_at,
+            history=recorder.history,
+            model=model,
+            output_dir=_folder(config),
+            epochs_before=self._epochs_before,
+        )
+        if config.label_smoothing:  # whose loss a saved model must not need
+            loss = optimization.crossentropy(network.from_logits)
+            model.compile(model.optimizer, loss, weighted_metrics=[_accuracy()])
+        if self._folder is not None:
+            self._write_records(recorder.history)
+            _write(model, result, self._folder, _exports(config))
+        return result
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        if self._folder is not None:
+            self._write_records(checkpoint.history)
+            path = self._folder / run_folder.CHECKPOINT
+            files.write_bytes(path, checkpoint.to_bytes())
+
+    def _write_records(self, history: list[Row]) -> None:
+        assert self._folder is not None
+        run_folder.write_history(self._folder, history)
+        if self._flow is not None:
+            self._flow.write()
 
 
 class Prepared(NamedTuple):
@@ -150,14 +256,11 @@ def prepare(config: TrainingConfig) -> Prepared:
     return Prepared(strategy, data, networks.Network(config, data))
 
 
-def accuracy(model: keras.Model, split: datasets.Split) -> float:
-    """Returns the share of a split's examples, all of them, classified rightly."""
-    images = split.images.astype("float32")
-    logits = model.predict(images, batch_size=256, verbose=0)
-    return float(np.mean(np.argmax(logits, axis=-1) == split.labels))
+def _folder(config: TrainingConfig) -> Path | None:
+    return None if config.output_dir is None else Path(config.output_dir)
 
 
-def _begin(
+def _contents(
     config: TrainingConfig, folder: Path | None, strategy: Strategy
 ) -> dict[str, Any]:
     """Makes the folder ready and returns what is in it; on the chief alone."""
@@ -195,71 +298,12 @@ def _last_checkpoint(folder: Path | None, strategy: Strategy) -> Checkpoint | No
     return Checkpoint.from_bytes(written) if written else None
 
 
-def _fit(
-    config: TrainingConfig,
-    prepared: Prepared,
-    folder: Path | None,
-    resumed: Checkpoint | None,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> tuple[Recorder, keras.Model]:
-    """Trains, and returns what happened and the model as it was at its best."""
-    strategy, data, network = prepared
-    keras.utils.set_random_seed(config.seed)
-
-    def save(checkpoint: Checkpoint) -> None:
-        if folder is not None and strategy.is_chief:
-            run_folder.write_history(folder, checkpoint.history)
-            files.write_bytes(folder / run_folder.CHECKPOINT, checkpoint.to_bytes())
-
-    recorder = Recorder(config.patience, len(data.validation), save, resumed)
-    schedule = _strengths(config)
-    done = len(recorder.history)
-    watchers: list[keras.callbacks.Callback] = []
-    with strategy.guarded():
-        with strategy.scope():
-            model = _compiled_model(config, strategy, network, data)
-            if folder is not None and strategy.is_chief:
-                _require_space(model, folder)
-                watchers = _watchers(config, folder, data, model)
-            if resumed is not None:
-                resumed.restore(model)
-            strategy.fit(
-                model,
-                data,
-                config,
-                initial_epoch=done,
-                epochs=done if recorder.finished else config.epochs,
-                callbacks=[
-                    *([schedule] if schedule else []),
-                    *watchers,
-                    recorder,
-                    *callbacks,
-                ],
-            )
-        if strategy.replicas > 1:  # what was trained on many is to be used on one
-            model = _compiled_model(config, Strategy(["one"]), network, data)
-    if config.label_smoothing:  # whose loss a saved model must not need
-        loss = optimization.crossentropy(network.from_logits)
-        model.compile(model.optimizer, loss, weighted_metrics=[_accuracy()])
-    recorder.last_good.restore(model)
-    model.set_weights(recorder.last_good.best_weights)
-    if schedule:
-        best = best_row(recorder.history)
-        schedule.set_model(model)
-        schedule.on_epoch_begin(int(best["epoch"]) - 1 if best else 0)
-    return recorder, model
-
-
-def _compiled_model(
-    config: TrainingConfig,
-    strategy: Strategy,
-    network: networks.Network,
-    data: datasets.ImageData,
-) -> keras.Model:
+def _compiled_model(request: Request, strategy: Strategy) -> keras.Model:
     """Returns a new model with its optimizer, ready to be trained."""
+    config, (_, data, network), _ = request
     steps = len(data.train) // config.batch_size
     synchronized = config.sync_batch_norm and strategy.synchronizes_batch_norm
-    model = network.model(strategy.replicas, synchronized=synchronized)
+    model = network.model(config.seed, strategy.replicas, synchronized=synchronized)
     model.compile(
         optimizer=optimization.optimizer(config, steps),
         loss=optimization.loss(config, network.from_logits),
@@ -333,17 +377,15 @@ def _strengths(config: TrainingConfig) -> gaaf_keras.AccelerationSchedule | None
     return gaaf_keras.AccelerationSchedule(schedule[config.acceleration_schedule])
 
 
-def _save(
+def _write(
     model: keras.Model, result: TrainingResult, folder: Path, export: bool
 ) -> None:
     with files.writing(folder / run_folder.MODEL) as unfinished:
         model.save(unfinished)
     if export:
         _export(model, folder / run_folder.SAVED_MODEL)
-    run_folder.write_history(folder, result.history)
     run_folder.write_result(folder, result.to_json())
-    if not result.diverged:
-        (folder / run_folder.CHECKPOINT).unlink()
+    (folder / run_folder.CHECKPOINT).unlink(missing_ok=True)
 
 
 def _export(model: keras.Model, path: Path) -> None:

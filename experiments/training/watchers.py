@@ -19,8 +19,6 @@ _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
 class GradientFlowLog(GradientFlow):
     """Measures the gradient flow and writes it into a run's folder.
 
-    After each epoch the file is complete, so that a run can resume from there.
-
     Args:
         x: Inputs.
         y: Targets.
@@ -50,8 +48,11 @@ class GradientFlowLog(GradientFlow):
             before = run_folder.read_gradient_flow(self._folder)
             self.history.extend(row for row in before if row[0] <= self._steps_before)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def write(self) -> None:
+        """Writes all that was measured so far."""
         run_folder.write_gradient_flow(self._folder, self.history)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._tensorboard is not None:
             self._write_scalars(self._tensorboard)
 

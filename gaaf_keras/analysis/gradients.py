@@ -139,25 +139,62 @@ def gradient_probe(
     often: bool = False,
 ) -> Callable[[Data, Data], dict[str, LayerGradient]]:
     """Returns what measures the gradient flow of one batch, such as x and y."""
-    activations = observed_activations(model)
-    loss_of = loss_function(model, loss, x, y, training=training)
-    names: list[str] = []
+    measurement = GradientMeasurement(model, loss, x, y, training=training)
+    compiled = stateless(model, measurement.measure, often=often)
 
-    def measure(x: Data, y: Data, scale: Tensor) -> list[list[Tensor]]:
+    def probe(x: Data, y: Data) -> dict[str, LayerGradient]:
+        rows = finite_rows(lambda scale: compiled(x, y, scale))
+        found = (LayerGradient(*row) for row in rows.tolist())
+        return dict(zip(measurement.names, found, strict=True))
+
+    return probe
+
+
+class GradientMeasurement:
+    """What measures the gradient flow of a batch, such as x and y, by operations alone.
+
+    Attributes:
+        names: Of the layers that `measure` was last called for, in the order computed.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Loss | None,
+        x: Data,
+        y: Data,
+        *,
+        training: bool = True,
+    ) -> None:
+        self._model = model
+        self._training = training
+        self._activations = observed_activations(model)
+        self._loss_of = loss_function(model, loss, x, y, training=training)
+        self.names: list[str] = []
+
+    def measure(self, x: Data, y: Data, scale: Tensor) -> list[list[Tensor]]:
+        """Returns for each layer the numbers of its `LayerGradient`.
+
+        Args:
+            x: Inputs.
+            y: Targets.
+            scale: Factor on the loss, with which no gradient is to vanish or overflow.
+        """
+
         def run(nudges: Iterable[Tensor]) -> tuple[Tensor, list[Tensor]]:
             waiting = iter(nudges)
             values: list[Tensor] = []
-            names.clear()
+            self.names.clear()
 
             def observe(name: str, kind: str, tensor: Tensor) -> Tensor:
                 if kind == PRE_ACTIVATION:
-                    names.append(name)
+                    self.names.append(name)
                 values.append(tensor + next(waiting))
                 return values[-1]
 
-            with observing(activations, observe):
-                outputs = model(x, training=training)
-            loss = loss_of(x, y, outputs)
+            with observing(self._activations, observe):
+                outputs = self._model(x, training=self._training)
+            loss = self._loss_of(x, y, outputs)
             return loss * ops.cast(scale, loss.dtype), values
 
         nudges = zeros_like(lambda: run(itertools.repeat(0.0))[1])
@@ -167,17 +204,21 @@ def gradient_probe(
             for i in range(0, len(values), 2)  # pre-activation and output in turn
         ]
 
-    compiled = stateless(model, measure, often=often)
 
-    def probe(x: Data, y: Data) -> dict[str, LayerGradient]:
-        for scale in _LOSS_SCALES:
-            rows = np.array(compiled(x, y, np.float32(scale)))
-            if np.all(np.isfinite(rows)):
-                break
-        found = (LayerGradient(*row) for row in rows.tolist())
-        return dict(zip(names, found, strict=True))
+def finite_rows(measure: Callable[[np.float32], Any]) -> np.ndarray:
+    """Returns what is measured with the first scale of the loss for which it is finite.
 
-    return probe
+    Args:
+        measure: Returns for a scale an array with a row a layer, in the last two axes.
+    """
+    first, *others = (np.float32(scale) for scale in _LOSS_SCALES)
+    rows = np.array(measure(first))
+    for scale in others:
+        failed = ~np.isfinite(rows).all(axis=(-2, -1))
+        if not failed.any():
+            break
+        rows[failed] = np.array(measure(scale))[failed]
+    return rows
 
 
 def _means(
@@ -215,6 +256,7 @@ class GradientFlow(keras.callbacks.Callback):
     Attributes:
         history: Of the last run: for each measurement the step, counted from 1,
             and the layers' gradients by name.
+        probe: What measures a batch, from when training begins.
 
     Raises:
         ValueError: If `every` or `batch_size` is below 1; when training begins, if the
@@ -252,7 +294,7 @@ class GradientFlow(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         batch = self._batch(0)
-        self._probe = gradient_probe(self.model, self._loss, *batch, often=True)
+        self.probe = gradient_probe(self.model, self._loss, *batch, often=True)
         self.history = []
         self._last_step: int | None = None
 
@@ -272,7 +314,7 @@ class GradientFlow(keras.callbacks.Callback):
         if step // self._every > last // self._every:
             _ = self.model  # on JAX asking for it brings its variables up to date
             x, y = self._batch(step // self._every - 1)
-            self.history.append((step, self._probe(x, y)))
+            self.history.append((step, self.probe(x, y)))
 
     def _batch(self, index: int) -> tuple[Data, Data]:
         """Returns a batch of the data, which begin again after the last."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import TrainingConfig, config, train_and_evaluate
-from experiments.training import optimization
+from experiments import optimization
 from tests.processes import python
 
 STEPS = 5  # an epoch

@@ -46,14 +46,33 @@ def learning_rate(config: TrainingConfig, steps: int) -> Any:
 
     Only schedules of Keras's own, so that a saved model can be loaded anywhere.
     """
-    peak = config.learning_rate
-    if config.scale_learning_rate:
-        peak *= config.batch_size / BATCH_OF_THE_LEARNING_RATE
+    if is_scheduled(config):
+        return schedule(config, peak(config), steps)
+    return peak(config)
+
+
+def is_scheduled(config: TrainingConfig) -> bool:
+    """Whether the learning rate changes over the epochs."""
+    return config.learning_rate_schedule != "constant" or config.warm_up_epochs > 0
+
+
+def peak(config: TrainingConfig) -> float:
+    """Returns the largest learning rate of a run."""
+    scaled = config.batch_size / BATCH_OF_THE_LEARNING_RATE
+    return config.learning_rate * (scaled if config.scale_learning_rate else 1.0)
+
+
+def schedule(config: TrainingConfig, peak: float, steps: int) -> Any:
+    """Returns the Keras schedule that has a peak; all of it is in proportion to that.
+
+    Args:
+        config: The training.
+        peak: The largest learning rate.
+        steps: How many steps an epoch has.
+    """
     if config.learning_rate_schedule == "step":
         return _steps_down(config, peak, steps)
     cosine = config.learning_rate_schedule == "cosine"
-    if not cosine and not config.warm_up_epochs:
-        return peak
     return keras.optimizers.schedules.CosineDecay(
         peak if not config.warm_up_epochs else 0.0,
         decay_steps=max(1, (config.epochs - config.warm_up_epochs) * steps),

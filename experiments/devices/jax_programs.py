@@ -1,0 +1,325 @@
+"""An epoch on JAX as compiled programs, for one model or for several at once.
+
+Several models of one kind are stacked: the programs of one are mapped over them by
+`jax.vmap`. What differs between them is an input of the programs, so that one
+compilation serves all learning rates, rates of dropout, weight decays and strengths.
+"""
+
+import contextlib
+import operator
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from experiments import optimization
+from experiments.config import TrainingConfig
+from experiments.data.batches import SHIFT, EpochOrder, epoch_order, evaluation_order
+from experiments.data.datasets import ImageData, Split
+from gaaf_keras.analysis.gradients import GradientMeasurement
+from gaaf_keras.layers import accelerated_layers
+
+State: TypeAlias = tuple[list[Any], ...]  # the values of a model's variables
+Numbers: TypeAlias = dict[str, Any]  # what runs of one kind differ in
+
+
+def state_of(model: keras.Model) -> State:
+    """Returns the values of a model's variables, those of metrics left out."""
+    return tuple([variable.value for variable in part] for part in _variables(model))
+
+
+def set_state(model: keras.Model, state: State) -> None:
+    """Assigns what `state_of` returned."""
+    for variables, values in zip(_variables(model), state, strict=True):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def has_variable_strength(config: TrainingConfig) -> bool:
+    """Whether the strength is a variable of a run's model.
+
+    The factor of a unit gain is computed beforehand, for a constant one.
+    """
+    return config.accelerates and not config.unit_gain
+
+
+def numbers_of(config: TrainingConfig) -> Numbers:
+    """Returns the numbers of a run that are no variables of its model."""
+    numbers: Numbers = {}
+    if optimization.is_scheduled(config):
+        numbers["learning_rate"] = optimization.peak(config)
+    if config.weight_decay:
+        numbers["weight_decay"] = config.weight_decay
+    if config.dropout:
+        numbers["dropout"] = config.dropout
+    return {name: np.float32(value) for name, value in numbers.items()}
+
+
+class Examples(NamedTuple):
+    """Examples on a device: a whole split, or the batches to evaluate it in."""
+
+    images: Any
+    labels: Any
+    weights: Any = None
+
+
+class DeviceData:
+    """A data set on a device.
+
+    Attributes:
+        device: The device.
+        train: The training examples, padded for what moves their images.
+        validation: Batches with weights.
+        test: Likewise.
+    """
+
+    def __init__(self, data: ImageData, device: Any, *, augment: bool) -> None:
+        images = data.train.images
+        if augment:
+            edge = (SHIFT, SHIFT)
+            images = np.pad(images, [(0, 0), edge, edge, (0, 0)])
+        self.device = device
+        self.train = jax.device_put(Examples(images, data.train.labels), device)
+        self.validation = self._batches(data.validation)
+        self.test = self._batches(data.test)
+
+    def _batches(self, split: Split) -> Examples:
+        indices, weights = evaluation_order(len(split))
+        found = Examples(split.images[indices], split.labels[indices], weights)
+        return jax.device_put(found, self.device)
+
+
+class Programs:
+    """The compiled programs of one kind of run.
+
+    Each takes and returns the state of one model, or of several that are stacked; for
+    several, numbers, order and metrics are stacked too.
+
+    Attributes:
+        steps: How many an epoch has.
+        measured: The layers that `measure` returns numbers of.
+    """
+
+    def __init__(self, config: TrainingConfig, data: ImageData) -> None:
+        self.steps = len(data.train) // config.batch_size
+        self._config = config
+        self._examples = len(data.train)
+        self._image_shape = data.train.images.shape[1:]
+        self._schedule: Any = None
+        if optimization.is_scheduled(config):
+            self._schedule = optimization.schedule(config, 1.0, self.steps)
+        self.measured: list[str] = []
+        self._train = _compiled(self._steps, (0, 0, 0, 0, 0, None, None, None))
+        self._validate = _compiled(self._evaluation, (0, None))
+        self._measure = _compiled(self._measured, (0, None, None, None))
+        self._logs = _compiled(self._logs_of, (0,))
+
+    def take(self, model: keras.Model) -> None:
+        """Makes a compiled model of the kind ready; it is what is traced, if need be.
+
+        Args:
+            model: A model of that kind.
+        """
+        size = self._config.batch_size
+        images = np.zeros((size, *self._image_shape), "float32")
+        labels = np.zeros(size, "int32")
+        model._symbolic_build(data_batch=(images, labels, None))
+        if has_variable_strength(self._config):
+            for layer in accelerated_layers(model):
+                layer.make_strength_variable()
+        self._model = model
+
+    def order(self, seed: int, epoch: int) -> EpochOrder:
+        """Returns the order of an epoch of a run with a seed."""
+        size, augment = self._config.batch_size, self._config.augments
+        return epoch_order(self._examples, size, seed, epoch, augment=augment)
+
+    def train(  # noqa: PLR0917
+        self,
+        state: State,
+        numbers: Numbers,
+        metrics: list[Any],
+        losses: Any,
+        order: EpochOrder,
+        part: tuple[int, int],
+        on: Examples,
+    ) -> tuple[State, list[Any], Any]:
+        """Trains for some steps of an epoch.
+
+        Args:
+            state: Of the models before.
+            numbers: Of the runs.
+            metrics: Of the epoch so far, at its beginning zeros.
+            losses: Keras's mean of the loss so far, after each step of the epoch.
+            order: Of the epoch.
+            part: The first step, and the one after the last.
+            on: The training examples.
+
+        Returns:
+            The state of the models, metrics and losses after it.
+        """
+        several = losses.ndim > 1
+        return self._train[several](state, numbers, metrics, losses, order, *part, on)
+
+    def validate(
+        self, state: State, on: Examples, *, several: bool = False
+    ) -> list[Any]:
+        """Returns the metrics on batches with weights."""
+        return self._validate[several](state, on)
+
+    def logs(self, metrics: list[Any], *, several: bool = False) -> dict[str, Any]:
+        """Returns loss and accuracy from metrics."""
+        return self._logs[several](metrics)
+
+    def measure(
+        self, state: State, x: Any, y: Any, scale: Any, *, several: bool = False
+    ) -> Any:
+        """Returns the gradient flow of a batch, as `GradientMeasurement.measure`."""
+        return self._measure[several](state, x, y, scale)
+
+    def metrics(self) -> list[Any]:
+        """Returns the metrics at the beginning of an epoch."""
+        return [np.zeros(v.shape, v.dtype) for v in self._model.metrics_variables]
+
+    def _steps(  # noqa: PLR0917
+        self,
+        state: State,
+        numbers: Numbers,
+        metrics: list[Any],
+        losses: Any,
+        order: EpochOrder,
+        first: int,
+        end: int,
+        on: Examples,
+    ) -> tuple[State, list[Any], Any]:
+        def step(index: Any, carried: tuple[Any, Any]) -> tuple[Any, Any]:
+            state, losses = carried
+            batch = jax.tree.map(lambda part: part[index], order)
+            if self._config.augments:
+                x = _moved(on.images, batch)
+            else:
+                x = on.images[batch.indices]
+            data = x.astype("float32"), on.labels[batch.indices]
+            logs, state = self._model.train_step(state, data)
+            return state, losses.at[index].set(logs["loss"])
+
+        with self._with(numbers):
+            (*state, metrics), losses = jax.lax.fori_loop(
+                first, end, step, ((*state, metrics), losses)
+            )
+        return tuple(state), metrics, losses
+
+    def _evaluation(self, state: State, on: Examples) -> list[Any]:
+        trainable, others, _ = state
+
+        def step(metrics: list[Any], batch: Examples) -> tuple[list[Any], None]:
+            data = batch.images.astype("float32"), batch.labels, batch.weights
+            _, (*_, metrics) = self._model.test_step((trainable, others, metrics), data)
+            return metrics, None
+
+        zeros = [jnp.asarray(value) for value in self.metrics()]
+        return jax.lax.scan(step, zeros, on)[0]
+
+    def _measured(self, state: State, x: Any, y: Any, scale: Any) -> Any:
+        parts = zip(_variables(self._model)[:2], state, strict=False)
+        pairs = [pair for part in parts for pair in zip(*part, strict=True)]
+        measurement = GradientMeasurement(self._model, None, x, y)
+        with keras.StatelessScope(pairs, collect_losses=True):
+            rows = jnp.array(measurement.measure(x, y, scale))
+        self.measured = measurement.names
+        return rows
+
+    def _logs_of(self, metrics: list[Any]) -> dict[str, Any]:
+        pairs = zip(self._model.metrics_variables, metrics, strict=True)
+        with keras.StatelessScope(list(pairs)):
+            return self._model.get_metrics_result()
+
+    @contextlib.contextmanager
+    def _with(self, numbers: Numbers) -> Iterator[None]:
+        """Lets the model and its optimizer compute with numbers that are traced."""
+        optimizer = self._model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        places: list[tuple[Any, str, Any]] = []
+        if "learning_rate" in numbers:
+            schedule = _Scaled(numbers["learning_rate"], self._schedule)
+            places.append((optimizer, "_learning_rate", schedule))
+        if "weight_decay" in numbers:
+            places.append((optimizer, "weight_decay", numbers["weight_decay"]))
+        if "dropout" in numbers:
+            rate = _Rate(numbers["dropout"])
+            places += [
+                (layer, "rate", rate)
+                for layer in self._model._flatten_layers()
+                if isinstance(layer, keras.layers.Dropout)
+            ]
+        before = [getattr(owner, name) for owner, name, _ in places]
+        try:
+            for owner, name, value in places:
+                setattr(owner, name, value)
+            yield
+        finally:
+            for (owner, name, _), value in zip(places, before, strict=True):
+                setattr(owner, name, value)
+
+
+@jax.jit
+def stacked(trees: list[Any]) -> Any:
+    """Returns the trees of several models as one, with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@jax.jit
+def unstacked(tree: Any) -> list[Any]:
+    """Returns the trees of a stack, a model each."""
+    count = len(jax.tree.leaves(tree)[0])
+    return [jax.tree.map(operator.itemgetter(i), tree) for i in range(count)]
+
+
+def _compiled(function: Any, in_axes: tuple[int | None, ...]) -> tuple[Any, Any]:
+    """Returns a function compiled for one model, and for several."""
+    return jax.jit(function), jax.jit(jax.vmap(function, in_axes=in_axes))
+
+
+def _variables(model: keras.Model) -> tuple[list[keras.Variable], ...]:
+    return (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+    )
+
+
+class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule times a number that is traced."""
+
+    def __init__(self, factor: Any, schedule: Any) -> None:
+        self._factor = factor
+        self._schedule = schedule
+
+    def __call__(self, step: Any) -> Any:
+        return self._factor * self._schedule(step)
+
+
+class _Rate:
+    """A rate of dropout that is traced: greater than 0, and otherwise unknown."""
+
+    def __init__(self, rate: Any) -> None:
+        self._rate = rate
+
+    def __gt__(self, other: float) -> bool:
+        return True
+
+    def __rsub__(self, one: float) -> Any:
+        return one - self._rate
+
+
+def _moved(padded: Any, batch: EpochOrder) -> Any:
+    """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
+    height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
+    rows: Any = batch.rows[:, None] + jnp.arange(height)  # type: ignore[index]
+    columns: Any = batch.columns[:, None] + jnp.arange(width)  # type: ignore[index]
+    mirrored = padded.shape[2] - 1 - columns
+    columns = jnp.where(batch.flips[:, None], mirrored, columns)  # type: ignore[index]
+    return padded[batch.indices[:, None, None], rows[:, :, None], columns[:, None]]

@@ -12,6 +12,7 @@ from experiments.training.checkpoints import Checkpoint, State, state_of
 
 _SHARE_OF_TIME_FOR_SAVES = 0.05
 _MOST_SECONDS_BETWEEN_SAVES = 30.0
+_SECONDS_A_SAVE = 0.01  # as long as none was timed
 
 
 class Recorder(keras.callbacks.Callback):
@@ -67,9 +68,7 @@ class Recorder(keras.callbacks.Callback):
             self.best = state_of(self.model)
         spent = self.history[-1]["seconds"] if self.history else 0.0
         self._start = time.monotonic() - spent
-        self._next_save = time.monotonic()
-        if self._at_once > 1:
-            self._next_save += _MOST_SECONDS_BETWEEN_SAVES
+        self._next_save = time.monotonic() + self._pause(_SECONDS_A_SAVE)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch + 1
@@ -97,7 +96,8 @@ class Recorder(keras.callbacks.Callback):
             self.best = state_of(self.model)
         if self.finished:
             self.model.stop_training = True
-        elif time.monotonic() >= self._next_save:
+        is_last = self.finished or epoch + 1 == self.params["epochs"]
+        if is_last or time.monotonic() >= self._next_save:
             self._save_now()
 
     def _save_now(self) -> None:
@@ -105,5 +105,9 @@ class Recorder(keras.callbacks.Callback):
         last = state_of(self.model)
         self._save(Checkpoint(list(self.history), last, self.best))
         end = time.monotonic()
-        pause = (end - begin) * self._at_once / _SHARE_OF_TIME_FOR_SAVES
-        self._next_save = end + min(pause, _MOST_SECONDS_BETWEEN_SAVES)
+        self._next_save = end + self._pause(end - begin)
+
+    def _pause(self, seconds: float) -> float:
+        """Returns how long not to save if that takes so long."""
+        pause = seconds * self._at_once / _SHARE_OF_TIME_FOR_SAVES
+        return min(pause, _MOST_SECONDS_BETWEEN_SAVES)

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from experiments import TrainingConfig, config, train_and_evaluate
-from experiments import optimization
+from experiments import TrainingConfig, config, optimization, train_and_evaluate
 from tests.processes import python
 
 STEPS = 5  # an epoch

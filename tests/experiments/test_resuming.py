@@ -11,6 +11,7 @@ from experiments import TrainingConfig, UsageError, train_and_evaluate
 from experiments.data import datasets
 from experiments.records import files, run_folder
 from experiments.suites import plans, runs
+from experiments.training import recorder
 from experiments.training import run as training
 from tests.processes import python
 
@@ -31,6 +32,11 @@ class StopIn(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch + 1 == self._epoch:
             raise StoppedError
+
+
+@pytest.fixture(autouse=True)
+def _save_after_each_epoch(monkeypatch):
+    monkeypatch.setattr(recorder, "_MOST_SECONDS_BETWEEN_SAVES", 0.0)
 
 
 def train(folder, *callbacks, **changes):
@@ -269,11 +275,13 @@ def test_a_suite_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     plan = plans.plan(None, given, runs=2)
     count = 0
 
-    def counting(config, prepared, callbacks):
+    def counting(requests):
         nonlocal count
         count += 1
+        (request,) = requests
         stop = [StopIn(2)] if count == 2 else []
-        return training.train(config, prepared, [*callbacks, *stop])
+        callbacks = [*request.callbacks, *stop]
+        return training.train([request._replace(callbacks=callbacks)])
 
     monkeypatch.setattr(runs, "train", counting)
     with pytest.raises(StoppedError):

@@ -10,8 +10,8 @@ import pytest
 
 from experiments import TrainingConfig, UsageError, train_and_evaluate
 from experiments.data import datasets, pipelines
-from experiments.training import run as training
 from gaaf_keras.layers import accelerated_layers
+from tests.experiments.scores import accuracy
 from tests.processes import python
 
 SMALL = {"hidden_units": (16,), "epochs": 4, "batch_size": 63, "activation": "tanh"}
@@ -39,13 +39,9 @@ def test_result_is_consistent(trained):
 
 def test_scores_belong_to_the_returned_model(trained):
     data = datasets.load("digits")
-
-    def accuracy(split):
-        logits = trained.model.predict(split.images.astype("float32"), verbose=0)
-        return np.mean(logits.argmax(axis=1) == split.labels)
-
-    assert trained.test_accuracy == accuracy(data.test)
-    assert trained.validation_accuracy == pytest.approx(accuracy(data.validation))
+    assert trained.test_accuracy == accuracy(trained.model, data.test)
+    score = accuracy(trained.model, data.validation)
+    assert trained.validation_accuracy == pytest.approx(score)
 
 
 def test_files(trained):
@@ -212,7 +208,7 @@ def test_replicas_train_like_one_device(count, one_replica, data_dir, tmp_path):
     assert [result["test_examples"] for result in results[:2]] == [37, 360]
     assert (tmp_path / "saved_model" / "saved_model.pb").exists()
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    score = training.accuracy(loaded, datasets.load("digits").test)
+    score = accuracy(loaded, datasets.load("digits").test)
     assert score == results[1]["test_accuracy"]
     assert f"batch_size must be a multiple of the {count} replicas" in errors
 
@@ -222,7 +218,7 @@ def test_the_best_epoch_is_scored_even_if_it_is_not_the_last():
     last = result.history[-1]["val_accuracy"]
     assert last < result.validation_accuracy  # or the test would show nothing
     validation = datasets.load("digits").validation
-    score = training.accuracy(result.model, validation)
+    score = accuracy(result.model, validation)
     assert score == pytest.approx(result.validation_accuracy)
 
 

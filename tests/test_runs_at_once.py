@@ -1,0 +1,112 @@
+"""Many runs that train at once on JAX: each as if it were alone."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.processes import history
+
+ROOT = Path(__file__).parent.parent
+
+# Runs of one kind that differ in all that they may; some stop early, some diverge.
+SCRIPT = """
+import sys
+from pathlib import Path
+from experiments import TrainingConfig
+from experiments.suites.plans import Plan
+from experiments.suites.runs import run
+
+folder, at_once, epochs = sys.argv[1:]
+common = {
+    "hidden_units": (16, 16), "epochs": int(epochs), "batch_size": 63,
+    "patience": max(4, int(epochs) // 10),
+    "gradient_flow": 7, "dropout": 0.2, "weight_decay": 1e-4, "learning_rate": 0.05,
+    "augment": True, "learning_rate_schedule": "cosine",
+}
+others = [
+    {}, {"learning_rate": 0.1}, {"strength": 0.3}, {"dropout": 0.4},
+    {"weight_decay": 1e-3}, {"learning_rate": 1e5},
+]
+variants = {
+    f"v{number}": TrainingConfig(**{**common, **other}, variant=f"v{number}")
+    for number, other in enumerate(others)
+}
+run(Plan("Runs at once", variants, runs=2), Path(folder), 1, int(at_once))
+"""
+
+
+def start(folder, at_once, epochs=10):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, folder, str(at_once), str(epochs)],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "PYTHONPATH": str(ROOT),
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        },
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def ended(process):
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return out
+
+
+def assert_same(folder, other, epochs=10):
+    """Compares the runs of two folders to rounding, which training amplifies."""
+    paths = sorted(folder.glob("v*/seed_*"))
+    assert len(paths) == 12
+    stopped = diverged = 0
+    for path in paths:
+        twin = other / path.relative_to(folder)
+        ours, theirs = (
+            json.loads((each / "result.json").read_text()) for each in (path, twin)
+        )
+        del ours["seconds"], theirs["seconds"]
+        assert ours == theirs, path
+        diverged += ours["diverged_at"] is not None
+        stopped += ours["epochs_run"] < epochs and not ours["diverged_at"]
+        rows = history(path)[: ours["best_epoch"] if ours["diverged_at"] else None]
+        np.testing.assert_allclose(rows, history(twin)[: len(rows)], rtol=1e-4)
+        flows = [
+            np.genfromtxt(each / "gradient_flow.csv", delimiter=",", skip_header=1)
+            for each in (path, twin)
+        ]
+        if not ours["diverged_at"]:
+            np.testing.assert_allclose(*flows, rtol=1e-3)
+    assert diverged == 2
+    assert stopped > 0, "or the test would not show that each stops by itself"
+
+
+def test_runs_at_once_on_two_devices_are_those_of_each_alone(tmp_path):
+    alone, together = start(tmp_path / "alone", 1), start(tmp_path / "together", 12)
+    printed = ended(together)
+    assert "[12/12] v5, seed 1: test accuracy" in printed
+    ended(alone)
+    assert_same(tmp_path / "together", tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(tmp_path):
+    folder = tmp_path / "parts"
+    resumed = 0
+    for _ in range(10):
+        process = start(folder, 12, epochs=300)
+        time.sleep(random.uniform(8, 14))
+        process.kill()
+        resumed += "resumed after epoch" in process.communicate()[0]
+    resumed += "resumed after epoch" in ended(start(folder, 12, epochs=300))
+    assert resumed > 0, "or it was never killed in the middle"
+    ended(start(tmp_path / "alone", 1, epochs=300))
+    assert_same(folder, tmp_path / "alone", epochs=300)

@@ -352,7 +352,7 @@ def _watchers(
         count = _GRADIENT_FLOW_BATCHES * config.batch_size
         found.append(
             GradientFlowLog(
-                data.train.images[:count].astype("float32"),
+                data.train.images[:count],
                 data.train.labels[:count],
                 config.gradient_flow,
                 config.batch_size,

@@ -10,6 +10,7 @@ import numpy as np
 from experiments.records import run_folder
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.activation_values import OUTPUT, Observation
+from gaaf_keras.analysis.data import Data
 from gaaf_keras.analysis.node_dependence import correlations_of
 from gaaf_keras.analysis.stateless import to_numpy
 
@@ -20,8 +21,8 @@ class GradientFlowLog(GradientFlow):
     """Measures the gradient flow and writes it into a run's folder.
 
     Args:
-        x: Inputs.
-        y: Targets.
+        x: Images, as they are kept.
+        y: Labels.
         every: Steps between two measurements.
         batch_size: Examples of a measurement.
         folder: The run's. What it holds of steps to come is not kept.
@@ -42,11 +43,18 @@ class GradientFlowLog(GradientFlow):
         self._folder = folder
         self._tensorboard = folder / run_folder.TENSORBOARD if tensorboard else None
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        super().on_train_begin(logs)
+        self.history = run_folder.read_gradient_flow(self._folder)
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
-        if not self.history:
-            before = run_folder.read_gradient_flow(self._folder)
-            self.history.extend(row for row in before if row[0] <= self._steps_before)
+        # Less only in the first epoch of a run that resumes.
+        self.history = [row for row in self.history if row[0] <= self._steps_before]
+
+    def _batch(self, index: int) -> tuple[Data, Data]:
+        x, y = super()._batch(index)
+        return np.asarray(x, "float32"), y
 
     def write(self) -> None:
         """Writes all that was measured so far."""

@@ -8,6 +8,7 @@ ends all the same. Models have their state of the ends of epochs: in the middle 
 callbacks see losses alone, and `GradientFlow` what it measures.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,13 +23,16 @@ from experiments.devices.jax_programs import (
     Programs,
     State,
     numbers_of,
+    one_of,
     set_state,
     stacked,
     state_of,
-    unstacked,
 )
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.gradients import finite_rows
+
+# What Keras calls the parts of a `State`.
+_PARTS = ("trainable_variables", "non_trainable_variables", "optimizer_variables")
 
 
 def fit(
@@ -42,18 +46,20 @@ def fit(
         data: What they are trained and validated on, on each device to be used.
     """
     runs = [_Run(programs, training) for training in trainings]
-    size = -(-len(runs) // len(data))  # of the group on each device
     active = [run for run in runs if not run.has_ended]
+    size = -(-len(active) // len(data))  # of the group on each device
     while active:
-        while len(active) <= len(data) * (size // 2):
-            size //= 2
         parts = [active[i : i + size] for i in range(0, len(active), size)]
         groups = [
-            _Group(programs, part, size, on)
-            for part, on in zip(parts, data, strict=False)
+            _Group(programs, part, on) for part, on in zip(parts, data, strict=False)
         ]
-        _train_epoch(groups)
-        active = [run for run in active if not run.has_ended]
+        # The place of a run that has ended stays until half of them are such places.
+        while active and len(active) > len(data) * (size // 2):
+            _train_epoch(groups)
+            active = [run for run in active if not run.has_ended]
+        for group in groups:
+            group.release()
+        size = max(1, size // 2)
     if len(data) > 1:
         for run in runs:
             home = jax.local_devices()[0]
@@ -71,7 +77,7 @@ def compile_programs(
         size: How many will train at once on the device.
         on: The data on the device.
     """
-    group = _Group(programs, [_Run(programs, training)], size, on)
+    group = _Group(programs, [_Run(programs, training)] * size, on)
     group.begin()
     group.train(0, 0)
     group.validate()
@@ -82,13 +88,12 @@ class _Run:
     """A model that trains, and how far it has come."""
 
     def __init__(self, programs: Programs, training: Training) -> None:
-        self.model, self.config, self._epoch, self._epochs, callbacks = training
-        self._programs = programs
-        self._order: EpochOrder | None = None
+        self.model, self.config, self.epoch, self._epochs, callbacks = training
+        self._steps = programs.steps
         programs.take(self.model)
         self.flows = [each for each in callbacks if isinstance(each, GradientFlow)]
         self.callbacks = keras.callbacks.CallbackList(
-            callbacks, model=self.model, epochs=self._epochs, steps=programs.steps
+            callbacks, model=self.model, epochs=self._epochs, steps=self._steps
         )
         self.model.stop_training = False
         self.callbacks.on_train_begin()
@@ -98,30 +103,13 @@ class _Run:
     @property
     def steps_before(self) -> int:
         """Steps of all epochs before this one."""
-        return self._epoch * self._programs.steps
+        return self.epoch * self._steps
 
     def ends(self) -> list[int]:
         """Returns where the parts of this epoch end, each with a measurement."""
-        every, steps = self.config.gradient_flow, self._programs.steps
-        first = every - self.steps_before % every if every else steps
-        return [*range(first, steps, every or steps), steps]
-
-    def order(self) -> EpochOrder:
-        """Returns the order of this epoch, and forgets it."""
-        if self._order is None:
-            self.look_ahead(self._epoch)
-        order, self._order = self._order, None
-        assert order is not None
-        return order
-
-    def look_ahead(self, epoch: int | None = None) -> None:
-        """Makes the order of the next epoch, or of another."""
-        epoch = self._epoch + 1 if epoch is None else epoch
-        self._order = self._programs.order(self.config.seed, epoch)
-
-    def begin_epoch(self) -> None:
-        """Begins an epoch."""
-        self.callbacks.on_epoch_begin(self._epoch)
+        every = self.config.gradient_flow
+        first = every - self.steps_before % every if every else self._steps
+        return [*range(first, self._steps, every or self._steps), self._steps]
 
     def end_batches(self, first: int, losses: np.ndarray) -> None:
         """Tells the callbacks of the losses after steps, of which one is the first."""
@@ -131,103 +119,134 @@ class _Run:
         last = int(failed[0]) if failed.size else len(losses) - 1
         self.callbacks.on_train_batch_end(first + last, {"loss": float(losses[last])})
 
-    def end_epoch(self, state: State, logs: dict[str, float]) -> None:
-        """Ends an epoch, with the model's state and what is known of it."""
-        set_state(self.model, state)
-        self.callbacks.on_epoch_end(self._epoch, logs)
-        self._epoch += 1
+    def end_epoch(self, logs: dict[str, float]) -> None:
+        """Ends an epoch, with what is known of it."""
+        self.callbacks.on_epoch_end(self.epoch, logs)
+        self.epoch += 1
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if self.model.stop_training or self._epoch >= self._epochs:
+        if self.model.stop_training or self.epoch >= self._epochs:
             self.has_ended = True
             self.callbacks.on_train_end()
 
 
 class _Group:
-    """Runs that train at once on one device, for an epoch.
+    """Runs that train at once on one device.
+
+    Several stay stacked from epoch to epoch, whatever callbacks assign, but for the
+    strengths of an `AccelerationSchedule`. A model gets its state when a callback asks
+    for it.
 
     Args:
         programs: Of their kind.
         runs: The runs.
-        size: How many models the programs are for, at least as many as there are
-            runs. The last run trains in the place of those that are missing.
         on: The data on the device.
     """
 
     def __init__(
-        self, programs: Programs, runs: Sequence[_Run], size: int, on: DeviceData
+        self, programs: Programs, runs: Sequence[_Run], on: DeviceData
     ) -> None:
         self.runs = runs
         self._programs = programs
-        self._size = size
         self._on = on
+        self._several = len(runs) > 1
+        self._numbers = self._put([numbers_of(run.config) for run in runs])
+        self._zeros = self._put([programs.metrics() for _ in runs])
+        losses = [np.zeros(programs.steps, "float32") for _ in runs]
+        self._no_losses = self._put(losses)
+        self._order: EpochOrder | None = None
+        self._state: Any = None
+        for index, run in enumerate(runs):
+            for flow in run.flows:
+                flow.probe = self._probe(index)
+
+    @property
+    def active(self) -> list[_Run]:
+        """The runs that have not ended."""
+        return [run for run in self.runs if not run.has_ended]
 
     def begin(self) -> None:
         """Begins an epoch of each run."""
-        for index, run in enumerate(self.runs):
-            run.begin_epoch()
-            for flow in run.flows:
-                flow.probe = self._probe(index)
-        self._inputs = self._together(
-            [
-                (numbers_of(run.config), self._programs.metrics(), run.order())
-                for run in self.runs
-            ]
-        )
-        states = [state_of(run.model) for run in self.runs]
-        self._state = self._together(jax.device_put(states, self._on.device))
-        shape = (self._size, self._programs.steps)
-        losses = np.zeros(shape if self._size > 1 else shape[1:], "float32")
-        self._losses = jax.device_put(losses, self._on.device)
+        for run in self.active:
+            run.callbacks.on_epoch_begin(run.epoch)
+        if self._state is None or not self._several or self._programs.has_schedule:
+            self.release()
+            states = [state_of(run.model) for run in self.runs]
+            states = jax.device_put(states, self._on.device)
+            self._state = stacked(states) if self._several else states[0]
+        if self._order is None:
+            self.look_ahead(0)
+        assert self._order is not None
+        self._inputs = self._order
+        self._metrics, self._losses = self._zeros, self._no_losses
 
     def train(self, first: int, end: int) -> None:
         """Lets the device train from one step to before another."""
-        numbers, metrics, order = self._inputs
-        self._state, metrics, self._losses = self._programs.train(
+        self._state, self._metrics, self._losses = self._programs.train(
             self._state,
-            numbers,
-            metrics,
+            self._numbers,
+            self._metrics,
             self._losses,
-            order,
+            self._inputs,
             (first, end),
             self._on.train,
         )
-        self._inputs = numbers, metrics, order
+
+    def look_ahead(self, epochs: int = 1) -> None:
+        """Makes the orders of the next epoch, or of this one."""
+        orders = [
+            self._programs.order(run.config.seed, run.epoch + epochs)
+            for run in self.runs
+        ]
+        self._order = self._put(orders)
 
     def end_batches(self, first: int, end: int) -> None:
         """Tells the callbacks of the losses."""
         self._measured: dict[int, np.ndarray] = {}
         self._end = end
         losses = np.atleast_2d(self._losses)[:, first:end]
-        for run, row in zip(self.runs, losses, strict=False):
-            run.end_batches(first, row)
+        for run, row in zip(self.runs, losses, strict=True):
+            if not run.has_ended:
+                run.end_batches(first, row)
 
     def validate(self) -> None:
         """Lets the device validate."""
         self._validated = self._programs.validate(
-            self._state, self._on.validation, several=self._size > 1
+            self._state, self._on.validation, several=self._several
         )
 
     def end(self) -> None:
         """Waits for the device, and ends the epoch of each run."""
-        several = self._size > 1
-        _, metrics, _ = self._inputs
-        logs = self._programs.logs(metrics, several=several)
-        validated = self._programs.logs(self._validated, several=several)
+        logs = self._programs.logs(self._metrics, several=self._several)
+        validated = self._programs.logs(self._validated, several=self._several)
         logs |= {f"val_{name}": values for name, values in validated.items()}
         rows = jax.tree.map(np.atleast_1d, jax.device_get(logs))
-        states = unstacked(self._state) if self._size > 1 else [self._state]
-        for index, (run, state) in enumerate(zip(self.runs, states, strict=False)):
-            run.end_epoch(
-                state, {name: float(row[index]) for name, row in rows.items()}
-            )
+        if not self._several:
+            set_state(self.runs[0].model, self._state)
+        for index, run in enumerate(self.runs):
+            if run.has_ended:
+                continue
+            if self._several:
+                run.model._jax_state = _Later(self._state, index)
+                run.model._jax_state_synced = False
+            run.end_epoch({name: float(row[index]) for name, row in rows.items()})
+            if self._several:
+                run.model._jax_state_synced = True
 
-    def _together(self, trees: list[Any]) -> Any:
-        """Returns the trees of the runs as the programs take them."""
-        if self._size == 1:
-            return trees[0]
-        return stacked(trees + trees[-1:] * (self._size - len(trees)))
+    def release(self) -> None:
+        """Gives the models their states."""
+        if self._state is not None and self._several:
+            for index, run in enumerate(self.runs):
+                set_state(run.model, one_of(self._state, index))
+                run.model._jax_state = None
+
+    def _put(self, trees: list[Any]) -> Any:
+        """Returns what the programs take for the runs, on the device."""
+        tree = trees[0]
+        if self._several:
+            tree = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+        return jax.device_put(tree, self._on.device)
 
     def _probe(self, index: int) -> Callable[[Any, Any], dict[str, LayerGradient]]:
         """Returns what measures a batch with one of the models as it is now."""
@@ -237,29 +256,45 @@ class _Group:
             if step not in self._measured:
                 self._measured[step] = finite_rows(
                     lambda scale: self._programs.measure(
-                        self._state, x, y, scale, several=self._size > 1
+                        self._state, x, y, scale, several=self._several
                     )
                 )
             rows = self._measured[step]
-            rows = rows[index] if self._size > 1 else rows
+            rows = rows[index] if self._several else rows
             found = (LayerGradient(*row) for row in rows.tolist())
             return dict(zip(self._programs.measured, found, strict=True))
 
         return probe
 
 
+class _Later:
+    """The state of one of many models, taken when Keras asks for it.
+
+    Keras does so when a callback asks for its `model`.
+    """
+
+    def __init__(self, state: State, index: int) -> None:
+        self._take = functools.cache(lambda: one_of(state, index))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Returns a part of the state, as a dictionary does."""
+        if name not in _PARTS:
+            return default
+        return self._take()[_PARTS.index(name)]
+
+
 def _train_epoch(groups: Sequence[_Group]) -> None:
     """Trains runs for an epoch each, which need not be the same one."""
     for group in groups:
         group.begin()
-    runs = [run for group in groups for run in group.runs]
+    runs = [run for group in groups for run in group.active]
     first = 0
     for end in sorted({end for run in runs for end in run.ends()}):
         for group in groups:
             group.train(first, end)
         if first == 0:  # while the devices work
-            for run in runs:
-                run.look_ahead()
+            for group in groups:
+                group.look_ahead()
         for group in groups:
             group.end_batches(first, end)
         first = end

@@ -6,7 +6,6 @@ compilation serves all learning rates, rates of dropout, weight decays and stren
 """
 
 import contextlib
-import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -100,11 +99,13 @@ class Programs:
 
     Attributes:
         steps: How many an epoch has.
+        has_schedule: Whether callbacks change the strength.
         measured: The layers that `measure` returns numbers of.
     """
 
     def __init__(self, config: TrainingConfig, data: ImageData) -> None:
         self.steps = len(data.train) // config.batch_size
+        self.has_schedule = config.acceleration_schedule != "constant"
         self._config = config
         self._examples = len(data.train)
         self._image_shape = data.train.images.shape[1:]
@@ -272,10 +273,9 @@ def stacked(trees: list[Any]) -> Any:
 
 
 @jax.jit
-def unstacked(tree: Any) -> list[Any]:
-    """Returns the trees of a stack, a model each."""
-    count = len(jax.tree.leaves(tree)[0])
-    return [jax.tree.map(operator.itemgetter(i), tree) for i in range(count)]
+def one_of(tree: Any, index: int) -> Any:
+    """Returns the tree of one of the models in a stack."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def _compiled(function: Any, in_axes: tuple[int | None, ...]) -> tuple[Any, Any]:

@@ -1,9 +1,11 @@
 """What a run needs to resume after an epoch as if it had never stopped."""
 
 import dataclasses
+import functools
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -21,8 +23,8 @@ State = list[Any]
 
 def state_of(model: keras.Model) -> State:
     """Returns a copy of the present state of a model and its optimizer."""
-    if keras.backend.backend() == "jax":  # where the copy can stay on the device
-        return [keras.ops.copy(variable) for variable in _variables(model)]
+    if keras.backend.backend() == "jax":  # where the copies can stay on the device
+        return _copies()([variable.value for variable in _variables(model)])
     return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(model)]
 
 
@@ -97,6 +99,14 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
     # the epoch, are among them once it has begun.
     with written_as("plain"):
         return [*model.variables, *model.optimizer.variables]
+
+
+@functools.cache
+def _copies() -> Callable[[State], State]:
+    """Returns what copies arrays of JAX, all in one program."""
+    import jax
+
+    return jax.jit(lambda values: [keras.ops.copy(value) for value in values])
 
 
 def _dtype(name: str) -> np.dtype:

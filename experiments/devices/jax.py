@@ -99,7 +99,7 @@ class JaxStrategy(Strategy):
             return super().accuracy(model, config, data, split)
         on = getattr(self._on_devices(config, data, 1)[0], split)
         programs = self._programs_of(config, data)
-        metrics = programs.validate(state_of(model), on)
+        metrics = programs.validate(state_of(model), programs.metrics(), on)
         share = float(programs.logs(metrics)["accuracy"])
         examples = len(getattr(data, split))
         return round(share * examples) / examples

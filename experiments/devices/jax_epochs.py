@@ -81,7 +81,7 @@ def compile_programs(
     group.begin()
     group.train(0, 0)
     group.validate()
-    programs.validate(state_of(training.model), on.test)
+    programs.validate(state_of(training.model), programs.metrics(), on.test)
 
 
 class _Run:
@@ -213,7 +213,7 @@ class _Group:
     def validate(self) -> None:
         """Lets the device validate."""
         self._validated = self._programs.validate(
-            self._state, self._on.validation, several=self._several
+            self._state, self._zeros, self._on.validation, several=self._several
         )
 
     def end(self) -> None:

@@ -21,6 +21,8 @@ from experiments.data.datasets import ImageData, Split
 from gaaf_keras.analysis.gradients import GradientMeasurement
 from gaaf_keras.layers import accelerated_layers
 
+_OF_A_MATRIX = 2  # axes
+
 State: TypeAlias = tuple[list[Any], ...]  # the values of a model's variables
 Numbers: TypeAlias = dict[str, Any]  # what runs of one kind differ in
 
@@ -114,7 +116,7 @@ class Programs:
             self._schedule = optimization.schedule(config, 1.0, self.steps)
         self.measured: list[str] = []
         self._train = _compiled(self._steps, (0, 0, 0, 0, 0, None, None, None))
-        self._validate = _compiled(self._evaluation, (0, None))
+        self._validate = _compiled(self._evaluation, (0, 0, None, None, None))
         self._measure = _compiled(self._measured, (0, None, None, None))
         self._logs = _compiled(self._logs_of, (0,))
 
@@ -131,6 +133,9 @@ class Programs:
         if has_variable_strength(self._config):
             for layer in accelerated_layers(model):
                 layer.make_strength_variable()
+        # In loops XLA's convolutions on a CPU use one core, and are slow ones.
+        convolves = any(len(each.shape) > _OF_A_MATRIX for each in model.weights)
+        self._loops = jax.default_backend() != "cpu" or not convolves
         self._model = model
 
     def order(self, seed: int, epoch: int) -> EpochOrder:
@@ -163,13 +168,26 @@ class Programs:
             The state of the models, metrics and losses after it.
         """
         several = losses.ndim > 1
-        return self._train[several](state, numbers, metrics, losses, order, *part, on)
+        for first, end in self._calls(*part):
+            state, metrics, losses = self._train[several](
+                state, numbers, metrics, losses, order, first, end, on
+            )
+        return state, metrics, losses
 
     def validate(
-        self, state: State, on: Examples, *, several: bool = False
+        self, state: State, metrics: list[Any], on: Examples, *, several: bool = False
     ) -> list[Any]:
-        """Returns the metrics on batches with weights."""
-        return self._validate[several](state, on)
+        """Returns the metrics on batches with weights.
+
+        Args:
+            state: Of the models.
+            metrics: At the beginning: zeros.
+            on: The batches.
+            several: Whether there are several models.
+        """
+        for part in self._calls(0, len(on.labels)):
+            metrics = self._validate[several](state, metrics, *part, on)
+        return metrics
 
     def logs(self, metrics: list[Any], *, several: bool = False) -> dict[str, Any]:
         """Returns loss and accuracy from metrics."""
@@ -184,6 +202,18 @@ class Programs:
     def metrics(self) -> list[Any]:
         """Returns the metrics at the beginning of an epoch."""
         return [np.zeros(v.shape, v.dtype) for v in self._model.metrics_variables]
+
+    def _calls(self, first: int, end: int) -> list[tuple[int, int]]:
+        """Returns the parts of some steps for which a program is called."""
+        if self._loops:
+            return [(first, end)]
+        return [(step, step + 1) for step in range(first, end)]
+
+    def _repeated(self, step: Any, first: int, end: int, carried: Any) -> Any:
+        """Returns what the steps make of what they carry, in a program."""
+        if self._loops:
+            return jax.lax.fori_loop(first, end, step, carried)
+        return step(first, carried)
 
     def _steps(  # noqa: PLR0917
         self,
@@ -208,21 +238,23 @@ class Programs:
             return state, losses.at[index].set(logs["loss"])
 
         with self._with(numbers):
-            (*state, metrics), losses = jax.lax.fori_loop(
-                first, end, step, ((*state, metrics), losses)
+            (*state, metrics), losses = self._repeated(
+                step, first, end, ((*state, metrics), losses)
             )
         return tuple(state), metrics, losses
 
-    def _evaluation(self, state: State, on: Examples) -> list[Any]:
+    def _evaluation(
+        self, state: State, metrics: list[Any], first: int, end: int, on: Examples
+    ) -> list[Any]:
         trainable, others, _ = state
 
-        def step(metrics: list[Any], batch: Examples) -> tuple[list[Any], None]:
+        def step(index: Any, metrics: list[Any]) -> list[Any]:
+            batch = jax.tree.map(lambda part: part[index], on)
             data = batch.images.astype("float32"), batch.labels, batch.weights
             _, (*_, metrics) = self._model.test_step((trainable, others, metrics), data)
-            return metrics, None
+            return metrics
 
-        zeros = [jnp.asarray(value) for value in self.metrics()]
-        return jax.lax.scan(step, zeros, on)[0]
+        return self._repeated(step, first, end, metrics)
 
     def _measured(self, state: State, x: Any, y: Any, scale: Any) -> Any:
         parts = zip(_variables(self._model)[:2], state, strict=False)

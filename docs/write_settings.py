@@ -34,7 +34,7 @@ def flags():
     for name in (
         *("suite", "runs"),
         *(flag.name for flag in train.SETTINGS),
-        *("report", "parallel_runs", "time_limit", "output_dir"),
+        *("report", "parallel_runs", "runs_at_once", "time_limit", "output_dir"),
     ):
         flag = train.flags.FLAGS[name]
         choices = getattr(flag.parser, "enum_values", None) or ()

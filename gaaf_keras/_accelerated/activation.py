@@ -122,19 +122,24 @@ class AcceleratedActivation(keras.Operation):
         """The activation with one closed-form expression for its backward pass."""
         of_value, where_one = derivative.of_value, derivative.where_one
 
-        def expression(x: Tensor, upstream: Tensor, value: Tensor = None) -> Tensor:
+        def expression(
+            x: Tensor, upstream: Tensor, value: Tensor = None, strength: Any = strength
+        ) -> Tensor:
             added = self._strong_shape_of(x, strength)
             if where_one is not None and is_compiling():
                 # XLA works several times longer on a product with 0 and 1. As single
                 # operations these are more than the product.
                 total = ops.where(where_one(x), upstream, 0.0) + upstream * added
-            elif of_value is not None:
+            elif of_value is not None and value is not None:
                 total = upstream * (of_value(value) + added)
             else:
                 total = upstream * (derivative(x) + added)
             return total if self._gain is None else self._gain(strength) * total
 
         def gradient_of(x: Tensor, upstream: Tensor, value: Tensor = None) -> Tensor:
+            is_ours = isinstance(self.shape_function, shapes.Shape)
+            if value is not None and is_ours and on_torch().is_worth_compiling(x):
+                return on_torch().in_one_pass(self, expression, x, upstream, strength)
             if value is not None and derivative.product:
                 total = on_torch().product(derivative.product, upstream, value)
                 on_torch().add_product(total, upstream, self._shape_of(x), strength)

@@ -4,13 +4,18 @@ Each operation there goes through memory once, and its result is new memory unle
 computed in the place of one that nobody else knows.
 """
 
+import functools
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 Tensor = torch.Tensor
+_MANY_VALUES = 1 << 20  # with fewer, starting a compiled function takes as long
+_COMPILED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def with_gradient(
@@ -18,10 +23,14 @@ def with_gradient(
 ) -> Tensor:
     """Returns `function(x)`, whose gradient is `gradient_of(x, upstream, value)`.
 
-    The value is None where the gradient may be differentiated again.
+    The value is None where the gradient may be differentiated again, or is traced.
     """
+
+    def of_operations(x: Tensor, upstream: Tensor, _: Tensor | None) -> Tensor:
+        return gradient_of(x, upstream, None)
+
     if torch.compiler.is_compiling():  # which refuses a `jvp`
-        return _Replaced.apply(function, gradient_of, x)
+        return _Replaced.apply(function, of_operations, x)
     transforms = torch._C._functorch.get_interpreter_stack()
     if transforms is None:
         # Past `torch.autograd.Function.apply`, which binds its arguments by name: that
@@ -35,7 +44,7 @@ def with_gradient(
             "inside of forward mode. Use `torch.func.hessian`, or `torch.func.jacrev` "
             "for one of the two."
         )
-    return _ReplacedInEachMode.apply(function, gradient_of, x)
+    return _ReplacedInEachMode.apply(function, of_operations, x)
 
 
 def with_added_gradient(
@@ -79,6 +88,38 @@ class _ReplacedInEachMode(_Replaced):
     @staticmethod
     def jvp(ctx: Any, _: None, __: None, tangent: Tensor) -> Tensor:
         return ctx.gradient_of(ctx.saved_tensors[0], tangent, None)
+
+
+def is_worth_compiling(x: Tensor) -> bool:
+    """Whether one kernel that is compiled is faster than several that are there."""
+    return x.is_cuda and x.numel() >= _MANY_VALUES and _triton_is_there()
+
+
+def in_one_pass(
+    owner: object,
+    expression: Callable[..., Tensor],
+    x: Tensor,
+    upstream: Tensor,
+    strength: Any,
+) -> Tensor:
+    """Returns `expression(x, upstream, None, strength)`, compiled once by its owner."""
+    if isinstance(strength, float):
+        strength = x.new_full((), strength)
+    tensors = x.detach(), upstream, strength
+    compiled = _COMPILED.setdefault(owner, {})
+    if x.dtype not in compiled:
+        graph = make_fx(lambda x, *others: expression(x, others[0], None, others[1]))
+        compiled[x.dtype] = torch.compile(graph(*tensors), dynamic=True)
+    return compiled[x.dtype](*tensors)
+
+
+@functools.cache
+def _triton_is_there() -> bool:
+    try:
+        torch.compile(torch.neg)(torch.ones(1, device="cuda"))
+    except Exception:  # of Triton or of the C compiler that it needs: there are many
+        return False
+    return True
 
 
 def bell(x: Tensor, width: float) -> Tensor:

@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py
     python benchmarks/speed.py --backend=jax --measure=elementwise --measure=memory
+    python benchmarks/speed.py --backend=torch --measure=gpu --json=torch.json
 
 Measures, on every backend that is installed, in processes of their own:
 
@@ -9,6 +10,12 @@ Measures, on every backend that is installed, in processes of their own:
 - training: a training step of the paper's MLP, of a CNN with and without batch
   normalisation, and of an LSTM;
 - inference: a prediction by the same networks;
+- gpu: not by default. On JAX or PyTorch, tanh and ReLU with their gradients, for
+  tensors of 65,536 values to 512 MiB that are made on the device, as a share of the
+  bandwidth of a copy; and training steps. What must move, a value of 4 bytes: 16 bytes
+  on JAX, which computes value and gradient in one kernel (pre-activation and upstream
+  gradient in, value and gradient out), 20 on PyTorch, where the gradient is another and
+  reads a tensor again; 8 for a copy. Half a minute to one and a half;
 - memory: what a training step needs at its peak beyond what it starts with, on JAX by
   the compiler's account, elsewhere by the kernel's; and what an activation keeps for
   its gradient.
@@ -37,6 +44,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlo
 
 BACKENDS = ("tensorflow", "tensorflow_xla", "jax", "torch")
 MEASUREMENTS = ("elementwise", "training", "inference", "memory")
+ON_GPU = ("mlp", "cnn with batch norm", "lstm")
+GPU_VALUES = (1 << 16, 1 << 22, 1 << 25, 1 << 27)
+BYTES = {"jax": 16, "torch": 20}  # that must move, a value
 BASES = ("tanh", "relu")
 VALUES = (1 << 16, 1 << 20, 1 << 23)
 _SECONDS_A_ROUND = 0.02  # a call that takes less is repeated
@@ -47,10 +57,20 @@ Calls = Mapping[str, Callable[[], Any]]  # by variant
 
 def main() -> None:
     """Measures on each backend and prints the tables."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
     add("--backend", action="append", choices=BACKENDS, help="By default all.")
-    add("--measure", action="append", choices=MEASUREMENTS, help="By default all.")
+    add(
+        "--measure",
+        action="append",
+        choices=(*MEASUREMENTS, "gpu"),
+        help="By default all but gpu.",
+    )
+    add("--json", type=Path, help="Where to write what was measured, too.")
     add("--rounds", type=int, default=25, help="How often to time each variant.")
     add("--seconds", type=float, default=25, help="For all variants, at most.")
     add("--here", action="store_true", help="Measure in this process; for itself.")
@@ -58,6 +78,7 @@ def main() -> None:
     if options.here:
         print(json.dumps(measure(options)))
         return
+    everything: dict[str, dict[str, Any]] = {}
     for backend in options.backend or BACKENDS:
         for measurement in options.measure or MEASUREMENTS:
             result = in_child(options, backend, measurement)
@@ -66,6 +87,9 @@ def main() -> None:
                 continue
             print(f"\n## {backend}, {measurement}\n")
             print("\n".join(tables(result)), flush=True)
+            everything.setdefault(backend, {})[measurement] = result
+            if options.json is not None:
+                options.json.write_text(json.dumps(everything, indent=1) + "\n")
 
 
 def in_child(
@@ -89,18 +113,23 @@ def tables(found: Mapping[str, Any]) -> list[str]:
     lines = [found["machine"]]
     for title, by_variant in found["seconds"].items():
         gaaf = by_variant[next(name for name in by_variant if "GAAF" in name)]
+        gigabytes = found.get("gigabytes", {}).get(title, {})
+        more = (" speed |", "---|") if gigabytes else ("", "")
         lines += [
             f"\n### {title} ({len(gaaf)} rounds)\n",
-            "| variant | ms | GAAF / variant | quartiles |",
-            "|---|---:|---:|---|",
+            f"| variant | ms | GAAF / variant | quartiles |{more[0]}",
+            f"|---|---:|---:|---|{more[1]}",
         ]
         for variant, seconds in by_variant.items():
             low, middle, high = statistics.quantiles(map(truediv, gaaf, seconds))
             milliseconds = 1000 * statistics.median(seconds)
-            lines.append(
-                f"| {variant} | {milliseconds:.3f} | {middle:.2f} "
-                f"| {low:.2f} to {high:.2f} |"
-            )
+            row = f"| {variant} | {milliseconds:.3f} | {middle:.2f} "
+            row += f"| {low:.2f} to {high:.2f} |"
+            if variant in gigabytes:
+                speed = gigabytes[variant] / statistics.median(seconds)
+                copy = gigabytes["copy"] / statistics.median(by_variant["copy"])
+                row += f" {speed:.0f} GB/s, {speed / copy:.0%} of a copy |"
+            lines.append(row)
     for title, sizes in found["bytes"].items():
         lines += [f"\n### {title}\n", "| variant | bytes |", "|---|---:|"]
         lines += [f"| {name} | {size:,.4g} |" for name, size in sizes.items()]
@@ -117,41 +146,65 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"machine": machine(), "seconds": {}, "bytes": {}}
     if measurement == "memory":
         found["bytes"] = dict(weighed(jit))
+    seconds = 1.5 if measurement == "gpu" else options.seconds
     for title, calls in timed(measurement, jit):
-        found["seconds"][title] = in_turn(calls, options.rounds, options.seconds)
+        found["seconds"][title] = in_turn(calls, options.rounds, seconds)
+    if measurement == "gpu":
+        found["gigabytes"] = dict(moved(backend))
     return found
+
+
+def moved(backend: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yields what must move, by title and variant, in gigabytes."""
+    for count, base in itertools.product(GPU_VALUES, BASES):
+        both = BYTES[backend] * count / 1e9
+        sizes = {base: both, f"GAAF {base}": both, "copy": 8 * count / 1e9}
+        yield f"{base} and its gradient, {count} values", sizes
 
 
 def timed(measurement: str, jit: bool) -> Iterator[tuple[str, Calls]]:
     """Yields what is measured of time: a title, and calls by variant."""
     import variants  # beside this file; imports Keras
 
-    if measurement == "elementwise":
-        for count, base in itertools.product(VALUES, BASES):
+    on_gpu = measurement == "gpu"
+    if measurement in ("elementwise", "gpu"):
+        for count, base in itertools.product(GPU_VALUES if on_gpu else VALUES, BASES):
             calls = {
                 name: variants.forward_and_backward(function, count, jit)
                 for name, function in variants.functions(base).items()
+                if not on_gpu or name in (base, f"GAAF {base}")
             }
+            if on_gpu:
+                calls["copy"] = variants.copy(count)
             yield f"{base} and its gradient, {count} values", calls
     kinds = {
         "training": ("training step", variants.training_step),
         "inference": ("prediction", variants.prediction),
+        "gpu": ("training step", variants.training_step),
     }
     if measurement in kinds:
         title, call = kinds[measurement]
         for network, batch, makers in variants.networks():
-            calls = {name: call(make, batch, jit) for name, make in makers.items()}
+            if on_gpu and network not in ON_GPU:
+                continue
+            calls = {
+                name: call(make, batch, jit)
+                for name, make in list(makers.items())[: 2 if on_gpu else None]
+            }
             yield f"{title}, {network}, batch of {batch}", calls
 
 
 def in_turn(calls: Calls, most: int, seconds: float) -> dict[str, list[float]]:
     """Times calls in turn, after a warm-up, and returns seconds for each round."""
+    from variants import device, wait_for
+
+    on_gpu = device() != "no GPU"  # which is kept busy, as it is in training
     repeats = {}
     seconds_a_round = 0.0
     for name, call in calls.items():
         for _ in range(3):  # the first call compiles
             start = time.perf_counter()
-            call()
+            wait_for(call())
             once = time.perf_counter() - start
         repeats[name] = max(1, round(_SECONDS_A_ROUND / once))
         seconds_a_round += once * repeats[name]
@@ -161,7 +214,10 @@ def in_turn(calls: Calls, most: int, seconds: float) -> dict[str, list[float]]:
         for name, call in calls.items():
             start = time.perf_counter()
             for _ in range(repeats[name]):
-                call()
+                result = call()
+                if not on_gpu:
+                    wait_for(result)
+            wait_for(result)
             found[name].append((time.perf_counter() - start) / repeats[name])
     return found
 
@@ -217,12 +273,13 @@ def resident(which: str) -> float:
 def machine() -> str:
     """Returns versions, processor and threads in words."""
     import keras
+    from variants import device
 
     module = __import__(keras.backend.backend())
     return (
         f"{module.__name__} {module.__version__}, Keras {keras.__version__}, Python "
         f"{platform.python_version()}, {platform.machine()}, "
-        f"{len(os.sched_getaffinity(0))} CPUs, which all may use"
+        f"{len(os.sched_getaffinity(0))} CPUs, which all may use, {device()}"
     )
 
 

@@ -83,10 +83,9 @@ def networks() -> Iterator[tuple[str, int, dict[str, Make]]]:
         yield name, batch, {v: functools.partial(make, **o) for v, o in options.items()}
 
 
-def values(count: int) -> list[np.ndarray]:
-    """Returns pre-activations and an upstream gradient."""
-    random = np.random.default_rng(0)
-    return [random.normal(size=count).astype("float32") for _ in range(2)]
+def values(count: int) -> list[Any]:
+    """Returns pre-activations and an upstream gradient, drawn where they are used."""
+    return [keras.random.normal((count,), seed=seed) for seed in range(2)]
 
 
 def forward_and_backward(function: Function, count: int, jit: bool) -> Call:
@@ -102,8 +101,7 @@ def forward_and_backward(function: Function, count: int, jit: bool) -> Call:
                 value = function(x)
             return value, tape.gradient(value, x, upstream)
 
-        arguments = tf.constant(x), tf.constant(upstream)
-        return lambda: both(*arguments)
+        return lambda: both(x, upstream)
     if keras.backend.backend() == "jax":
         import jax
 
@@ -114,13 +112,50 @@ def forward_and_backward(function: Function, count: int, jit: bool) -> Call:
                 value, pull_back = jax.vjp(function, x)
             return value, pull_back(upstream)
 
-        device_arguments = jax.device_put((x, upstream, np.asarray(_SEED.state)))
-        return lambda: jax.block_until_ready(both_compiled(*device_arguments))
+        seed = jax.device_put(np.asarray(_SEED.state))
+        return lambda: both_compiled(x, upstream, seed)
     import torch
 
-    tensor = torch.tensor(x, requires_grad=True)
-    gradient = torch.tensor(upstream)
-    return lambda: torch.autograd.grad(function(tensor), tensor, gradient)
+    x.requires_grad_()
+    return lambda: torch.autograd.grad(function(x), x, upstream)
+
+
+def copy(count: int) -> Call:
+    """Returns a call that reads values and writes as many, on JAX or PyTorch."""
+    x, _ = values(count)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        negative = jax.jit(jax.numpy.negative)
+        return lambda: negative(x)
+    return x.clone
+
+
+def device() -> str:
+    """Returns the name of the GPU that JAX or PyTorch uses, or "no GPU"."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        is_gpu = jax.default_backend() == "gpu"
+        return jax.devices()[0].device_kind if is_gpu else "no GPU"
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return "no GPU"
+
+
+def wait_for(result: Any) -> None:
+    """Returns when what was called last is done."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.block_until_ready(result)
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
 
 
 def training_step(make: Make, batch: int, jit: bool) -> Call:
@@ -130,8 +165,7 @@ def training_step(make: Make, batch: int, jit: bool) -> Call:
         import tensorflow as tf
 
         step = tf.function(model.train_step, jit_compile=jit)
-        data = tf.constant(x), tf.constant(y)
-        return lambda: step(data)
+        return lambda: step((x, y))
     return lambda: model.train_on_batch(x, y)
 
 
@@ -142,8 +176,7 @@ def prediction(make: Make, batch: int, jit: bool) -> Call:
         import tensorflow as tf
 
         predict = tf.function(lambda x: model(x, training=False), jit_compile=jit)
-        data = tf.constant(x)
-        return lambda: predict(data)
+        return lambda: predict(x)
     return lambda: model.predict_on_batch(x)
 
 
@@ -163,9 +196,7 @@ def bytes_by_compiler(make: Make, batch: int) -> float:
     return float(step.memory_analysis().temp_size_in_bytes)
 
 
-def _compiled(
-    make: Make, batch: int, jit: bool
-) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+def _compiled(make: Make, batch: int, jit: bool) -> tuple[keras.Model, Any, Any]:
     keras.utils.set_random_seed(0)
     model = make()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -174,7 +205,8 @@ def _compiled(
     model.optimizer.build(model.trainable_variables)
     random = np.random.default_rng(0)
     x = random.random((batch, *model.input_shape[1:]), "float32")
-    return model, x, random.integers(0, _CLASSES, batch)
+    y = random.integers(0, _CLASSES, batch)
+    return model, ops.convert_to_tensor(x), ops.convert_to_tensor(y)
 
 
 def kept_for_backward(function: Function, count: int) -> float:
@@ -188,7 +220,7 @@ def kept_for_backward(function: Function, count: int) -> float:
     if keras.backend.backend() == "jax":
         import jax
 
-        output, pull_back = jax.vjp(function, jax.device_put(x))
+        output, pull_back = jax.vjp(function, x)
         for array in jax.tree.leaves(pull_back):
             if hasattr(array, "unsafe_buffer_pointer") and array.size >= count:
                 kept[array.unsafe_buffer_pointer()] = array.nbytes
@@ -201,8 +233,8 @@ def kept_for_backward(function: Function, count: int) -> float:
                 kept[tensor.data_ptr()] = tensor.nbytes
             return tensor
 
-        tensor = torch.tensor(x, requires_grad=True)
+        x.requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            output = function(tensor)
+            output = function(x)
         kept.pop(output.data_ptr(), None)
     return sum(kept.values()) / count

@@ -1,6 +1,7 @@
 """Activation functions whose value is kept and whose gradient is accelerated."""
 
 import contextlib
+import functools
 
 import keras
 
@@ -123,7 +124,7 @@ def gaaf_tanh(x: Tensor) -> Tensor:
         >>> float(gaaf_tanh(0.0))
         0.0
     """
-    return gaaf("tanh")(x)
+    return _once("tanh")(x)
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -147,8 +148,10 @@ def gaaf_relu(x: Tensor) -> Tensor:
         >>> float(gaaf_relu(-1.0)), float(gaaf_relu(2.0))
         (0.0, 2.0)
     """
-    return gaaf("relu")(x)
+    return _once("relu")(x)
 
+
+_once = functools.cache(gaaf)
 
 # The functions above, with the names of their base activations.
 FUNCTION_FORMS: dict[Function, str] = {gaaf_tanh: "tanh", gaaf_relu: "relu"}

@@ -1,7 +1,6 @@
 """What every accelerated activation is: its value, and its gradient, put together."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,12 @@ from keras import ops
 from gaaf_keras import shapes
 from gaaf_keras._accelerated.gain import UnitGain, unit_gain
 from gaaf_keras._core.checks import non_negative_number, positive_number
-from gaaf_keras._core.compiling import in_one_pass, is_compiling
+from gaaf_keras._core.compiling import (
+    in_one_pass,
+    is_compiling,
+    is_of_torch,
+    on_torch,
+)
 from gaaf_keras._core.differentiation import derivative_by_differentiation
 from gaaf_keras._core.forms import current_form
 from gaaf_keras._core.gradients import (
@@ -70,6 +74,11 @@ class AcceleratedActivation(keras.Operation):
         self._derivative = None if differentiate else derivative_of(self.activation)
         self._gain = self._make_gain() if unit_gain else None
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs and is_of_torch(args[0]):
+            return self.call(*args)  # Keras's checks would take as long as a gradient
+        return super().__call__(*args, **kwargs)
+
     def call(self, x: Tensor) -> Tensor:
         return self.accelerate(x, self.strength)
 
@@ -113,19 +122,28 @@ class AcceleratedActivation(keras.Operation):
         """The activation with one closed-form expression for its backward pass."""
         of_value, where_one = derivative.of_value, derivative.where_one
 
-        def expression(x: Tensor, upstream: Tensor, value: Tensor = None) -> Tensor:
+        def expression(
+            x: Tensor, upstream: Tensor, value: Tensor = None, strength: Any = strength
+        ) -> Tensor:
             added = self._strong_shape_of(x, strength)
             if where_one is not None and is_compiling():
                 # XLA works several times longer on a product with 0 and 1. As single
                 # operations these are more than the product.
                 total = ops.where(where_one(x), upstream, 0.0) + upstream * added
-            elif of_value is not None:
+            elif of_value is not None and value is not None:
                 total = upstream * (of_value(value) + added)
             else:
                 total = upstream * (derivative(x) + added)
             return total if self._gain is None else self._gain(strength) * total
 
-        def gradient_of(x: Tensor, upstream: Tensor) -> Tensor:
+        def gradient_of(x: Tensor, upstream: Tensor, value: Tensor = None) -> Tensor:
+            is_ours = isinstance(self.shape_function, shapes.Shape)
+            if value is not None and is_ours and on_torch().is_worth_compiling(x):
+                return on_torch().in_one_pass(self, expression, x, upstream, strength)
+            if value is not None and derivative.product:
+                total = on_torch().product(derivative.product, upstream, value)
+                on_torch().add_product(total, upstream, self._shape_of(x), strength)
+                return total if self._gain is None else self._gain(strength) * total
             # Not the value of the forward pass, whose own gradient eager TensorFlow
             # forgets. Graphs compute both at once.
             values = [] if of_value is None else [self.plain(x)]
@@ -183,12 +201,15 @@ class AcceleratedActivation(keras.Operation):
 
     def _shape_of(self, x: Tensor) -> Tensor:
         """s(x), but 0 where that is not a number, as it is for an x that is none."""
-        value = ops.cast(self.shape_function(x), x.dtype)
+        value = self.shape_function(x)
+        if getattr(value, "dtype", None) != x.dtype:
+            value = ops.cast(value, x.dtype)
         by_value = self._derivative is not None and self._derivative.of_value
         if by_value and isinstance(self.shape_function, shapes.Gaussian):
             return value  # that is no number only where phi' is none either
-        if keras.backend.backend() == "torch":  # there one operation, and not three
-            return ops.nan_to_num(value, nan=0.0, posinf=math.inf, neginf=-math.inf)
+        if keras.backend.backend() == "torch":
+            is_new = isinstance(self.shape_function, shapes.ShiftedSigmoid)
+            return on_torch().without_nan(value, is_new)
         return ops.where(ops.isnan(value), 0.0, value)
 
     def _strong_shape_of(self, x: Tensor, strength: float | Tensor) -> Tensor:

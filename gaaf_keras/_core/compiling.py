@@ -55,6 +55,20 @@ def is_compiling() -> bool:
     return keras.backend.backend() == "jax" or _COMPILING.get()
 
 
+@functools.cache
+def on_torch() -> Any:
+    """Returns the module of what PyTorch does in its own way."""
+    from gaaf_keras._core import on_torch as module
+
+    return module
+
+
+def is_of_torch(x: Tensor) -> bool:
+    """Whether `on_torch` has formulas for a tensor."""
+    is_torch = keras.backend.backend() == "torch" and keras.ops.is_tensor(x)
+    return is_torch and x.is_floating_point()
+
+
 def _is_large(shape: Any) -> bool:
     """Whether a tensor is worth compiling for. XLA compiles again for each shape."""
     if shape.rank is None or not shape[1:].is_fully_defined():

@@ -3,15 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 from keras import ops
 
+from gaaf_keras._core.compiling import on_torch
 from gaaf_keras._core.types import Tensor
 
 Function = Callable[..., Tensor]
 
 
 def with_gradient(function: Function, gradient_of: Function, x: Tensor) -> Tensor:
-    """Returns `function(x)`, whose gradient is `gradient_of(x, upstream)`."""
+    """Returns `function(x)`, whose gradient is `gradient_of(x, upstream)`.
+
+    On PyTorch it gets the value as well, unless the gradient is differentiated again.
+    """
+    if keras.backend.backend() == "torch":
+        return on_torch().with_gradient(function, gradient_of, x)
 
     @ops.custom_gradient
     def replaced(x: Tensor) -> Tensor:
@@ -25,6 +32,8 @@ def with_gradient(function: Function, gradient_of: Function, x: Tensor) -> Tenso
 
 def with_added_gradient(value: Tensor, added_of: Function, x: Tensor) -> Tensor:
     """Returns `value` with its own gradient, and `added_of(x, upstream)` to x."""
+    if keras.backend.backend() == "torch":
+        return on_torch().with_added_gradient(value, added_of, x)
 
     @ops.custom_gradient
     def added(value: Tensor, x: Tensor) -> Tensor:
@@ -39,7 +48,7 @@ def with_added_gradient(value: Tensor, added_of: Function, x: Tensor) -> Tensor:
 
 def with_scaled_gradient(x: Tensor, factor: Tensor) -> Tensor:
     """Returns a tensor as it is, to which the gradient comes back with a factor."""
-    return with_gradient(lambda x: x, lambda _, upstream: factor * upstream, x)
+    return with_gradient(lambda x: x, lambda _, upstream, *__: factor * upstream, x)
 
 
 def with_slope(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:

@@ -31,11 +31,14 @@ class Derivative:
         of_input: phi' as a function of x.
         of_value: phi' as a function of phi(x), where that is cheaper.
         where_one: The condition on x under which phi' is 1, if it is 0 elsewhere.
+        product: The operation of PyTorch from upstream and phi(x) to upstream * phi',
+            with further arguments.
     """
 
     of_input: Function
     of_value: Function | None = None
     where_one: Function | None = None
+    product: tuple[Any, ...] = ()
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.of_input(x)
@@ -90,12 +93,16 @@ class Known:
         return None if self.shape_with is None else self.shape_with(**parameters)
 
 
-def _by_value(activation: Function, of_value: Function) -> Derivative:
-    return Derivative(lambda x: of_value(activation(x)), of_value=of_value)
+def _by_value(activation: Function, of_value: Function, product: str) -> Derivative:
+    return Derivative(
+        lambda x: of_value(activation(x)), of_value=of_value, product=(product,)
+    )
 
 
-def _step(condition: Function) -> Derivative:
-    return Derivative(lambda x: ops.cast(condition(x), x.dtype), where_one=condition)
+def _step(condition: Function, *product: Any) -> Derivative:
+    return Derivative(
+        lambda x: ops.cast(condition(x), x.dtype), where_one=condition, product=product
+    )
 
 
 @functools.cache
@@ -112,7 +119,10 @@ def _rectifier(
         below = ops.cast(x <= threshold, x.dtype)
         return ops.cast(is_active(x), x.dtype) + negative_slope * below
 
-    return Derivative(derivative) if negative_slope else _step(is_active)
+    if negative_slope:
+        return Derivative(derivative)
+    is_relu = max_value is None and threshold == 0
+    return _step(is_active, *(("threshold_backward", 0) if is_relu else ()))
 
 
 def _rectifier_shape(
@@ -176,14 +186,18 @@ _GELU = Derivative(_gelu)
 ACTIVATIONS = (
     Known(
         "tanh",
-        derivative=_by_value(ops.tanh, lambda value: 1.0 - ops.square(value)),
+        derivative=_by_value(
+            ops.tanh, lambda value: 1.0 - ops.square(value), "tanh_backward"
+        ),
         under_noise=noise.tanh,
         default_shape="gaussian(width=2)",
         why="the paper's",
     ),
     Known(
         "sigmoid",
-        derivative=_by_value(ops.sigmoid, lambda value: value * (1.0 - value)),
+        derivative=_by_value(
+            ops.sigmoid, lambda value: value * (1.0 - value), "sigmoid_backward"
+        ),
         under_noise=noise.sigmoid,
         default_shape="0.25 * gaussian(width=4)",
         why="it is (1 + tanh(x / 2)) / 2",

@@ -12,7 +12,7 @@ from gaaf_keras._core.checks import (
     non_negative_number,
     positive_number,
 )
-from gaaf_keras._core.compiling import is_compiling
+from gaaf_keras._core.compiling import is_compiling, is_of_torch, on_torch
 from gaaf_keras._core.types import Activation, Config, Function, Tensor
 
 
@@ -198,6 +198,8 @@ class Gaussian(Shape):
         self._set(width=positive_number("width", self.width))
 
     def __call__(self, x: Tensor) -> Tensor:
+        if is_of_torch(x):
+            return on_torch().bell(x, self.width)
         return ops.exp(-ops.square(x / self.width))
 
 
@@ -246,6 +248,8 @@ class ShiftedSigmoid(Shape):
         )
 
     def __call__(self, x: Tensor) -> Tensor:
+        if is_of_torch(x):
+            return on_torch().step(x, self.slope, self.shift)
         return _sigmoid(self.slope * (x + self.shift))
 
 

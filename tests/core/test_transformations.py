@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import gaaf_keras
-from gaaf_keras import GAAFReLU, GAAFTanh, gaaf
+from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, gaaf
 from tests import reference
 from tests.gradients import points, second_derivative, upstream_like
 
@@ -85,6 +85,85 @@ def test_second_derivative_of_more_combinations(unit_gain):
         total = slope + reference.shifted_sigmoid(grid, 5, 1.1)
         expected = expected * slope.max() / total.max()
     np.testing.assert_allclose(second_derivative(function, x), expected, atol=1e-5)
+
+
+if BACKEND == "torch":
+    import torch
+
+    def in_a_layer(activation, in_place=False):
+        keras.utils.set_random_seed(0)
+        dense = keras.layers.Dense(3, activation=activation)
+        model = keras.Sequential([keras.Input((4,)), dense, keras.layers.Dense(2)])
+        if in_place:
+            gaaf_keras.accelerate(model)
+        return model
+
+    def with_variable(name):
+        layer = GAAF(name, strength=0.5)
+        layer.make_strength_variable()
+        return layer
+
+    FORMS = {
+        "function": lambda: in_a_layer(gaaf_keras.gaaf_tanh),
+        "gaaf": lambda: in_a_layer(gaaf("relu")),
+        "layer": lambda: in_a_layer(GAAFTanh()),
+        "in place": lambda: in_a_layer("tanh", in_place=True),
+        "without a closed form": lambda: in_a_layer(GAAF("mish")),
+        "user's": lambda: in_a_layer(gaaf(torch.tanh, "gaussian")),
+        "unit gain": lambda: in_a_layer(GAAF("tanh", unit_gain=True)),
+        "unit gain of mish": lambda: in_a_layer(GAAF("mish", unit_gain=True)),
+        "variable": lambda: in_a_layer(with_variable("relu")),
+        "sawtooth": lambda: in_a_layer(GAAF("tanh", frequency=100.0)),
+        "weights": lambda: in_a_layer(GAAF(keras.layers.PReLU())),
+    }
+
+    @pytest.mark.filterwarnings("error:.*performance drop")
+    @pytest.mark.parametrize("form", FORMS)
+    def test_transformations_of_torch_func(form):
+        model = FORMS[form]()
+        x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+        f = lambda row: model(row[None], training=True).sum()  # noqa: E731
+        first, second = [], []
+        for each in x:
+            row = each.clone().requires_grad_()
+            (slope,) = torch.autograd.grad(f(row), row, create_graph=True)
+            first.append(slope.detach())
+            more = {"retain_graph": True, "materialize_grads": True}
+            second.append([torch.autograd.grad(d, row, **more)[0] for d in slope])
+        first = torch.stack(first)
+        second = torch.stack([torch.stack(rows) for rows in second])
+        for found, wanted in [
+            (torch.func.vmap(torch.func.grad(f))(x), first),
+            (torch.func.jacrev(f)(x[0]), first[0]),
+            (torch.func.jacfwd(f)(x[0]), first[0]),
+            (torch.func.vmap(torch.func.hessian(f))(x), second),
+            (torch.func.jacrev(torch.func.jacrev(f))(x[0]), second[0]),
+        ]:
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("layer", [GAAFTanh(), GAAF("mish")])
+    def test_forward_mode_inside_of_forward_mode_is_refused(layer):
+        twice = torch.func.jacfwd(torch.func.jacfwd(layer))
+        with pytest.raises(NotImplementedError, match=r"torch.func.hessian"):
+            twice(torch.ones(2))
+
+    @pytest.mark.parametrize("activation", [GAAFTanh(), gaaf("mish"), gaaf("relu")])
+    def test_functional_call(activation):
+        class Network(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear = torch.nn.Linear(4, 3)
+
+            def forward(self, x):
+                return activation(self.linear(x)).sum()
+
+        network, x = Network(), torch.randn(6, 4)
+        network(x).backward()
+        parameters = {n: p.detach() for n, p in network.named_parameters()}
+        call = lambda p: torch.func.functional_call(network, p, (x,))  # noqa: E731
+        for name, found in torch.func.grad(call)(parameters).items():
+            wanted = network.get_parameter(name).grad
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 if BACKEND == "jax":

@@ -1,0 +1,153 @@
+"""Gradients of functions' own on PyTorch, in as few operations as it has.
+
+Each operation there goes through memory once, and its result is new memory unless it is
+computed in the place of one that nobody else knows.
+"""
+
+import functools
+import math
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+Tensor = torch.Tensor
+_MANY_VALUES = 1 << 20  # with fewer, starting a compiled function takes as long
+_COMPILED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def with_gradient(
+    function: Callable[..., Tensor], gradient_of: Callable[..., Tensor], x: Tensor
+) -> Tensor:
+    """Returns `function(x)`, whose gradient is `gradient_of(x, upstream, value)`.
+
+    The value is None where the gradient may be differentiated again, or is traced.
+    """
+
+    def of_operations(x: Tensor, upstream: Tensor, _: Tensor | None) -> Tensor:
+        return gradient_of(x, upstream, None)
+
+    if torch.compiler.is_compiling():  # which refuses a `jvp`
+        return _Replaced.apply(function, of_operations, x)
+    transforms = torch._C._functorch.get_interpreter_stack()
+    if transforms is None:
+        # Past `torch.autograd.Function.apply`, which binds its arguments by name: that
+        # takes longer than the gradient of a small tensor.
+        apply = super(torch.autograd.Function, _ReplacedInEachMode).apply
+        return apply(function, gradient_of, x)
+    forward = torch._C._functorch.TransformType.Jvp
+    if sum(transform.key() == forward for transform in transforms) > 1:
+        raise NotImplementedError(
+            "PyTorch gives a custom gradient the second derivative 0 in forward mode "
+            "inside of forward mode. Use `torch.func.hessian`, or `torch.func.jacrev` "
+            "for one of the two."
+        )
+    return _ReplacedInEachMode.apply(function, of_operations, x)
+
+
+def with_added_gradient(
+    value: Tensor, added_of: Callable[..., Tensor], x: Tensor
+) -> Tensor:
+    """Returns a value with its own gradient, and `added_of(x, upstream)` to x."""
+
+    def nothing(x: Tensor) -> Tensor:
+        return torch.full_like(x, -0.0, dtype=value.dtype)  # -0 + 0 would be 0
+
+    def gradient_of(x: Tensor, upstream: Tensor, _: Tensor | None) -> Tensor:
+        return added_of(x, upstream)
+
+    return value + with_gradient(nothing, gradient_of, x)
+
+
+class _Replaced(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        function: Callable[..., Tensor], _: Callable[..., Tensor], x: Tensor
+    ) -> Tensor:
+        value = function(x)
+        return x.clone() if value is x else value
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.gradient_of, x = inputs
+        ctx.save_for_backward(x, output)
+        ctx.save_for_forward(x, output)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor]:
+        x, value = ctx.saved_tensors
+        again = torch.is_grad_enabled()
+        return None, None, ctx.gradient_of(x, upstream, None if again else value)
+
+
+class _ReplacedInEachMode(_Replaced):
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, tangent: Tensor) -> Tensor:
+        return ctx.gradient_of(ctx.saved_tensors[0], tangent, None)
+
+
+def is_worth_compiling(x: Tensor) -> bool:
+    """Whether one kernel that is compiled is faster than several that are there."""
+    return x.is_cuda and x.numel() >= _MANY_VALUES and _triton_is_there()
+
+
+def in_one_pass(
+    owner: object,
+    expression: Callable[..., Tensor],
+    x: Tensor,
+    upstream: Tensor,
+    strength: Any,
+) -> Tensor:
+    """Returns `expression(x, upstream, None, strength)`, compiled once by its owner."""
+    if isinstance(strength, float):
+        strength = x.new_full((), strength)
+    tensors = x.detach(), upstream, strength
+    compiled = _COMPILED.setdefault(owner, {})
+    if x.dtype not in compiled:
+        graph = make_fx(lambda x, *others: expression(x, others[0], None, others[1]))
+        compiled[x.dtype] = torch.compile(graph(*tensors), dynamic=True)
+    return compiled[x.dtype](*tensors)
+
+
+@functools.cache
+def _triton_is_there() -> bool:
+    try:
+        torch.compile(torch.neg)(torch.ones(1, device="cuda"))
+    except Exception:  # of Triton or of the C compiler that it needs: there are many
+        return False
+    return True
+
+
+def bell(x: Tensor, width: float) -> Tensor:
+    """Returns exp(-(x / width)^2)."""
+    return torch.addcmul(x.new_zeros(()), x, x, value=-1 / width**2).exp_()
+
+
+def step(x: Tensor, slope: float, shift: float) -> Tensor:
+    """Returns sigmoid(slope * (x + shift))."""
+    return torch.add(x.new_full((), slope * shift), x, alpha=slope).sigmoid_()
+
+
+def without_nan(x: Tensor, is_new: bool) -> Tensor:
+    """Returns x with 0 for what is no number; in place if nobody else knows x."""
+    is_new = is_new and not torch.is_grad_enabled()
+    operation = torch.nan_to_num_ if is_new else torch.nan_to_num
+    return operation(x, nan=0.0, posinf=math.inf, neginf=-math.inf)
+
+
+def product(operation: tuple[Any, ...], upstream: Tensor, value: Tensor) -> Tensor:
+    """Returns upstream * phi' from phi(x); new memory."""
+    name, *more = operation
+    return getattr(torch.ops.aten, name)(upstream, value, *more)
+
+
+def add_product(total: Tensor, first: Tensor, second: Tensor, factor: Any) -> None:
+    """Adds a product of two tensors and a factor, in place."""
+    if isinstance(factor, float):
+        total.addcmul_(first, second, value=factor)
+    else:
+        total.addcmul_(first, second * factor)

@@ -1,0 +1,273 @@
+"""How fast `train.py` trains, beside a loop of the bare backend written by hand.
+
+    KERAS_BACKEND=jax python benchmarks/engine.py
+    KERAS_BACKEND=jax python benchmarks/engine.py --gpu --json=engine.json
+    KERAS_BACKEND=jax python benchmarks/engine.py --runs_at_once=105
+    KERAS_BACKEND=jax python benchmarks/engine.py --stack_cnn
+
+Both train the same network with the same optimizer, batches, precision and share of
+validation data, in turn in one process: some epochs of one, some of the other. After
+each change an epoch is not timed, which at the beginning compiles. An epoch is timed
+with its validation, from the end of one to the end of the next. Printed are medians,
+and median and quartiles of the time by hand divided by the engine's: 1 means as fast.
+Pixels and labels are random, which makes no difference to the time.
+
+With `--runs_at_once` the runs are those of a table, of 7 learning rates, and beside
+them is the loop under `jax.vmap`; times are divided by the number of runs. With
+`--stack_cnn` the engine alone trains CNNs of several widths, of each one and several
+at once.
+"""
+
+import contextlib
+import importlib
+import itertools
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from operator import truediv
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
+
+import keras
+import numpy as np
+from absl import app, flags
+from by_hand import loop
+
+from experiments.config import TrainingConfig
+from experiments.training import run
+
+_SMALL = {"learning_rate": 0.01, "gradient_flow": 0, "strategy": "one_device"}
+_DENSE = {**_SMALL, "model": "mlp", "activation": "tanh"}
+_CNN = {
+    **_SMALL,
+    "model": "cnn",
+    "activation": "relu",
+    "batch_norm": True,
+    "optimizer": "momentum",
+}
+# Shape of an image, examples to train and validate on, settings.
+_NETWORKS: dict[str, tuple[tuple[int, int, int], int, dict[str, Any]]] = {
+    "digits": ((8, 8, 1), 1_437, {**_DENSE, "batch_size": 64}),
+    "mnist": ((28, 28, 1), 60_000, {**_DENSE, "batch_size": 128}),
+    "narrow_cnn": ((32, 32, 3), 5_000, {**_CNN, "width": 8, "batch_size": 128}),
+    "cnn": (
+        (32, 32, 3),
+        50_000,
+        {
+            **_CNN,
+            "width": 64,
+            "batch_size": 256,
+            "augment": True,
+            "precision": "mixed_bfloat16",
+        },
+    ),
+}
+_CLASSES = 10
+_FEWEST_ROUNDS = 2
+_TEST_EXAMPLES = 180
+_TABLE_RATES = (0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007)
+_STACKED_EXAMPLES = 10_000
+_STACKED = tuple(itertools.product((8, 16, 64), (1, 4, 8)))  # widths, runs at once
+
+_NETWORK = flags.DEFINE_multi_enum(
+    "network", None, list(_NETWORKS), "What to train, by default all but the last."
+)
+_GPU = flags.DEFINE_bool("gpu", False, "Train the last one too: it needs a GPU.")
+_RUNS_AT_ONCE = flags.DEFINE_integer(
+    "runs_at_once", 1, "Train as many MNIST networks at once, on JAX.", lower_bound=1
+)
+_STACK_CNN = flags.DEFINE_bool("stack_cnn", False, "Train CNNs at once, on JAX.")
+_EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs a round.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 9, "Rounds, at most.", lower_bound=_FEWEST_ROUNDS
+)
+_SECONDS = flags.DEFINE_float(
+    "seconds", 20, "For the rounds of a network; there are two at least."
+)
+_JSON = flags.DEFINE_string("json", None, "Where to write the numbers.")
+
+
+def main(_: Sequence[str]) -> None:
+    """Measures and prints."""
+    print(_machine(), flush=True)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for result in _measurements(Path(folder)):
+            found.append(result)
+            if _JSON.value:
+                text = json.dumps({"machine": _machine(), "results": found}, indent=1)
+                Path(_JSON.value).write_text(text)
+
+
+def _measurements(folder: Path) -> Any:
+    if _STACK_CNN.value:
+        yield from _stacked_cnns(folder)
+    elif _RUNS_AT_ONCE.value > 1:
+        runs = [
+            {
+                "activation": "gaaf_tanh",
+                "learning_rate": _TABLE_RATES[index % len(_TABLE_RATES)],
+                "seed": index // len(_TABLE_RATES),
+            }
+            for index in range(_RUNS_AT_ONCE.value)
+        ]
+        yield _measured("mnist", _requests("mnist", folder, runs))
+    else:
+        default = list(_NETWORKS)[: None if _GPU.value else -1]
+        for name in _NETWORK.value or default:
+            yield _measured(name, _requests(name, folder, [{}]))
+
+
+def _stacked_cnns(folder: Path) -> Any:
+    cases = [
+        (
+            width,
+            _requests("cnn", folder / f"{width}_{at_once}", runs, _STACKED_EXAMPLES),
+        )
+        for width, at_once in _STACKED
+        for runs in [[{"width": width, "seed": seed} for seed in range(at_once)]]
+    ]
+    for _, requests in cases:  # side by side, since each has data of its own
+        run.compile_ahead([(requests[0], len(requests))])
+    for width, requests in cases:
+        yield _measured(f"cnn of width {width}", requests, by_hand=False)
+
+
+def _requests(
+    name: str, folder: Path, runs: Sequence[dict[str, Any]], examples: int | None = None
+) -> list[run.Request]:
+    """Returns runs of a network on random data, which it writes to the folder."""
+    shape, all_examples, settings = _NETWORKS[name]
+    random = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", examples or all_examples), ("test", _TEST_EXAMPLES)):
+        arrays[f"x_{part}"] = random.integers(0, 256, (count, *shape), "uint8")
+        arrays[f"y_{part}"] = np.arange(count) % _CLASSES
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.npz"
+    np.savez(path, **arrays)
+    epochs = (1 + _EPOCHS.value) * _ROUNDS.value + 1
+    same = {**settings, "dataset": str(path), "epochs": epochs, "patience": epochs}
+    configs = [TrainingConfig(**{**same, **each}) for each in runs]
+    prepared = run.prepare(configs[0])
+    return [run.Request(config, prepared) for config in configs]
+
+
+def _measured(
+    name: str, requests: list[run.Request], *, by_hand: bool = True
+) -> dict[str, Any]:
+    """Times the engine, and a loop by hand if wanted; prints and returns numbers."""
+    configs, data = [each.config for each in requests], requests[0].prepared.data
+    other = loop(configs, data).epoch if by_hand else None
+    timer = _Timer(other)
+    requests[-1] = requests[-1]._replace(callbacks=[timer])
+    with contextlib.suppress(_EnoughError):
+        run.train(requests)
+    seconds = statistics.median(timer.ours)
+    steps = len(data.train) // configs[0].batch_size
+    result = {
+        "network": name,
+        "runs_at_once": len(configs),
+        "ms_an_epoch_a_run": 1000 * seconds / len(configs),
+        "images_a_second": len(configs) * steps * configs[0].batch_size / seconds,
+        "seconds_until_trained_an_epoch": timer.first,
+        "rounds": len(timer.ours),
+        "epochs_a_round": _EPOCHS.value,
+    }
+    text = "{network}, {runs_at_once} at once: {ms_an_epoch_a_run:.4g} ms an epoch a "
+    text += "run, {images_a_second:,.0f} images/s"
+    if by_hand:
+        low, middle, high = statistics.quantiles(
+            map(truediv, timer.theirs, timer.ours), method="inclusive"
+        )
+        result |= {
+            "by_hand_ms_an_epoch_a_run": 1000
+            * statistics.median(timer.theirs)
+            / len(configs),
+            "ratio": middle,
+            "ratio_quartiles": (low, high),
+        }
+        text += "; by hand {by_hand_ms_an_epoch_a_run:.4g} ms: {ratio:.2f} "
+        text += "({ratio_quartiles[0]:.2f} to {ratio_quartiles[1]:.2f})"
+    print(text.format(**result), flush=True)
+    return result
+
+
+class _EnoughError(Exception):
+    """All rounds are done; nobody wants the trained models."""
+
+
+class _Timer(keras.callbacks.Callback):
+    """Times the epochs of the run that it watches, and another's in between.
+
+    Args:
+        other: Trains an epoch of the other; None if there is none.
+
+    Attributes:
+        ours: Seconds an epoch of the run, for each round.
+        theirs: Of the other.
+        first: Seconds until the run had trained an epoch, compilation included.
+    """
+
+    def __init__(self, other: Callable[[], Any] | None) -> None:
+        super().__init__()
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+        self._other = other
+        self._start = time.perf_counter()
+        self._epochs = -1  # of this round; of the first one more is not timed
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        now = time.perf_counter()
+        if epoch == 0:
+            self.first = now - self._start
+            self._end = now + _SECONDS.value
+        self._epochs += 1
+        if self._epochs == 1:
+            self._begin = now
+        elif self._epochs == 1 + _EPOCHS.value:
+            self.ours.append((now - self._begin) / _EPOCHS.value)
+            self._time_other()
+            rounds = len(self.ours)
+            is_late = time.perf_counter() > self._end and rounds >= _FEWEST_ROUNDS
+            if is_late or rounds == _ROUNDS.value:
+                raise _EnoughError
+            self._epochs = 0
+
+    def _time_other(self) -> None:
+        if self._other is not None:
+            self._other()  # at first compiles
+            begin = time.perf_counter()
+            for _ in range(_EPOCHS.value):
+                self._other()
+            self.theirs.append((time.perf_counter() - begin) / _EPOCHS.value)
+
+
+def _machine() -> str:
+    """Returns versions and device in words."""
+    backend = keras.backend.backend()
+    module = importlib.import_module(backend)
+    device = "CPU"
+    if backend == "jax":
+        device = module.devices()[0].device_kind
+    elif backend == "torch" and module.cuda.is_available():
+        device = module.cuda.get_device_name()
+    elif backend == "tensorflow" and (
+        gpus := module.config.list_physical_devices("GPU")
+    ):
+        device = module.config.experimental.get_device_details(gpus[0])["device_name"]
+    return (
+        f"{backend} {module.__version__}, Keras {keras.__version__}, Python "
+        f"{platform.python_version()}, {platform.machine()}, {device}, "
+        f"{len(os.sched_getaffinity(0))} CPUs"
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

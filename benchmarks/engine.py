@@ -85,7 +85,7 @@ _RUNS_AT_ONCE = flags.DEFINE_integer(
 _STACK_CNN = flags.DEFINE_bool("stack_cnn", False, "Train CNNs at once, on JAX.")
 _EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs a round.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer(
-    "rounds", 9, "Rounds, at most.", lower_bound=_FEWEST_ROUNDS
+    "rounds", 25, "Rounds, at most.", lower_bound=_FEWEST_ROUNDS
 )
 _SECONDS = flags.DEFINE_float(
     "seconds", 20, "For the rounds of a network; there are two at least."
@@ -108,7 +108,11 @@ def main(_: Sequence[str]) -> None:
 def _measurements(folder: Path) -> Any:
     if _STACK_CNN.value:
         yield from _stacked_cnns(folder)
-    elif _RUNS_AT_ONCE.value > 1:
+        return
+    runs: list[dict[str, Any]] = [{}]
+    names = list(_NETWORKS)[: None if _GPU.value else -1]
+    if _RUNS_AT_ONCE.value > 1:
+        names = ["mnist"]
         runs = [
             {
                 "activation": "gaaf_tanh",
@@ -117,11 +121,8 @@ def _measurements(folder: Path) -> Any:
             }
             for index in range(_RUNS_AT_ONCE.value)
         ]
-        yield _measured("mnist", _requests("mnist", folder, runs))
-    else:
-        default = list(_NETWORKS)[: None if _GPU.value else -1]
-        for name in _NETWORK.value or default:
-            yield _measured(name, _requests(name, folder, [{}]))
+    for name in _NETWORK.value or names:
+        yield _measured(name, _requests(name, folder, runs))
 
 
 def _stacked_cnns(folder: Path) -> Any:

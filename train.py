@@ -155,7 +155,9 @@ def _run(output_dir: str) -> None:
                 f"Keras is to run on {error.name}, which is not installed. Install "
                 f"it, or set KERAS_BACKEND to what is: {', '.join(_BACKENDS)}."
             ) from error
-        results = run(plan, Path(output_dir), PARALLEL_RUNS.value, RUNS_AT_ONCE.value)
+        results = run(
+            plan, Path(output_dir), PARALLEL_RUNS.value, RUNS_AT_ONCE.value
+        )
     except UsageError as error:
         sys.exit(f"train.py: {error}")
     except WorkerLostError as error:

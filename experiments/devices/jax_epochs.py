@@ -219,9 +219,7 @@ class _Group:
         rows = jax.tree.map(np.atleast_1d, jax.device_get(logs))
         states = unstacked(self._state) if self._size > 1 else [self._state]
         for index, (run, state) in enumerate(zip(self.runs, states, strict=False)):
-            run.end_epoch(
-                state, {name: float(row[index]) for name, row in rows.items()}
-            )
+            run.end_epoch(state, {name: float(row[index]) for name, row in rows.items()})
 
     def _together(self, trees: list[Any]) -> Any:
         """Returns the trees of the runs as the programs take them."""

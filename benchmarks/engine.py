@@ -85,10 +85,10 @@ _RUNS_AT_ONCE = flags.DEFINE_integer(
 _STACK_CNN = flags.DEFINE_bool("stack_cnn", False, "Train CNNs at once, on JAX.")
 _EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs a round.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer(
-    "rounds", 9, "Rounds, at most.", lower_bound=_FEWEST_ROUNDS
+    "rounds", 25, "Rounds, at most.", lower_bound=_FEWEST_ROUNDS
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 20, "For the rounds of a network; there are two at least."
+    "seconds", 45, "For the rounds of all networks; of each there are two at least."
 )
 _JSON = flags.DEFINE_string("json", None, "Where to write the numbers.")
 
@@ -108,7 +108,11 @@ def main(_: Sequence[str]) -> None:
 def _measurements(folder: Path) -> Any:
     if _STACK_CNN.value:
         yield from _stacked_cnns(folder)
-    elif _RUNS_AT_ONCE.value > 1:
+        return
+    runs: list[dict[str, Any]] = [{}]
+    names = list(_NETWORKS)[: None if _GPU.value else -1]
+    if _RUNS_AT_ONCE.value > 1:
+        names = ["mnist"]
         runs = [
             {
                 "activation": "gaaf_tanh",
@@ -117,11 +121,10 @@ def _measurements(folder: Path) -> Any:
             }
             for index in range(_RUNS_AT_ONCE.value)
         ]
-        yield _measured("mnist", _requests("mnist", folder, runs))
-    else:
-        default = list(_NETWORKS)[: None if _GPU.value else -1]
-        for name in _NETWORK.value or default:
-            yield _measured(name, _requests(name, folder, [{}]))
+    names = _NETWORK.value or names
+    for name in names:
+        requests = _requests(name, folder, runs)
+        yield _measured(name, requests, _SECONDS.value / len(names))
 
 
 def _stacked_cnns(folder: Path) -> Any:
@@ -136,7 +139,8 @@ def _stacked_cnns(folder: Path) -> Any:
     for _, requests in cases:  # side by side, since each has data of its own
         run.compile_ahead([(requests[0], len(requests))])
     for width, requests in cases:
-        yield _measured(f"cnn of width {width}", requests, by_hand=False)
+        name, seconds = f"cnn of width {width}", _SECONDS.value / len(cases)
+        yield _measured(name, requests, seconds, by_hand=False)
 
 
 def _requests(
@@ -160,12 +164,12 @@ def _requests(
 
 
 def _measured(
-    name: str, requests: list[run.Request], *, by_hand: bool = True
+    name: str, requests: list[run.Request], limit: float, *, by_hand: bool = True
 ) -> dict[str, Any]:
     """Times the engine, and a loop by hand if wanted; prints and returns numbers."""
     configs, data = [each.config for each in requests], requests[0].prepared.data
     other = loop(configs, data).epoch if by_hand else None
-    timer = _Timer(other)
+    timer = _Timer(other, limit)
     requests[-1] = requests[-1]._replace(callbacks=[timer])
     with contextlib.suppress(_EnoughError):
         run.train(requests)
@@ -208,6 +212,7 @@ class _Timer(keras.callbacks.Callback):
 
     Args:
         other: Trains an epoch of the other; None if there is none.
+        limit: Seconds after which no further round begins.
 
     Attributes:
         ours: Seconds an epoch of the run, for each round.
@@ -215,11 +220,12 @@ class _Timer(keras.callbacks.Callback):
         first: Seconds until the run had trained an epoch, compilation included.
     """
 
-    def __init__(self, other: Callable[[], Any] | None) -> None:
+    def __init__(self, other: Callable[[], Any] | None, limit: float) -> None:
         super().__init__()
         self.ours: list[float] = []
         self.theirs: list[float] = []
         self._other = other
+        self._limit = limit
         self._start = time.perf_counter()
         self._epochs = -1  # of this round; of the first one more is not timed
 
@@ -227,7 +233,7 @@ class _Timer(keras.callbacks.Callback):
         now = time.perf_counter()
         if epoch == 0:
             self.first = now - self._start
-            self._end = now + _SECONDS.value
+            self._end = now + self._limit
         self._epochs += 1
         if self._epochs == 1:
             self._begin = now

@@ -63,14 +63,15 @@ class JaxStrategy(Strategy):
         if wanted != "auto":
             return int(wanted)
         is_dense = config.init_from is None and config.model == "mlp"
-        pays = is_dense and jax.default_backend() != "cpu"
+        pays = is_dense and not _on_cpu()
         return _MOST_AT_ONCE * jax.local_device_count() if pays else 1
 
     def compile_ahead(
         self, trainings: Sequence[tuple[Training, int]], data: ImageData
     ) -> None:
         trainings = [each for each in trainings if self._compiles(each[0].config, data)]
-        threads = ThreadPoolExecutor(max_workers=len(trainings) or 1)
+        # On a GPU programs that are compiled side by side wait for each other.
+        threads = ThreadPoolExecutor(None if _on_cpu() else 1)
         for training, at_once in trainings:
             programs = self._programs_of(training.config, data)
             on = self._on_devices(training.config, data, at_once)
@@ -123,6 +124,10 @@ class JaxStrategy(Strategy):
         for device in devices[len(found) :]:
             found.append(DeviceData(data, device, augment=config.augments))
         return found[: len(devices)]
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 def _fits_on_device(data: ImageData) -> bool:

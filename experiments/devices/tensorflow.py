@@ -1,18 +1,21 @@
 """Training on TensorFlow: `tf.data` pipelines and `tf.distribute` strategies."""
 
 import contextlib
+import dataclasses
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from experiments.config import TrainingConfig, UsageError
 from experiments.data import pipelines
 from experiments.data.batches import evaluation_order
 from experiments.data.datasets import ImageData
+from experiments.devices import epoch_loop
 from experiments.devices.base import Strategy
+from experiments.devices.tensorflow_epochs import Programs, Resident, fits_on_device
 
 _GPU_MEMORY_OF_A_PART = 2048  # MiB
-_MOST_STEPS_AN_EXECUTION = 50
 
 
 class TensorFlowStrategy(Strategy):
@@ -25,6 +28,7 @@ class TensorFlowStrategy(Strategy):
         super().__init__(devices)
         self.name = type(strategy).__name__
         self._strategy = strategy
+        self._like: tuple[TrainingConfig, ImageData, Programs] | None = None
 
     @property
     def synchronizes_batch_norm(self) -> bool:  # type: ignore[override]
@@ -52,11 +56,31 @@ class TensorFlowStrategy(Strategy):
             return False
         return super().jit_compile(choice)
 
-    def steps_per_execution(self, steps: int) -> int:
-        if self.is_distributed:
-            return 1  # several crash Keras
-        limit = _MOST_STEPS_AN_EXECUTION
-        return max(number for number in range(1, limit + 1) if steps % number == 0)
+    def fit(
+        self, model: keras.Model, data: ImageData, config: TrainingConfig, **given: Any
+    ) -> None:
+        if self.is_distributed or not fits_on_device(data):
+            super().fit(model, data, config, **given)
+            return
+
+        def programs_for(model: keras.Model) -> Programs:
+            return self._programs_for(model, data, config)
+
+        epoch_loop.fit(model, programs_for, data, config, **given)
+
+    def _programs_for(
+        self, model: keras.Model, data: ImageData, config: TrainingConfig
+    ) -> Programs:
+        """Returns the programs of a model, for like runs those that there are."""
+        kind = dataclasses.replace(
+            config, seed=0, output_dir=None, variant="", export=None
+        )
+        if config.learning_rate_schedule == "constant" and not config.warm_up_epochs:
+            kind = dataclasses.replace(kind, learning_rate=1.0, epochs=1, patience=1)
+        if self._like is None or self._like[0] != kind or self._like[1] is not data:
+            on = Resident.of(data, augment=config.augments)
+            self._like = kind, data, Programs(model, on, augment=config.augments)
+        return self._like[2]
 
     def fit_arguments(
         self, data: ImageData, config: TrainingConfig, first_epoch: int

@@ -1,16 +1,33 @@
 """Training on PyTorch: one device."""
 
 import os
+from typing import Any
 
 import keras
 import torch
 
-from experiments.config import UsageError
+from experiments.config import TrainingConfig, UsageError
+from experiments.data.datasets import ImageData
+from experiments.devices import epoch_loop
 from experiments.devices.base import Strategy
+from experiments.devices.torch_epochs import Programs, Resident, fits_on_device
 
 
 class TorchStrategy(Strategy):
-    """One device. The training step is compiled only if that is asked for."""
+    """One device, on which images stay.
+
+    The training step is compiled only if that is asked for.
+    """
+
+    def fit(
+        self, model: keras.Model, data: ImageData, config: TrainingConfig, **given: Any
+    ) -> None:
+        if not fits_on_device(data):
+            super().fit(model, data, config, **given)
+            return
+        on = Resident.of(data, augment=config.augments)
+        programs = Programs(on, augment=config.augments)
+        epoch_loop.fit(model, lambda _: programs, data, config, **given)
 
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import TrainingConfig, UsageError, train_and_evaluate
-from experiments.data import datasets, pipelines
+from experiments.data import datasets
 from experiments.training import run as training
 from gaaf_keras.layers import accelerated_layers
 from tests.processes import python
@@ -239,20 +239,6 @@ def test_optimizers(name, kind, momentum):
     assert type(optimizer) is kind
     assert float(optimizer.learning_rate) == pytest.approx(0.015)
     assert getattr(optimizer, "momentum", None) == momentum
-
-
-def test_seed_and_augmentation_reach_the_pipeline(monkeypatch):
-    calls = []
-    pipeline = pipelines.training_pipeline
-
-    def spy(split, batch_size, seed, augment, first_epoch, **options):
-        calls.append((seed, augment))
-        return pipeline(split, batch_size, seed, augment, first_epoch, **options)
-
-    monkeypatch.setattr(pipelines, "training_pipeline", spy)
-    for seed, augment in [(0, None), (1, None), (0, True)]:
-        train(epochs=1, seed=seed, augment=augment)
-    assert calls == [(0, False), (1, False), (0, True)]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ class TensorFlowStrategy(Strategy):
         super().__init__(devices)
         self.name = type(strategy).__name__
         self._strategy = strategy
-        self._like: tuple[TrainingConfig, ImageData, Programs] | None = None
+        self._data: ImageData | None = None
+        self._like: dict[TrainingConfig, Programs] = {}
 
     @property
     def synchronizes_batch_norm(self) -> bool:  # type: ignore[override]
@@ -77,10 +78,12 @@ class TensorFlowStrategy(Strategy):
         )
         if config.learning_rate_schedule == "constant" and not config.warm_up_epochs:
             kind = dataclasses.replace(kind, learning_rate=1.0, epochs=1, patience=1)
-        if self._like is None or self._like[0] != kind or self._like[1] is not data:
+        if self._data is not data:
+            self._data, self._like = data, {}
+        if kind not in self._like:
             on = Resident.of(data, augment=config.augments)
-            self._like = kind, data, Programs(model, on, augment=config.augments)
-        return self._like[2]
+            self._like[kind] = Programs(model, on, augment=config.augments)
+        return self._like[kind]
 
     def fit_arguments(
         self, data: ImageData, config: TrainingConfig, first_epoch: int

@@ -43,6 +43,7 @@ class GradientFlowLog(GradientFlow):
         super().__init__(x, y, every, batch_size)
         self._folder = folder
         self._tensorboard = folder / run_folder.TENSORBOARD if tensorboard else None
+        self._written: int | None = None  # measurements in the file
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
@@ -51,7 +52,10 @@ class GradientFlowLog(GradientFlow):
             self.history.extend(row for row in before if row[0] <= self._steps_before)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if len(self.history) == self._written:
+            return
         run_folder.write_gradient_flow(self._folder, self.history)
+        self._written = len(self.history)
         if self._tensorboard is not None:
             self._write_scalars(self._tensorboard)
 

@@ -64,13 +64,14 @@ def fit(
     images = keras.KerasTensor(shape, "float32")
     labels = keras.KerasTensor(shape[:1], "int32")
     model._symbolic_build(data_batch=(images, labels, None))
-    programs = programs_for(model)
     steps = len(data.train) // config.batch_size
     called = keras.callbacks.CallbackList(
         callbacks, model=model, epochs=epochs, steps=steps
     )
     model.stop_training = False
     called.on_train_begin()
+    if initial_epoch < epochs:
+        programs = programs_for(model)  # with the variables that callbacks add
     for epoch in range(initial_epoch, epochs):
         order = epoch_order(len(data.train), config.batch_size, config.seed, epoch)
         model.reset_metrics()

@@ -50,9 +50,9 @@ class Resident(NamedTuple):
 
 
 class Programs:
-    """The traced programs of a model; others with the same layers can be trained by it.
+    """The traced programs of a model, by which others with the same layers can train.
 
-    Their variables are copied to those of the model for that, and back.
+    The others' values take the place of the model's for as long as a program runs.
 
     With XLA an epoch is compiled as a whole on a GPU, and step by step on a CPU, where
     convolutions in compiled loops use one core and are twenty times slower.
@@ -65,6 +65,7 @@ class Programs:
 
     def __init__(self, model: keras.Model, on: Resident, *, augment: bool) -> None:
         self._model = model
+        self._own = _variables(model)
         self._on = on
         self._augment = augment
         compiled = {"jit_compile": True} if model.jit_compile else {}
@@ -80,25 +81,34 @@ class Programs:
     ) -> np.ndarray:
         """Trains for some steps of an epoch, as `epoch_loop.Programs` does."""
         inputs = tf.nest.map_structure(tf.constant, (order, first, end))
-        losses = self._train(_variables(model), *inputs, *self._on.train)
+        losses = self._train(model, *inputs, *self._on.train)
         return losses.numpy()[first:end]
 
     def validate(self, model: keras.Model) -> None:
         """Updates the model's metrics with the validation data."""
-        self._validate(_variables(model), *self._on.validation)
+        self._validate(model, *self._on.validation)
 
-    def _for_others(self, program: Callable[..., Any], **options: Any) -> Any:
-        """Returns a program that works on the variables it is given."""
+    def _for_others(
+        self, program: Callable[..., Any], **options: Any
+    ) -> Callable[..., Any]:
+        """Returns a program for the model or another, which is the first argument."""
         inner = tf.function(program, autograph=False, **options)
 
+        @tf.function(autograph=False)
         def outer(variables: list[tf.Variable], *inputs: Any) -> Any:
-            own = _variables(self._model)
-            _copy(variables, own)
+            kept = [variable.read_value() for variable in self._own]
+            _assign(self._own, variables)
             outputs = inner(*inputs)
-            _copy(own, variables)
+            _assign(variables, self._own)
+            _assign(self._own, kept)
             return outputs
 
-        return tf.function(outer, autograph=False)
+        def run(model: keras.Model, *inputs: Any) -> Any:
+            if model is self._model:
+                return inner(*inputs)
+            return outer(_variables(model), *inputs)
+
+        return run
 
     def _train_steps(
         self,
@@ -113,9 +123,10 @@ class Programs:
             x = _moved(images, batch) if self._augment else _gather(images, batch)
             data = tf.cast(x, tf.float32), _gather(labels, batch)
             loss = self._train_step(data)["loss"]
-            return index + 1, tf.tensor_scatter_nd_update(losses, [[index]], [loss])
+            return index + 1, tf.where(steps == index, loss, losses)
 
-        losses = tf.zeros(order.indices.shape[0])
+        steps = tf.range(order.indices.shape[0])
+        losses = tf.zeros(steps.shape)
         _, losses = tf.while_loop(lambda index, _: index < end, step, (first, losses))
         return losses
 
@@ -141,9 +152,9 @@ def _variables(model: keras.Model) -> list[tf.Variable]:
     ]
 
 
-def _copy(sources: list[tf.Variable], targets: list[tf.Variable]) -> None:
-    for source, target in zip(sources, targets, strict=True):
-        target.assign(source)
+def _assign(variables: list[tf.Variable], values: list[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _padded(images: np.ndarray, augment: bool) -> np.ndarray:

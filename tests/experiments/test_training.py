@@ -241,6 +241,29 @@ def test_optimizers(name, kind, momentum):
     assert getattr(optimizer, "momentum", None) == momentum
 
 
+def test_runs_that_differ_in_seed_or_rate_are_traced_once(monkeypatch):
+    traces = []
+    step = keras.Model.train_step
+
+    def spy(model, data):
+        traces.append(model)
+        return step(model, data)
+
+    monkeypatch.setattr(keras.Model, "train_step", spy)
+    given = {"epochs": 1, "hidden_units": (7,), "label_smoothing": 0.1}
+    first = train(seed=2, learning_rate=1.0, **given)
+    weights = first.model.get_weights()
+    second = train(seed=2, learning_rate=0.01, **given)
+    assert first.history[0]["loss"] != second.history[0]["loss"]
+    again = train(seed=2, learning_rate=1.0, **given)
+    assert {**again.history[0], "seconds": 0} == {**first.history[0], "seconds": 0}
+    assert len(traces) == 1
+    for ours, theirs in zip(first.model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)  # not those of later runs
+    train(dropout=0.5, **given)
+    assert len(traces) == 2
+
+
 @pytest.mark.parametrize(
     ("dataset", "given", "augments"),
     [

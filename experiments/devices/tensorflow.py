@@ -1,4 +1,4 @@
-"""Training on TensorFlow: `tf.data` pipelines and `tf.distribute` strategies."""
+"""Training on TensorFlow: one device, or `tf.distribute` with `tf.data` pipelines."""
 
 import contextlib
 import dataclasses

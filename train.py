@@ -17,6 +17,7 @@ such as 143 for SIGTERM, 130 for Ctrl-C and 142 for the end of --time_limit.
 """
 
 import datetime
+import gc
 import os
 import shlex
 import signal
@@ -34,6 +35,8 @@ from experiments.suites import plans
 from experiments.suites.catalogue import SUITES
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
+# Before NumPy: its threads and the backend's would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 _WORKER_LOST = 75  # what sysexits.h calls a temporary failure
@@ -155,6 +158,7 @@ def _run(output_dir: str) -> None:
                 f"Keras is to run on {error.name}, which is not installed. Install "
                 f"it, or set KERAS_BACKEND to what is: {', '.join(_BACKENDS)}."
             ) from error
+        gc.freeze()  # what is imported stays; collecting after each run skips it
         results = run(plan, Path(output_dir), PARALLEL_RUNS.value, RUNS_AT_ONCE.value)
     except UsageError as error:
         sys.exit(f"train.py: {error}")

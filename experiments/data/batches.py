@@ -7,7 +7,7 @@ stopped.
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,10 +27,10 @@ class EpochOrder(NamedTuple):
         columns: Where the columns begin.
     """
 
-    indices: np.ndarray
-    flips: np.ndarray | None = None
-    rows: np.ndarray | None = None
-    columns: np.ndarray | None = None
+    indices: Any  # NumPy's, or a backend's
+    flips: Any = None
+    rows: Any = None
+    columns: Any = None
 
 
 def epoch_order(

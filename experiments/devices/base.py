@@ -84,10 +84,6 @@ class Strategy:
         """Returns what `compile` is told for the flag's `auto`, `true` or `false`."""
         return "auto" if choice == "auto" else choice == "true"
 
-    def steps_per_execution(self, steps: int) -> int:
-        """Returns how many of an epoch's steps run at once."""
-        return 1
-
     def kind(self, config: TrainingConfig) -> Hashable:
         """Returns what runs must have in common to train at once."""
         return config

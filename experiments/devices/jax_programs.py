@@ -350,8 +350,8 @@ class _Rate:
 def _moved(padded: Any, batch: EpochOrder) -> Any:
     """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
     height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
-    rows: Any = batch.rows[:, None] + jnp.arange(height)  # type: ignore[index]
-    columns: Any = batch.columns[:, None] + jnp.arange(width)  # type: ignore[index]
+    rows: Any = batch.rows[:, None] + jnp.arange(height)
+    columns: Any = batch.columns[:, None] + jnp.arange(width)
     mirrored = padded.shape[2] - 1 - columns
-    columns = jnp.where(batch.flips[:, None], mirrored, columns)  # type: ignore[index]
+    columns = jnp.where(batch.flips[:, None], mirrored, columns)
     return padded[batch.indices[:, None, None], rows[:, :, None], columns[:, None]]

@@ -1,6 +1,9 @@
-"""Training on TensorFlow: `tf.data` pipelines and `tf.distribute` strategies."""
+"""Training on TensorFlow: one device, or `tf.distribute` with `tf.data` pipelines."""
 
 import contextlib
+import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -9,10 +12,11 @@ from experiments.config import TrainingConfig, UsageError
 from experiments.data import pipelines
 from experiments.data.batches import evaluation_order
 from experiments.data.datasets import ImageData
-from experiments.devices.base import Strategy
+from experiments.devices import epoch_loop
+from experiments.devices.base import Strategy, Training
+from experiments.devices.tensorflow_epochs import Programs, Resident, fits_on_device
 
 _GPU_MEMORY_OF_A_PART = 2048  # MiB
-_MOST_STEPS_AN_EXECUTION = 50
 
 
 class TensorFlowStrategy(Strategy):
@@ -25,6 +29,8 @@ class TensorFlowStrategy(Strategy):
         super().__init__(devices)
         self.name = type(strategy).__name__
         self._strategy = strategy
+        self._data: ImageData | None = None
+        self._like: dict[TrainingConfig, Programs] = {}
 
     @property
     def synchronizes_batch_norm(self) -> bool:  # type: ignore[override]
@@ -52,11 +58,28 @@ class TensorFlowStrategy(Strategy):
             return False
         return super().jit_compile(choice)
 
-    def steps_per_execution(self, steps: int) -> int:
-        if self.is_distributed:
-            return 1  # several crash Keras
-        limit = _MOST_STEPS_AN_EXECUTION
-        return max(number for number in range(1, limit + 1) if steps % number == 0)
+    def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
+        if self.is_distributed or not fits_on_device(data):
+            super().fit(data, trainings)
+            return
+        for training in trainings:
+            programs = functools.partial(self._programs_for, training, data)
+            epoch_loop.fit(training, programs, data)
+
+    def _programs_for(self, training: Training, data: ImageData) -> Programs:
+        """Returns the programs of a model, for like runs those that there are."""
+        config = training.config
+        kind = dataclasses.replace(
+            config, seed=0, output_dir=None, variant="", export=None
+        )
+        if config.learning_rate_schedule == "constant" and not config.warm_up_epochs:
+            kind = dataclasses.replace(kind, learning_rate=1.0, epochs=1, patience=1)
+        if self._data is not data:
+            self._data, self._like = data, {}
+        if kind not in self._like:
+            on = Resident.of(data, augment=config.augments)
+            self._like[kind] = Programs(training.model, on, augment=config.augments)
+        return self._like[kind]
 
     def fit_arguments(
         self, data: ImageData, config: TrainingConfig, first_epoch: int

@@ -1,16 +1,34 @@
 """Training on PyTorch: one device."""
 
+import functools
 import os
+from collections.abc import Sequence
 
 import keras
 import torch
 
 from experiments.config import UsageError
-from experiments.devices.base import Strategy
+from experiments.data.datasets import ImageData
+from experiments.devices import epoch_loop
+from experiments.devices.base import Strategy, Training
+from experiments.devices.torch_epochs import Programs, Resident, fits_on_device
 
 
 class TorchStrategy(Strategy):
-    """One device. The training step is compiled only if that is asked for."""
+    """One device, on which images stay.
+
+    The training step is compiled only if that is asked for.
+    """
+
+    def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
+        if not fits_on_device(data):
+            super().fit(data, trainings)
+            return
+        for training in trainings:
+            augment = training.config.augments
+            on = Resident.of(data, augment=augment)
+            programs = functools.partial(Programs, on, augment=augment)
+            epoch_loop.fit(training, programs, data)
 
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__}

@@ -308,7 +308,6 @@ def _compiled_model(request: Request, strategy: Strategy) -> keras.Model:
         optimizer=optimization.optimizer(config, steps),
         loss=optimization.loss(config, network.from_logits),
         weighted_metrics=[_accuracy()],
-        steps_per_execution=strategy.steps_per_execution(steps),
         jit_compile=strategy.jit_compile(config.jit_compile),
     )
     model.optimizer.build(model.trainable_variables)

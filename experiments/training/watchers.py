@@ -11,6 +11,7 @@ from experiments.records import run_folder
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.activation_values import OUTPUT, Observation
 from gaaf_keras.analysis.data import Data
+from gaaf_keras.analysis.gradients import Measurements
 from gaaf_keras.analysis.node_dependence import correlations_of
 from gaaf_keras.analysis.stateless import to_numpy
 
@@ -61,13 +62,13 @@ class GradientFlowLog(GradientFlow):
         run_folder.write_gradient_flow(self._folder, self.history)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._tensorboard is not None:
-            self._write_scalars(self._tensorboard)
+        new = [row for row in self.history if row[0] > self._steps_before]
+        if new and self._tensorboard is not None:
+            self._write_scalars(new, self._tensorboard)
 
-    def _write_scalars(self, folder: Path) -> None:
+    def _write_scalars(self, new: Measurements, folder: Path) -> None:
         import tensorflow as tf
 
-        new = [(step, now) for step, now in self.history if step > self._steps_before]
         with tf.summary.create_file_writer(str(folder)).as_default():
             for step, layers in new:
                 for layer, values in layers.items():

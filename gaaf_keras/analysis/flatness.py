@@ -100,6 +100,7 @@ def weight_noise(
     check_data(x, y)
     variables = model.trainable_variables
     values = [ops.convert_to_numpy(variable.value) for variable in variables]
+    lengths = [np.linalg.norm(value) for value in values]
 
     def forward(x: Data, weights: list[Tensor]) -> Tensor:
         for variable, value in zip(variables, weights, strict=True):
@@ -111,9 +112,9 @@ def weight_noise(
     def at(size: float, draw: int) -> np.ndarray:
         random = np.random.default_rng([seed, draw])
         weights = []
-        for value in values:
+        for value, length in zip(values, lengths, strict=True):
             step = random.standard_normal(value.shape)
-            step *= np.linalg.norm(value) / np.linalg.norm(step)
+            step *= length / np.linalg.norm(step)
             weights.append((value + size * step).astype(value.dtype))
         return evaluate(x, y, weights)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import TrainingConfig, UsageError, train_and_evaluate
-from experiments.data import datasets, pipelines
+from experiments.data import datasets
 from gaaf_keras.layers import accelerated_layers
 from tests.experiments.scores import accuracy
 from tests.processes import python
@@ -237,18 +237,27 @@ def test_optimizers(name, kind, momentum):
     assert getattr(optimizer, "momentum", None) == momentum
 
 
-def test_seed_and_augmentation_reach_the_pipeline(monkeypatch):
-    calls = []
-    pipeline = pipelines.training_pipeline
+def test_runs_that_differ_in_seed_or_rate_are_traced_once(monkeypatch):
+    traces = []
+    step = keras.Model.train_step
 
-    def spy(split, batch_size, seed, augment, first_epoch, **options):
-        calls.append((seed, augment))
-        return pipeline(split, batch_size, seed, augment, first_epoch, **options)
+    def spy(model, data):
+        traces.append(model)
+        return step(model, data)
 
-    monkeypatch.setattr(pipelines, "training_pipeline", spy)
-    for seed, augment in [(0, None), (1, None), (0, True)]:
-        train(epochs=1, seed=seed, augment=augment)
-    assert calls == [(0, False), (1, False), (0, True)]
+    monkeypatch.setattr(keras.Model, "train_step", spy)
+    given = {"epochs": 1, "hidden_units": (7,), "label_smoothing": 0.1}
+    first = train(seed=2, learning_rate=1.0, **given)
+    weights = first.model.get_weights()
+    second = train(seed=2, learning_rate=0.01, **given)
+    assert first.history[0]["loss"] != second.history[0]["loss"]
+    again = train(seed=2, learning_rate=1.0, **given)
+    assert {**again.history[0], "seconds": 0} == {**first.history[0], "seconds": 0}
+    assert len(traces) == 1
+    for ours, theirs in zip(first.model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)  # not those of later runs
+    train(dropout=0.5, **given)
+    assert len(traces) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""What `keras.Model.fit` does around its steps, for steps that run many at once."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import keras
+import numpy as np
+
+from experiments.data.batches import EpochOrder, epoch_order
+from experiments.data.datasets import ImageData
+from experiments.devices.base import Training
+
+
+class Programs(Protocol):
+    """What trains and validates on a device that holds the images."""
+
+    def train(
+        self, model: keras.Model, order: EpochOrder, first: int, end: int
+    ) -> np.ndarray:
+        """Trains for some steps of an epoch, and updates the model's metrics.
+
+        Args:
+            model: A compiled and built model.
+            order: Of the epoch.
+            first: The first step.
+            end: The step after the last.
+
+        Returns:
+            Keras's mean of the loss so far, after each of the steps.
+        """
+        ...
+
+    def validate(self, model: keras.Model) -> None:
+        """Updates the model's metrics with the validation data."""
+        ...
+
+
+def fit(
+    training: Training,
+    programs: Callable[[], Programs],
+    data: ImageData,
+) -> None:
+    """Trains a model as `keras.Model.fit` does.
+
+    `on_train_batch_end` of the callbacks is called with the loss alone: at the end of
+    each epoch, and every `config.gradient_flow` steps over all epochs, if that is not
+    0. If the loss is not a number in between, that is said of the first such step.
+
+    Args:
+        training: The model.
+        programs: Gives what trains the model, once that is built.
+        data: What it is trained and validated on.
+    """
+    model, config, initial_epoch, epochs, callbacks = training
+    shape = (config.batch_size, *data.train.images.shape[1:])
+    images = keras.KerasTensor(shape, "float32")
+    labels = keras.KerasTensor(shape[:1], "int32")
+    model._symbolic_build(data_batch=(images, labels, None))
+    steps = len(data.train) // config.batch_size
+    called = keras.callbacks.CallbackList(
+        callbacks, model=model, epochs=epochs, steps=steps
+    )
+    model.stop_training = False
+    called.on_train_begin()
+    if initial_epoch < epochs:
+        on_device = programs()  # with the variables that callbacks add
+    for epoch in range(initial_epoch, epochs):
+        order = epoch_order(len(data.train), config.batch_size, config.seed, epoch)
+        model.reset_metrics()
+        called.on_epoch_begin(epoch)
+        first = 0
+        for end in _ends(epoch * steps, steps, config.gradient_flow):
+            called.on_train_batch_begin(first)
+            losses = on_device.train(model, order, first, end)
+            failed = np.flatnonzero(~np.isfinite(losses))
+            last = int(failed[0]) if failed.size else len(losses) - 1
+            called.on_train_batch_end(first + last, {"loss": float(losses[last])})
+            if model.stop_training:
+                break
+            first = end
+        logs = _numbers(model)
+        called.on_test_begin()
+        model.reset_metrics()
+        on_device.validate(model)
+        validated = _numbers(model)
+        called.on_test_end(validated)
+        logs |= {f"val_{name}": value for name, value in validated.items()}
+        called.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    called.on_train_end()
+
+
+def _ends(before: int, steps: int, every: int) -> list[int]:
+    """Returns where the parts of an epoch end, in steps of it.
+
+    Args:
+        before: Steps before the epoch.
+        steps: Steps of the epoch.
+        every: Steps, over all epochs, between two ends; 0 for the epoch's end alone.
+    """
+    first = every - before % every if every else steps
+    return [*range(first, steps, every or steps), steps]
+
+
+def _numbers(model: keras.Model) -> dict[str, float]:
+    return {name: float(value) for name, value in model.get_metrics_result().items()}

@@ -1,0 +1,177 @@
+"""Epochs on TensorFlow as one execution each, on images that stay on the device.
+
+An epoch is a loop over Keras's own `train_step`, for which each batch is gathered and
+augmented on the device. Weights and history are those of `fit`: on a CPU to the last
+bit, with XLA to float rounding. An epoch in which the loss is not a number ends all the
+same.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.client import device_lib
+
+from experiments.data.batches import SHIFT, EpochOrder, evaluation_order
+from experiments.data.datasets import ImageData
+
+_SHARE_OF_MEMORY = 0.5  # of the device, that images may take
+_Batch: TypeAlias = tuple[tf.Tensor, ...]
+
+
+def fits_on_device(data: ImageData) -> bool:
+    """Whether the images leave enough of the device's memory to a model."""
+    if not tf.config.list_logical_devices("GPU"):
+        return True
+    devices = device_lib.list_local_devices()
+    memory = next(each.memory_limit for each in devices if each.device_type == "GPU")
+    size = data.train.images.nbytes + data.validation.images.nbytes
+    return size < _SHARE_OF_MEMORY * memory
+
+
+class Resident(NamedTuple):
+    """A data set on the device: images with labels, and batches with weights."""
+
+    train: _Batch
+    validation: _Batch
+
+    @classmethod
+    def of(cls, data: ImageData, *, augment: bool) -> "Resident":
+        """Returns a data set on the device, padded for what moves its images."""
+        indices, weights = evaluation_order(len(data.validation))
+        train, validation = data.train, data.validation
+        held = (
+            (_padded(train.images, augment), train.labels),
+            (validation.images[indices], validation.labels[indices], weights),
+        )
+        return cls(*tf.nest.map_structure(tf.constant, held))
+
+
+class Programs:
+    """The traced programs of a model, by which others with the same layers can train.
+
+    The others' values take the place of the model's for as long as a program runs.
+
+    With XLA an epoch is compiled as a whole on a GPU, and step by step on a CPU, where
+    convolutions in compiled loops use one core and are twenty times slower.
+
+    Args:
+        model: A compiled and built model.
+        on: The data.
+        augment: Whether training images are flipped and shifted.
+    """
+
+    def __init__(self, model: keras.Model, on: Resident, *, augment: bool) -> None:
+        self._model = model
+        self._own = _variables(model)
+        self._on = on
+        self._augment = augment
+        compiled = {"jit_compile": True} if model.jit_compile else {}
+        on_gpu = bool(tf.config.list_logical_devices("GPU"))
+        of_step, of_epoch = ({}, compiled) if on_gpu else (compiled, {})
+        self._train_step = tf.function(model.train_step, autograph=False, **of_step)
+        self._test_step = tf.function(model.test_step, autograph=False, **of_step)
+        self._train = self._for_others(self._train_steps, **of_epoch)
+        self._validate = self._for_others(self._validation, **of_epoch)
+
+    def train(
+        self, model: keras.Model, order: EpochOrder, first: int, end: int
+    ) -> np.ndarray:
+        """Trains for some steps of an epoch, as `epoch_loop.Programs` does."""
+        inputs = tf.nest.map_structure(tf.constant, (order, first, end))
+        losses = self._train(model, *inputs, *self._on.train)
+        return losses.numpy()[first:end]
+
+    def validate(self, model: keras.Model) -> None:
+        """Updates the model's metrics with the validation data."""
+        self._validate(model, *self._on.validation)
+
+    def _for_others(
+        self, program: Callable[..., Any], **options: Any
+    ) -> Callable[..., Any]:
+        """Returns a program for the model or another, which is the first argument."""
+        inner = tf.function(program, autograph=False, **options)
+
+        @tf.function(autograph=False)
+        def outer(variables: list[tf.Variable], *inputs: Any) -> Any:
+            kept = [variable.read_value() for variable in self._own]
+            _assign(self._own, variables)
+            outputs = inner(*inputs)
+            _assign(variables, self._own)
+            _assign(self._own, kept)
+            return outputs
+
+        def run(model: keras.Model, *inputs: Any) -> Any:
+            if model is self._model:
+                return inner(*inputs)
+            return outer(_variables(model), *inputs)
+
+        return run
+
+    def _train_steps(
+        self,
+        order: EpochOrder,
+        first: tf.Tensor,
+        end: tf.Tensor,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+    ) -> tf.Tensor:
+        def step(index: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            batch = EpochOrder(*(part[index] for part in order))
+            x = _moved(images, batch) if self._augment else _gather(images, batch)
+            data = tf.cast(x, tf.float32), _gather(labels, batch)
+            loss = self._train_step(data)["loss"]
+            return index + 1, tf.where(steps == index, loss, losses)
+
+        steps = tf.range(order.indices.shape[0])
+        losses = tf.zeros(steps.shape)
+        _, losses = tf.while_loop(lambda index, _: index < end, step, (first, losses))
+        return losses
+
+    def _validation(
+        self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
+    ) -> None:
+        def step(index: tf.Tensor) -> tuple[tf.Tensor]:
+            x = tf.cast(images[index], tf.float32)
+            self._test_step((x, labels[index], weights[index]))
+            return (index + 1,)
+
+        tf.while_loop(lambda index: index < images.shape[0], step, (0,))
+
+
+def _variables(model: keras.Model) -> list[tf.Variable]:
+    return [
+        variable.value
+        for variable in (
+            *model.variables,
+            *model.optimizer.variables,
+            *model.metrics_variables,
+        )
+    ]
+
+
+def _assign(variables: list[tf.Variable], values: list[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _padded(images: np.ndarray, augment: bool) -> np.ndarray:
+    edge = (SHIFT, SHIFT)
+    return np.pad(images, [(0, 0), edge, edge, (0, 0)]) if augment else images
+
+
+def _gather(values: tf.Tensor, batch: EpochOrder) -> tf.Tensor:
+    return tf.gather(values, batch.indices)
+
+
+def _moved(padded: tf.Tensor, batch: EpochOrder) -> tf.Tensor:
+    """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
+    height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
+    rows = batch.rows[:, tf.newaxis] + tf.range(height)
+    columns = batch.columns[:, tf.newaxis] + tf.range(width)
+    mirrored = padded.shape[2] - 1 - columns
+    columns = tf.where(batch.flips[:, tf.newaxis], mirrored, columns)
+    images = tf.gather(_gather(padded, batch), rows, axis=1, batch_dims=1)
+    return tf.gather(images, columns, axis=2, batch_dims=1)

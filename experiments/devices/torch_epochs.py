@@ -1,0 +1,101 @@
+"""Epochs on PyTorch, on images that stay on the device.
+
+Each batch is gathered and augmented there for a step of Keras's own; what the losses
+were is asked for when many steps are done. Weights and history are those of `fit`. An
+epoch in which the loss is not a number ends all the same.
+"""
+
+from typing import NamedTuple, TypeAlias
+
+import keras
+import numpy as np
+import torch
+from torch.nn.functional import pad
+
+from experiments.data.batches import SHIFT, EpochOrder, evaluation_order
+from experiments.data.datasets import ImageData
+
+_SHARE_OF_MEMORY = 0.5  # of the device, that images may take
+_Batch: TypeAlias = tuple[torch.Tensor, ...]
+
+
+def fits_on_device(data: ImageData) -> bool:
+    """Whether the images leave enough of the device's memory to a model."""
+    if not torch.cuda.is_available():
+        return True
+    _, memory = torch.cuda.mem_get_info()
+    size = data.train.images.nbytes + data.validation.images.nbytes
+    return size < _SHARE_OF_MEMORY * memory
+
+
+class Resident(NamedTuple):
+    """A data set on the device: images with labels, and batches with weights."""
+
+    train: _Batch
+    validation: _Batch
+
+    @classmethod
+    def of(cls, data: ImageData, *, augment: bool) -> "Resident":
+        """Returns a data set on the device, padded for what moves its images."""
+        indices, weights = evaluation_order(len(data.validation))
+        train, validation = data.train, data.validation
+        images, labels = _on_device(train.images, train.labels)
+        if augment:
+            images = pad(images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
+        batches = validation.images[indices], validation.labels[indices], weights
+        return cls((images, labels), _on_device(*batches))
+
+
+class Programs:
+    """Trains models on data that is on the device.
+
+    Args:
+        on: The data.
+        augment: Whether training images are flipped and shifted.
+    """
+
+    def __init__(self, on: Resident, *, augment: bool) -> None:
+        self._on = on
+        self._augment = augment
+
+    def train(
+        self, model: keras.Model, order: EpochOrder, first: int, end: int
+    ) -> np.ndarray:
+        """Trains for some steps of an epoch, as `epoch_loop.Programs` does."""
+        model.make_train_function()
+        images, labels = self._on.train
+        steps = _on_device(*(part[first:end] for part in order))
+        losses = []
+        model.train()
+        for indices, *moves in zip(*steps, strict=True):
+            x = _moved(images, indices, *moves) if self._augment else images[indices]
+            data = x.to(torch.float32), labels[indices]
+            losses.append(model.train_function([data])["loss"])
+        model.eval()
+        return torch.stack(losses).cpu().numpy()
+
+    def validate(self, model: keras.Model) -> None:
+        """Updates the model's metrics with the validation data."""
+        model.make_test_function()
+        for images, *rest in zip(*self._on.validation, strict=True):
+            model.test_function([(images.to(torch.float32), *rest)])
+
+
+def _on_device(*arrays: np.ndarray) -> _Batch:
+    return tuple(map(keras.ops.convert_to_tensor, arrays))
+
+
+def _moved(
+    padded: torch.Tensor,
+    indices: torch.Tensor,
+    flips: torch.Tensor,
+    rows: torch.Tensor,
+    columns: torch.Tensor,
+) -> torch.Tensor:
+    """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
+    height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
+    rows = rows[:, None] + torch.arange(height, device=padded.device)
+    columns = columns[:, None] + torch.arange(width, device=padded.device)
+    mirrored = padded.shape[2] - 1 - columns
+    columns = torch.where(flips[:, None], mirrored, columns)
+    return padded[indices[:, None, None], rows[:, :, None], columns[:, None]]

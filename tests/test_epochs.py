@@ -1,0 +1,82 @@
+"""Epochs on the device are those of `keras.Model.fit`, number by number."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_backends import ALL_BACKENDS
+
+COMPARED = """
+import keras
+import numpy as np
+from experiments import TrainingConfig, devices, train_and_evaluate
+from experiments.devices.base import Strategy
+
+class Stop(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+def outcome(folder, *, resumed=False, **given):
+    given = {"hidden_units": (16, 16), "epochs": 3, "batch_size": 63, **given}
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    export = False if on_tensorflow else None
+    config = TrainingConfig(**given, output_dir=folder, export=export)
+    if resumed:
+        try:
+            train_and_evaluate(config, [Stop()])
+        except KeyboardInterrupt:
+            pass
+    result = train_and_evaluate(config)
+    history = [{**row, "seconds": 0} for row in result.history]
+    if result.diverged:  # an epoch on the device ends all the same
+        history = history[:-1]
+    flow = open(f"{folder}/gradient_flow.csv").read()
+    return history, result.diverged_at, flow, result.model.get_weights()
+
+strategy = type(devices.get(TrainingConfig()))
+on_device = strategy.fit
+assert on_device is not Strategy.fit
+for number, given in enumerate([
+    {"dropout": 0.3, "batch_norm": True, "gradient_flow": 7},
+    {
+        **{"augment": True, "acceleration_schedule": "linear"},
+        **{"precision": "mixed_float16", "learning_rate_schedule": "cosine"},
+    },
+    {"activation": "relu", "learning_rate": 1e30, "epochs": 1},
+    {"model": "cnn", "width": 2, "epochs": 1, "train_examples": 200},
+    {"seed": 1, "learning_rate": 0.1, "epochs": 2},
+    {"seed": 2, "learning_rate": 0.2, "epochs": 2},  # the programs of the run before
+]):
+    one = outcome(f"device{number}", resumed=number < 2, **given)
+    strategy.fit = Strategy.fit
+    other = outcome(f"fit{number}", **given)
+    strategy.fit = on_device
+    assert repr(one[:3]) == repr(other[:3]), (given, one[:2], other[:2])
+    for ours, theirs in zip(one[3], other[3], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+print("the same")
+"""
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["tensorflow", pytest.param("torch", marks=ALL_BACKENDS[1].marks)],
+)
+def test_epochs_on_the_device_are_those_of_fit(backend, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", COMPARED],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "the same\n", done.stderr

@@ -64,7 +64,10 @@ print("the same")
 
 @pytest.mark.parametrize(
     "backend",
-    ["tensorflow", pytest.param("torch", marks=ALL_BACKENDS[1].marks)],
+    [
+        "tensorflow",
+        pytest.param("torch", marks=[*ALL_BACKENDS[1].marks, pytest.mark.slow]),
+    ],
 )
 def test_epochs_on_the_device_are_those_of_fit(backend, tmp_path):
     done = subprocess.run(

@@ -57,7 +57,7 @@ class Programs:
     The others' values take the place of the model's for as long as a program runs.
 
     With XLA an epoch is compiled as a whole on a GPU, and step by step on a CPU, where
-    convolutions in compiled loops use one core and are twenty times slower.
+    convolutions in compiled loops use one core.
 
     Args:
         model: A compiled and built model.

@@ -4,4 +4,5 @@ import importlib.util
 
 collect_ignore = []
 if importlib.util.find_spec("torch") is None:
-    collect_ignore.append("experiments/devices/torch.py")  # imports it
+    collect_ignore.append("experiments/devices/torch.py")  # these import it
+    collect_ignore.append("experiments/devices/torch_epochs.py")

@@ -1,7 +1,6 @@
 """Training on TensorFlow: one device, or `tf.distribute` with `tf.data` pipelines."""
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from experiments.data.batches import evaluation_order
 from experiments.data.datasets import ImageData
 from experiments.devices import epoch_loop
 from experiments.devices.base import Strategy, Training
-from experiments.devices.tensorflow_epochs import Programs, Resident, fits_on_device
+from experiments.devices.tensorflow_epochs import Epochs, fits_on_device
 
 _GPU_MEMORY_OF_A_PART = 2048  # MiB
 
@@ -29,8 +28,7 @@ class TensorFlowStrategy(Strategy):
         super().__init__(devices)
         self.name = type(strategy).__name__
         self._strategy = strategy
-        self._data: ImageData | None = None
-        self._like: dict[TrainingConfig, Programs] = {}
+        self._epochs: Epochs | None = None
 
     @property
     def synchronizes_batch_norm(self) -> bool:  # type: ignore[override]
@@ -62,24 +60,13 @@ class TensorFlowStrategy(Strategy):
         if self.is_distributed or not fits_on_device(data):
             super().fit(data, trainings)
             return
+        if self._epochs is None or self._epochs.data is not data:
+            self._epochs = Epochs(data)
         for training in trainings:
-            programs = functools.partial(self._programs_for, training, data)
+            programs = functools.partial(
+                self._epochs.programs_for, training.config, training.model
+            )
             epoch_loop.fit(training, programs, data)
-
-    def _programs_for(self, training: Training, data: ImageData) -> Programs:
-        """Returns the programs of a model, for like runs those that there are."""
-        config = training.config
-        kind = dataclasses.replace(
-            config, seed=0, output_dir=None, variant="", export=None
-        )
-        if config.learning_rate_schedule == "constant" and not config.warm_up_epochs:
-            kind = dataclasses.replace(kind, learning_rate=1.0, epochs=1, patience=1)
-        if self._data is not data:
-            self._data, self._like = data, {}
-        if kind not in self._like:
-            on = Resident.of(data, augment=config.augments)
-            self._like[kind] = Programs(training.model, on, augment=config.augments)
-        return self._like[kind]
 
     def fit_arguments(
         self, data: ImageData, config: TrainingConfig, first_epoch: int

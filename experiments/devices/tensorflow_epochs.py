@@ -6,6 +6,7 @@ bit, with XLA to float rounding. An epoch in which the loss is not a number ends
 same.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.client import device_lib
 
+from experiments.config import TrainingConfig
 from experiments.data.batches import SHIFT, EpochOrder, evaluation_order
 from experiments.data.datasets import ImageData
 
@@ -55,7 +57,7 @@ class Programs:
     The others' values take the place of the model's for as long as a program runs.
 
     With XLA an epoch is compiled as a whole on a GPU, and step by step on a CPU, where
-    convolutions in compiled loops use one core and are twenty times slower.
+    convolutions in compiled loops use one core.
 
     Args:
         model: A compiled and built model.
@@ -139,6 +141,33 @@ class Programs:
             return (index + 1,)
 
         tf.while_loop(lambda index: index < images.shape[0], step, (0,))
+
+
+class Epochs:
+    """The programs of all models that are trained on some data.
+
+    Args:
+        data: The data.
+    """
+
+    def __init__(self, data: ImageData) -> None:
+        self.data = data
+        self._on: dict[bool, Resident] = {}  # padded or not
+        self._programs: dict[TrainingConfig, Programs] = {}
+
+    def programs_for(self, config: TrainingConfig, model: keras.Model) -> Programs:
+        """Returns the programs of a model, for like runs those that there are."""
+        kind = dataclasses.replace(
+            config, seed=0, output_dir=None, variant="", export=None
+        )
+        if config.learning_rate_schedule == "constant" and not config.warm_up_epochs:
+            kind = dataclasses.replace(kind, learning_rate=1.0, epochs=1, patience=1)
+        augment = config.augments
+        if augment not in self._on:
+            self._on[augment] = Resident.of(self.data, augment=augment)
+        if kind not in self._programs:
+            self._programs[kind] = Programs(model, self._on[augment], augment=augment)
+        return self._programs[kind]
 
 
 def _variables(model: keras.Model) -> list[tf.Variable]:

@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import TrainingConfig, UsageError
+from experiments.devices import Strategy
+from experiments.suites import plans, runs
 from tests.processes import history
 
 ROOT = Path(__file__).parent.parent
@@ -95,6 +98,19 @@ def test_runs_at_once_on_two_devices_are_those_of_each_alone(tmp_path):
     assert "[12/12] v5, seed 1: test accuracy" in printed
     ended(alone)
     assert_same(tmp_path / "together", tmp_path / "alone")
+
+
+def test_what_cannot_train_at_once_is_refused(tmp_path):
+    config = TrainingConfig()
+    strategy = Strategy(["cpu:0"])
+    assert strategy.runs_at_once("auto", config) == 1
+    assert strategy.runs_at_once("1", config) == 1
+    with pytest.raises(UsageError, match=r"runs_at_once needs Keras on JAX"):
+        strategy.runs_at_once("2", config)
+    plan = plans.plan(None, {}, runs=2)
+    with pytest.raises(UsageError, match=r"exclude each other.*Received: 2 and 3"):
+        runs.run(plan, tmp_path, 2, "3")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -88,6 +88,10 @@ class Strategy:
         """Returns what runs must have in common to train at once."""
         return config
 
+    def streams(self, data: ImageData) -> bool:
+        """Whether images are too many to stay on the device."""
+        return False
+
     def runs_at_once(self, wanted: int | str, config: TrainingConfig) -> int:
         """Returns how many runs of one kind to train at once.
 

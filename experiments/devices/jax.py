@@ -66,6 +66,9 @@ class JaxStrategy(Strategy):
         pays = is_dense and not _on_cpu()
         return _MOST_AT_ONCE * jax.local_device_count() if pays else 1
 
+    def streams(self, data: ImageData) -> bool:
+        return not _fits_on_device(data)
+
     def compile_ahead(
         self, trainings: Sequence[tuple[Training, int]], data: ImageData
     ) -> None:
@@ -106,7 +109,7 @@ class JaxStrategy(Strategy):
         return round(share * examples) / examples
 
     def _compiles(self, config: TrainingConfig, data: ImageData) -> bool:
-        return config.jit_compile != "false" and _fits_on_device(data)
+        return config.jit_compile != "false" and not self.streams(data)
 
     def _programs_of(self, config: TrainingConfig, data: ImageData) -> Programs:
         key = self.kind(config), id(data)

@@ -56,8 +56,11 @@ class TensorFlowStrategy(Strategy):
             return False
         return super().jit_compile(choice)
 
+    def streams(self, data: ImageData) -> bool:
+        return not (self.is_distributed or fits_on_device(data))
+
     def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
-        if self.is_distributed or not fits_on_device(data):
+        if self.is_distributed or self.streams(data):
             super().fit(data, trainings)
             return
         if self._epochs is None or self._epochs.data is not data:

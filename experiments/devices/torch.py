@@ -20,8 +20,11 @@ class TorchStrategy(Strategy):
     The training step is compiled only if that is asked for.
     """
 
+    def streams(self, data: ImageData) -> bool:
+        return not fits_on_device(data)
+
     def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
-        if not fits_on_device(data):
+        if self.streams(data):
             super().fit(data, trainings)
             return
         for training in trainings:

@@ -1,7 +1,7 @@
 """Tables of variants side by side, each trained with several seeds."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,11 @@ def run(
     prepared = {name: prepare(config) for name, config in plan.variants.items()}
     strategy = next(iter(prepared.values())).strategy
     processes = parallel.processes_for(parallel_runs, len(runs), strategy)
+    if processes > 1 and runs_at_once not in {"auto", "1", 1}:
+        raise UsageError(
+            "parallel_runs and runs_at_once exclude each other: leave one of them out. "
+            f"Received: {parallel_runs} and {runs_at_once}"
+        )
     at_once = {
         name: each.strategy.runs_at_once(runs_at_once, plan.variants[name])
         for name, each in prepared.items()
@@ -80,14 +85,7 @@ def run(
         for number, config in enumerate(runs, start=1)
     ]
     with ProgressView(len(runs), epochs, not strategy.is_chief) as view:
-        if keras.backend.backend() != "tensorflow":
-            view.print(
-                f"On {keras.backend.backend()} neither SavedModels nor TensorBoard's "
-                "files are written: they need Keras on TensorFlow."
-            )
-        for each in prepared.values():
-            if each.network.acceleration is not None:
-                view.console.print(each.network.acceleration)
+        _introduce(prepared.values(), view)
         named = list(zip(labels, runs, strict=True))
         outcomes: Iterator[tuple[int, TrainingResult | parallel.Failure]]
         if processes == 1:
@@ -120,6 +118,24 @@ def run(
     if strategy.is_chief:
         show(studies.read(output_dir), output_dir, view)
     return results
+
+
+def _introduce(prepared: Collection[Prepared], view: ProgressView) -> None:
+    """Prints what is to be known of the runs beforehand."""
+    if keras.backend.backend() != "tensorflow":
+        view.print(
+            f"On {keras.backend.backend()} neither SavedModels nor TensorBoard's "
+            "files are written: they need Keras on TensorFlow."
+        )
+    strategy, data, _ = next(iter(prepared))
+    if strategy.streams(data):
+        view.print(
+            f"The images of '{data.name}' are streamed, which is slower: they would "
+            "take more than half of the device's memory."
+        )
+    for each in prepared:
+        if each.network.acceleration is not None:
+            view.console.print(each.network.acceleration)
 
 
 def _in_processes(

@@ -27,7 +27,8 @@ class Recorder(keras.callbacks.Callback):
         validation_examples: How many there are. Accuracies are exact shares of them;
             Keras's differ in the last digits for the same number of right answers.
         save: Called with a checkpoint after an epoch whose loss is finite: so often
-            that it takes a small part of the time, and at least every half minute.
+            that it takes a small part of the time, and at least every half minute. None
+            if nothing is written.
         resumed: The checkpoint to resume from; None at the start.
         at_once: How many runs share the time.
 
@@ -41,7 +42,7 @@ class Recorder(keras.callbacks.Callback):
         self,
         patience: int,
         validation_examples: int,
-        save: Callable[[Checkpoint], None],
+        save: Callable[[Checkpoint], None] | None,
         resumed: Checkpoint | None = None,
         at_once: int = 1,
     ) -> None:
@@ -97,13 +98,14 @@ class Recorder(keras.callbacks.Callback):
         if self.finished:
             self.model.stop_training = True
         is_last = self.finished or epoch + 1 == self.params["epochs"]
-        if is_last or time.monotonic() >= self._next_save:
-            self._save_now()
+        is_due = is_last or time.monotonic() >= self._next_save
+        if self._save is not None and is_due:
+            self._save_by(self._save)
 
-    def _save_now(self) -> None:
+    def _save_by(self, save: Callable[[Checkpoint], None]) -> None:
         begin = time.monotonic()
         last = state_of(self.model)
-        self._save(Checkpoint(list(self.history), last, self.best))
+        save(Checkpoint(list(self.history), last, self.best))
         end = time.monotonic()
         self._next_save = end + self._pause(end - begin)
 

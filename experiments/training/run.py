@@ -159,8 +159,9 @@ class _Run:
             self._flow = logs[0] if logs else None
         if resumed is not None:
             restore(model, resumed.last)
+        save = None if self._folder is None else self._save
         self._recorder = Recorder(
-            config.patience, len(data.validation), self._save, resumed, at_once
+            config.patience, len(data.validation), save, resumed, at_once
         )
         schedules = [self._schedule] if self._schedule else []
         self.training = Training(
@@ -204,19 +205,17 @@ class _Run:
             loss = optimization.crossentropy(network.from_logits)
             model.compile(model.optimizer, loss, weighted_metrics=[_accuracy()])
         if self._folder is not None:
-            self._write_records(recorder.history)
+            self._write_records(self._folder, recorder.history)
             _write(model, result, self._folder, _exports(config))
         return result
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        if self._folder is not None:
-            self._write_records(checkpoint.history)
-            path = self._folder / run_folder.CHECKPOINT
-            files.write_bytes(path, checkpoint.to_bytes())
-
-    def _write_records(self, history: list[Row]) -> None:
         assert self._folder is not None
-        run_folder.write_history(self._folder, history)
+        self._write_records(self._folder, checkpoint.history)
+        files.write_bytes(self._folder / run_folder.CHECKPOINT, checkpoint.to_bytes())
+
+    def _write_records(self, folder: Path, history: list[Row]) -> None:
+        run_folder.write_history(folder, history)
         if self._flow is not None:
             self._flow.write()
 

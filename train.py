@@ -49,8 +49,9 @@ flags.adopt_module_key_flags(setting_flags)  # else --help leaves them out
 SUITE = flags.DEFINE_enum(
     "suite",
     None,
-    list(SUITES),
+    list(plans.NAMES),
     "Train a whole table instead of one network; other flags override its settings. "
+    "compare: plain and accelerated, for any --dataset, and --model or --init_from. "
     + " ".join(f"{name}: {suite.title}." for name, suite in SUITES.items()),
 )
 RUNS = flags.DEFINE_integer(

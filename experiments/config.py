@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import own_shapes
 from experiments.names import (
     ACTIVATIONS,
     BASE_ACTIVATIONS,
@@ -161,8 +162,9 @@ class TrainingConfig:
     activation: str = _setting(
         "gaaf_tanh",
         f"The hidden activation: {', '.join(BASE_ACTIVATIONS)}; or accelerated, with "
-        "gaaf_ before its name.",
+        "gaaf_ before its name. Several, separated by commas, are compared.",
         group="new",
+        several=True,
     )
     dropout: float = _setting(
         0.0, "Rate of the dropout layers.", bounds=_SHARE, group="new"
@@ -178,9 +180,12 @@ class TrainingConfig:
     shape_function: str | None = _setting(
         None,
         "Shape function of the accelerated activations, such as "
-        f"{'; '.join(EXAMPLES_OF_SHAPES)}.",
+        f"{'; '.join(EXAMPLES_OF_SHAPES)}; or one of yours, such as "
+        "my_shapes:Lorentzian(width=2) in my_shapes.py. Several, separated by commas, "
+        "are compared.",
         by_default="the activation's own",
         group="acceleration",
+        several=True,
     )
     strength: float = _setting(
         1.0, "Factor on the shape function.", bounds=_FROM_0, group="acceleration"
@@ -313,6 +318,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden_units", tuple(self.hidden_units))
+        if self.shape_function is not None:
+            try:
+                text = own_shapes.text_of(self.shape_function)
+            except ValueError as error:
+                raise UsageError(f"shape_function {error}") from error
+            object.__setattr__(self, "shape_function", text)
         if self.output_dir is not None:
             folder = Path(self.output_dir).expanduser()
             object.__setattr__(self, "output_dir", str(folder))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
@@ -31,6 +32,8 @@ def given(holders: list["flags.FlagHolder[Any]"]) -> dict[str, Any]:
 
 def _define(field: "dataclasses.Field[Any]") -> "flags.FlagHolder[Any]":
     name, default, text = field.name, field.default, explained(field.name)
+    if field.metadata["several"] and _type(field) is str:
+        return flags.DEFINE_string(name, default, text)
     if _is_list(field):
         values = default if isinstance(default, tuple) else (default,)
         return flags.DEFINE_list(name, ",".join(map(str, values)), text)
@@ -51,6 +54,8 @@ def _value(name: str, value: Any) -> Any:
     if not _is_list(field):
         return value
     number = _type(field)
+    if number is str:
+        return tuple(_parts(value))
     try:
         return tuple(number(item) for item in value)
     except ValueError as error:
@@ -58,6 +63,19 @@ def _value(name: str, value: Any) -> Any:
         raise UsageError(
             f"{name} must be {kind} separated by commas. Received: {','.join(value)}"
         ) from error
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yields what stands between commas that are in no brackets."""
+    part, depth = "", 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            yield part.strip()
+            part = ""
+        else:
+            part += character
+    yield part.strip()
 
 
 def _is_list(field: "dataclasses.Field[Any]") -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from experiments import own_shapes
 from experiments.config import TrainingConfig, UsageError
 from experiments.data.datasets import ImageData
 from gaaf_keras._core.kinds import (
@@ -236,10 +237,12 @@ def _require_new_model_fits(config: TrainingConfig, data: ImageData) -> None:
             f"{'x'.join(map(str, height_and_width))}."
         )
     try:
-        _hidden_activation(config)
+        activation = _hidden_activation(config)
+        if isinstance(activation, keras.layers.Layer):
+            type(activation).from_config(activation.get_config())  # as in a saved model
         if config.frequency is not None:
             gradient_acceleration(np.zeros(1, "float32"), config.frequency)
-    except ValueError as error:  # parameters of a shape, a frequency too large
+    except (TypeError, ValueError) as error:  # of a shape, a frequency too large
         raise UsageError(str(error)) from error
 
 
@@ -303,7 +306,7 @@ def accelerated(model: keras.Model, config: TrainingConfig) -> Acceleration:
     try:
         return accelerate(
             model,
-            config.shape_function,
+            _shape_function(config),
             config.strength,
             unit_gain=bool(config.unit_gain),
         )
@@ -367,11 +370,16 @@ def _hidden_activation(config: TrainingConfig) -> Any:
         return config.activation
     return _gaaf_layer(
         config.activation.removeprefix("gaaf_"),
-        shape_function=config.shape_function,
+        shape_function=_shape_function(config),
         strength=config.strength,
         unit_gain=config.unit_gain,
         frequency=config.frequency,
     )
+
+
+def _shape_function(config: TrainingConfig) -> Any:
+    shape = config.shape_function
+    return None if shape is None else own_shapes.shape_of(shape)
 
 
 def _gaaf_layer(base: str, **arguments: Any) -> GAAF:

@@ -301,6 +301,41 @@ def _elsewhere() -> Suite:
     )
 
 
+COMPARE = "compare"  # plain beside accelerated, for any data and model
+
+
+def comparison(base: str) -> Suite:
+    """The forms of one activation in a new network."""
+    accelerated = {"activation": f"gaaf_{base}"}
+    one_sided = {**accelerated, "shape_function": "one_sided(shifted_sigmoid)"}
+    return Suite(
+        title="plain and accelerated",
+        common={},
+        variants={
+            "plain": {"activation": base},
+            "paper's form": accelerated,
+            "strength 0.3": {**accelerated, "strength": 0.3},
+            "unit gain": {**accelerated, "unit_gain": True},
+            **({"one-sided": one_sided} if base == "relu" else {}),
+        },
+    )
+
+
+def comparison_of_model() -> Suite:
+    """A model from a file as it is, and accelerated."""
+    accelerated = {"accelerate": True, "unit_gain": False}
+    return Suite(
+        title="plain and accelerated",
+        common={},
+        variants={
+            "plain": {"accelerate": False},
+            "paper's form": accelerated,
+            "strength 0.3": {**accelerated, "strength": 0.3},
+            "unit gain": {"accelerate": True, "unit_gain": True},
+        },
+    )
+
+
 SUITES: Mapping[str, Suite] = {
     "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
     "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),

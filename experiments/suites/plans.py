@@ -8,8 +8,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.config import ACCELERATION, NEW_MODEL, TrainingConfig, UsageError
-from experiments.suites.catalogue import SUITES
+from experiments.config import (
+    ACCELERATION,
+    NEW_MODEL,
+    TrainingConfig,
+    UsageError,
+    settings,
+)
+from experiments.suites.catalogue import (
+    COMPARE,
+    SUITES,
+    Suite,
+    comparison,
+    comparison_of_model,
+)
+
+NAMES = (*SUITES, COMPARE)
+_SEVERAL = ("activation", "shape_function", "learning_rate")
+_DEFAULTS = {field.name: field.default for field in settings()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +87,7 @@ class Plan:
 
 def folder_name(variant: str) -> str:
     """Returns the name of a variant's folder."""
-    return re.sub("[ +,]+", "_", variant)
+    return re.sub(r"[^\w.()=-]+", "_", variant)
 
 
 def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
@@ -80,8 +96,9 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     Args:
         suite: Name of a suite, or None.
         given: Fields of `TrainingConfig` that the user has set. They override the
-            suite's common settings. Of the learning rate there may be several, in a
-            tuple: each variant is trained with each.
+            suite's common settings. Of activation, shape function and learning rate
+            there may be several, in a tuple: each variant is trained with each. Of
+            learning rates the best is chosen, the others are compared.
         runs: How many seeds to train each variant with.
 
     Raises:
@@ -90,21 +107,46 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     """
     if runs < 1:
         raise UsageError(f"runs must be 1 or greater. Received: {runs}")
-    if suite is not None and suite not in SUITES:
+    if suite is not None and suite not in NAMES:
         raise UsageError(
-            f"suite must be one of {', '.join(SUITES)}. Received: {suite!r}"
+            f"suite must be one of {', '.join(NAMES)}. Received: {suite!r}"
         )
-    common = {} if suite is None else SUITES[suite].common
-    rates = given.get("learning_rate", common.get("learning_rate"))
-    if isinstance(rates, tuple):
-        if len({f"{rate:g}" for rate in rates}) < len(rates) or not rates:
+    definition = None if suite is None else _definition(suite, given)
+    common = {} if definition is None else definition.common
+    several = {
+        name: values
+        for name in _SEVERAL
+        if isinstance(values := given.get(name, common.get(name)), tuple)
+    }
+    one = {name: _one_of(name, values) for name, values in several.items()}
+    found = _plan(suite, definition, {**given, **one}, runs)
+    for name, values in several.items():
+        if len(values) > 1:
+            found = _multiplied(found, name, values)
+    return found
+
+
+def _definition(suite: str, given: Mapping[str, Any]) -> Suite:
+    if suite != COMPARE:
+        return SUITES[suite]
+    if "init_from" in given:
+        return comparison_of_model()
+    base = given.get("activation", "relu")
+    if isinstance(base, tuple):
+        if len(base) > 1:
             raise UsageError(
-                "learning_rate must be numbers that differ in their first six digits. "
-                f"Received: {','.join(map(str, rates))}"
+                f"The suite '{suite}' compares the forms of one activation. Give one. "
+                f"Received: {','.join(base)}"
             )
-        first = plan(suite, {**given, "learning_rate": rates[0]}, runs)
-        return first if len(rates) == 1 else _sweep(first, rates)
-    if suite is None:
+        (base,) = base
+    return comparison(base.removeprefix("gaaf_"))
+
+
+def _plan(
+    suite: str | None, definition: Suite | None, given: dict[str, Any], runs: int
+) -> Plan:
+    """Returns a plan for settings of which there is one each."""
+    if definition is None:
         config = TrainingConfig(**given)
         _require_acceleration(given, [config])
         if config.init_from is None:
@@ -112,27 +154,69 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
         else:
             _require_no_new_model(given)
         return Plan(config.title, {str(config.variant): config}, runs)
-    definition = SUITES[suite]
-    fixed = {
-        "dataset",
-        "model",
-        "init_from",
-        "accelerate",
-        *definition.fields_set_by_variants(),
-    }
+    if suite == COMPARE:
+        given = {name: value for name, value in given.items() if name != "activation"}
+    fixed = definition.fields_set_by_variants()
     clash = sorted(fixed.intersection(given))
     if clash:
         raise UsageError(
             f"The suite '{suite}' sets {' and '.join(clash)} itself. Leave "
             f"{'them' if len(clash) > 1 else 'it'} out, or train without a suite."
         )
-    _require_use(given, definition.common["model"])
+    if "init_from" in given and suite != COMPARE:
+        raise UsageError(
+            f"The suite '{suite}' trains new models. Leave init_from out, or choose "
+            f"--suite={COMPARE}, which takes a model."
+        )
+    if "init_from" in given:
+        _require_no_new_model(given)
+    else:
+        _require_use(given, given.get("model", definition.common.get("model", "mlp")))
     variants = {
         name: TrainingConfig(**{**definition.common, **given, **variant}, variant=name)
         for name, variant in definition.variants.items()
     }
     _require_acceleration(given, variants.values())
-    return Plan(definition.title, variants, runs, definition.groups)
+    title = definition.title
+    if suite == COMPARE or not {"dataset", "model"}.isdisjoint(given):
+        title = f"{next(iter(variants.values())).title}: {title}"
+    return Plan(title, variants, runs, definition.groups)
+
+
+def _one_of(name: str, values: tuple[Any, ...]) -> Any:
+    """Returns one of the values: an accelerated activation, if there is one."""
+    texts = [f"{value:g}" if name == "learning_rate" else value for value in values]
+    if not values or len(set(texts)) < len(texts):
+        differ = " in their first six digits" * (name == "learning_rate")
+        raise UsageError(
+            f"{name} must be values that differ{differ}. "
+            f"Received: {','.join(map(str, values))}"
+        )
+    accelerated = [text for text in texts if str(text).startswith("gaaf_")]
+    return accelerated[0] if accelerated else values[0]
+
+
+def _multiplied(single: Plan, name: str, values: tuple[Any, ...]) -> Plan:
+    """Returns a plan with each variant of another at each of several values."""
+    variants, groups = {}, {}
+    for variant, config in single.variants.items():
+        if name == "shape_function" and not config.accelerates:
+            variants[variant] = config
+            continue
+        for value in values:
+            label = str(value)
+            if name == "learning_rate":
+                label = f"{variant}, learning rate {value:g}"
+                groups[label] = single.groups.get(variant, variant)
+            elif len(single.variants) > 1:
+                label = f"{variant}, {value}"
+            changed = {name: value, "variant": label}
+            if name == "activation" and not value.startswith("gaaf_"):
+                changed |= {field: _DEFAULTS[field] for field in ACCELERATION}
+            variants[label] = dataclasses.replace(config, **changed)
+    return dataclasses.replace(
+        single, variants=variants, groups=groups or single.groups
+    )
 
 
 def _require_use(given: Mapping[str, Any], model: str) -> None:
@@ -140,19 +224,6 @@ def _require_use(given: Mapping[str, Any], model: str) -> None:
     unused = "hidden_units" if model == "cnn" else "width"
     if unused in given:
         raise UsageError(f"{unused} has no effect on the {model}. Leave it out.")
-
-
-def _sweep(single: Plan, rates: tuple[float, ...]) -> Plan:
-    """Returns a plan with each variant of another at each of several learning rates."""
-    variants, groups = {}, {}
-    for name, config in single.variants.items():
-        for rate in rates:
-            variant = f"{name}, learning rate {rate:g}"
-            variants[variant] = dataclasses.replace(
-                config, learning_rate=rate, variant=variant
-            )
-            groups[variant] = single.groups.get(name, name)
-    return dataclasses.replace(single, variants=variants, groups=groups)
 
 
 def _require_acceleration(

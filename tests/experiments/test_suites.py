@@ -145,21 +145,74 @@ def test_folders():
         ("digits", {"activation": "relu"}, 1, "'digits' sets activation itself"),
         (
             "digits",
-            {"model": "cnn", "dropout": 0.1},
+            {"activation": "relu", "dropout": 0.1},
             1,
-            "sets dropout and model itself",
+            "sets activation and dropout itself",
         ),
         ("digits", {}, 0, "runs must be 1 or greater. Received: 0"),
         (None, {"epochs": 0}, 1, "epochs must"),
         (None, {"logical_devices": 2}, 1, "strategy must be mirrored with logical"),
-        (None, {"learning_rate": (0.1, 0.10000001)}, 1, "learning_rate must be numbe"),
+        (
+            None,
+            {"learning_rate": (0.1, 0.10000001)},
+            1,
+            "learning_rate must be values that differ in their first",
+        ),
         (None, {"width": 8}, 1, "width has no effect on the mlp"),
+        (None, {"activation": ("tanh", "tanh")}, 1, "activation must be values that"),
+        ("mnist", {"init_from": "a.keras"}, 1, "new models. .* --suite=compare"),
+        ("compare", {"strength": 0.5}, 1, "'compare' sets strength itself"),
+        ("compare", {"activation": ("tanh", "relu")}, 1, "one activation. Give one"),
         ("cifar10", {"hidden_units": (4,)}, 1, "hidden_units has no effect on the cnn"),
     ],
 )
 def test_wrong_plans_are_refused(suite, given, runs, message):
     with pytest.raises(UsageError, match=message):
         plans.plan(suite, given, runs)
+
+
+def test_data_and_model_of_a_suite_can_be_others():
+    plan = plans.plan("digits", {"dataset": "mnist", "model": "cnn", "width": 8}, 1)
+    assert plan.title == "mnist, cnn: UCI digits, tanh MLP"
+    assert {c.dataset for c in plan.variants.values()} == {"mnist"}
+    assert {c.width for c in plan.variants.values()} == {8}
+
+
+def test_compare_has_plain_and_accelerated_forms_of_anything():
+    plan = plans.plan("compare", {"dataset": "mnist", "activation": ("tanh",)}, 2)
+    assert list(plan.variants) == ["plain", "paper's form", "strength 0.3", "unit gain"]
+    assert plan.variants["plain"].activation == "tanh"
+    assert plan.variants["unit gain"].unit_gain
+    assert "one-sided" in plans.plan("compare", {"model": "cnn"}, 1).variants
+    found = plans.plan("compare", {"init_from": "mine.keras"}, 1).variants
+    settings = [(c.accelerate, c.strength, c.unit_gain) for c in found.values()]
+    assert settings == [
+        (False, 1.0, False),
+        (True, 1.0, False),
+        (True, 0.3, False),
+        (True, 1.0, True),
+    ]
+    rates = plans.plan("compare", {"learning_rate": (0.1, 0.2)}, 1)
+    assert set(rates.groups.values()) == set(plans.plan("compare", {}, 1).variants)
+
+
+def test_lists_are_compared():
+    given = {"activation": ("tanh", "gaaf_tanh"), "strength": 0.5}
+    found = plans.plan(None, given, 1)
+    assert [(n, c.strength) for n, c in found.variants.items()] == [
+        ("tanh", 1.0),
+        ("gaaf_tanh", 0.5),
+    ]
+    assert not found.groups
+    shapes = ("gaussian", "one_sided(shifted_sigmoid(slope=2, shift=1))")
+    found = plans.plan(None, {**given, "shape_function": shapes}, 1)
+    assert [(n, c.shape_function) for n, c in found.variants.items()] == [
+        ("tanh", None),
+        *((f"gaaf_tanh, {shape}", shape) for shape in shapes),
+    ]
+    found = plans.plan(None, {"shape_function": shapes, "learning_rate": (1, 2)}, 1)
+    assert len(found.variants) == 4
+    assert set(found.groups.values()) == set(shapes)
 
 
 def test_every_run_and_the_summary_are_written(suite):

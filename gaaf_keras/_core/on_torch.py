@@ -122,9 +122,9 @@ def _triton_is_there() -> bool:
     return True
 
 
-def bell(x: Tensor, width: float) -> Tensor:
-    """Returns exp(-(x / width)^2)."""
-    return torch.addcmul(x.new_zeros(()), x, x, value=-1 / width**2).exp_()
+def bell(x: Tensor, factor: float) -> Tensor:
+    """Returns exp(factor * x^2)."""
+    return torch.addcmul(x.new_zeros(()), x, x, value=factor).exp_()
 
 
 def step(x: Tensor, slope: float, shift: float) -> Tensor:
@@ -139,10 +139,10 @@ def without_nan(x: Tensor, is_new: bool) -> Tensor:
     return operation(x, nan=0.0, posinf=math.inf, neginf=-math.inf)
 
 
-def product(operation: tuple[Any, ...], upstream: Tensor, value: Tensor) -> Tensor:
+def product(operation: str, upstream: Tensor, value: Tensor) -> Tensor:
     """Returns upstream * phi' from phi(x); new memory."""
-    name, *more = operation
-    return getattr(torch.ops.aten, name)(upstream, value, *more)
+    more = (0,) if operation == "threshold_backward" else ()
+    return getattr(torch.ops.aten, operation)(upstream, value, *more)
 
 
 def add_product(total: Tensor, first: Tensor, second: Tensor, factor: Any) -> None:

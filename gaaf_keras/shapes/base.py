@@ -199,8 +199,12 @@ class Gaussian(Shape):
 
     def __call__(self, x: Tensor) -> Tensor:
         if is_of_torch(x):
-            return on_torch().bell(x, self.width)
-        return ops.exp(-ops.square(x / self.width))
+            return on_torch().bell(x, self._factor)
+        return ops.exp(x * (x * self._factor))
+
+    @property
+    def _factor(self) -> float:
+        return -(1 / self.width) * (1 / self.width)
 
 
 @shape_function(

@@ -133,7 +133,7 @@ class AcceleratedActivation(keras.Operation):
                 # operations these are more than the product.
                 total = ops.where(where_one(x), upstream, 0.0) + upstream * added
             elif own is not None and value is not None and not is_compiling():
-                total = product(own, upstream, value) + upstream * added
+                total = product(own, upstream, value, added)
             elif of_value is not None and value is not None:
                 total = upstream * (of_value(value) + added)
             else:
@@ -144,13 +144,11 @@ class AcceleratedActivation(keras.Operation):
             is_ours = isinstance(self.shape_function, shapes.Shape)
             if value is not None and is_ours and on_torch().is_worth_compiling(x):
                 return on_torch().in_one_pass(self, expression, x, upstream, strength)
-            if value is not None and own is not None:
-                total = product(own, upstream, value)
-                on_torch().add_product(total, upstream, self._shape_of(x), strength)
-                return total if self._gain is None else self._gain(strength) * total
-            # Not the value of the forward pass, whose own gradient eager TensorFlow
-            # forgets. Graphs compute both at once.
-            values = [] if of_value is None else [self.plain(x)]
+            # Else not the value of the forward pass, whose own gradient eager
+            # TensorFlow forgets. Graphs compute both at once.
+            if value is None and of_value is not None:
+                value = self.plain(x)
+            values = [] if value is None else [value]
             one_pass = self._in_one_pass(expression, is_step=where_one is not None)
             return one_pass(x, upstream, *values)
 

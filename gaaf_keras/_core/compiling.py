@@ -61,13 +61,13 @@ def is_compiling() -> bool:
     return keras.backend.backend() == "jax" or _COMPILING.get()
 
 
-def product(operation: str, upstream: Tensor, value: Tensor) -> Tensor:
-    """Returns upstream * phi' from phi(x), by one operation of the backend's."""
+def product(operation: str, upstream: Tensor, value: Tensor, added: Tensor) -> Tensor:
+    """Returns upstream * (phi' + added), phi' by the backend's operation on phi(x)."""
     if keras.backend.backend() == "torch":
-        return on_torch().product(operation, upstream, value)
+        return on_torch().product(operation, upstream, value, added)
     import tensorflow as tf
 
-    return getattr(tf.raw_ops, operation)(y=value, dy=upstream)
+    return getattr(tf.raw_ops, operation)(y=value, dy=upstream) + upstream * added
 
 
 @functools.cache

@@ -134,20 +134,15 @@ def step(x: Tensor, slope: float, shift: float) -> Tensor:
 
 def without_nan(x: Tensor, is_new: bool) -> Tensor:
     """Returns x with 0 for what is no number; in place if nobody else knows x."""
-    is_new = is_new and not torch.is_grad_enabled()
-    operation = torch.nan_to_num_ if is_new else torch.nan_to_num
+    in_place = is_new and not torch.is_grad_enabled()
+    operation = torch.nan_to_num_ if in_place else torch.nan_to_num
     return operation(x, nan=0.0, posinf=math.inf, neginf=-math.inf)
 
 
-def product(operation: str, upstream: Tensor, value: Tensor) -> Tensor:
-    """Returns upstream * phi' from phi(x); new memory."""
+def product(operation: str, upstream: Tensor, value: Tensor, added: Tensor) -> Tensor:
+    """Returns upstream * (phi' + added), in as little new memory as it may."""
     more = (0,) if operation == "threshold_backward" else ()
-    return getattr(torch.ops.aten, operation)(upstream, value, *more)
-
-
-def add_product(total: Tensor, first: Tensor, second: Tensor, factor: Any) -> None:
-    """Adds a product of two tensors and a factor, in place."""
-    if isinstance(factor, float):
-        total.addcmul_(first, second, value=factor)
-    else:
-        total.addcmul_(first, second * factor)
+    total = getattr(torch.ops.aten, operation)(upstream, value, *more)
+    if torch.is_grad_enabled():  # `vmap` knows no addcmul_
+        return total + upstream * added
+    return total.addcmul_(upstream, added)

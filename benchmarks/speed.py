@@ -73,6 +73,7 @@ def main() -> None:
     add("--json", type=Path, help="Where to write what was measured, too.")
     add("--rounds", type=int, default=25, help="How often to time each variant.")
     add("--seconds", type=float, default=25, help="For all variants, at most.")
+    add("--variants", type=int, help="How many; 2 are the plain one and GAAF.")
     add("--here", action="store_true", help="Measure in this process; for itself.")
     options = parser.parse_args()
     if options.here:
@@ -102,6 +103,8 @@ def in_child(
     command = [sys.executable, __file__, "--here"]
     command += [f"--backend={backend}", f"--measure={measurement}"]
     command += [f"--rounds={options.rounds}", f"--seconds={options.seconds}"]
+    if options.variants:
+        command += [f"--variants={options.variants}"]
     done = subprocess.run(
         command, check=False, stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -147,7 +150,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if measurement == "memory":
         found["bytes"] = dict(weighed(jit))
     seconds = 1.5 if measurement == "gpu" else options.seconds
-    for title, calls in timed(measurement, jit):
+    for title, calls in timed(measurement, jit, options.variants):
         found["seconds"][title] = in_turn(calls, options.rounds, seconds)
     if measurement == "gpu":
         found["gigabytes"] = dict(moved(backend))
@@ -162,17 +165,17 @@ def moved(backend: str) -> Iterator[tuple[str, dict[str, float]]]:
         yield f"{base} and its gradient, {count} values", sizes
 
 
-def timed(measurement: str, jit: bool) -> Iterator[tuple[str, Calls]]:
+def timed(measurement: str, jit: bool, most: int | None) -> Iterator[tuple[str, Calls]]:
     """Yields what is measured of time: a title, and calls by variant."""
     import variants  # beside this file; imports Keras
 
     on_gpu = measurement == "gpu"
+    most = 2 if on_gpu else most
     if measurement in ("elementwise", "gpu"):
         for count, base in itertools.product(GPU_VALUES if on_gpu else VALUES, BASES):
             calls = {
                 name: variants.forward_and_backward(function, count, jit)
-                for name, function in variants.functions(base).items()
-                if not on_gpu or name in (base, f"GAAF {base}")
+                for name, function in list(variants.functions(base).items())[:most]
             }
             if on_gpu:
                 calls["copy"] = variants.copy(count)
@@ -189,7 +192,7 @@ def timed(measurement: str, jit: bool) -> Iterator[tuple[str, Calls]]:
                 continue
             calls = {
                 name: call(make, batch, jit)
-                for name, make in list(makers.items())[: 2 if on_gpu else None]
+                for name, make in list(makers.items())[:most]
             }
             yield f"{title}, {network}, batch of {batch}", calls
 

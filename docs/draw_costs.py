@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 HERE = Path(__file__).parent
 MEASURED = HERE.parent / "benchmarks" / "measured.json"
 PAGE = HERE / "performance.md"
-COMPARED = ("plain", "dropout", "GELU", "literal sawtooth")
+COMPARED = ("plain", "dropout")
 COLORS = {
     "tensorflow": "#d55e00",
     "tensorflow_xla": "#e69f00",

@@ -19,24 +19,28 @@ _COMPILED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def with_gradient(
-    function: Callable[..., Tensor], gradient_of: Callable[..., Tensor], x: Tensor
+    function: Callable[..., Tensor],
+    gradient_of: Callable[..., Tensor],
+    x: Tensor,
+    keep: bool = True,
 ) -> Tensor:
     """Returns `function(x)`, whose gradient is `gradient_of(x, upstream, value)`.
 
-    The value is None where the gradient may be differentiated again, or is traced.
+    The value is None unless it is to be kept, and where the gradient may be
+    differentiated again or is traced.
     """
 
     def of_operations(x: Tensor, upstream: Tensor, _: Tensor | None) -> Tensor:
         return gradient_of(x, upstream, None)
 
     if torch.compiler.is_compiling():  # which refuses a `jvp`
-        return _Replaced.apply(function, of_operations, x)
+        return _Replaced.apply(function, of_operations, x, False)
     transforms = torch._C._functorch.get_interpreter_stack()
     if transforms is None:
         # Past `torch.autograd.Function.apply`, which binds its arguments by name: that
         # takes longer than the gradient of a small tensor.
         apply = super(torch.autograd.Function, _ReplacedInEachMode).apply
-        return apply(function, gradient_of, x)
+        return apply(function, gradient_of, x, keep)
     forward = torch._C._functorch.TransformType.Jvp
     if sum(transform.key() == forward for transform in transforms) > 1:
         raise NotImplementedError(
@@ -44,7 +48,7 @@ def with_gradient(
             "inside of forward mode. Use `torch.func.hessian`, or `torch.func.jacrev` "
             "for one of the two."
         )
-    return _ReplacedInEachMode.apply(function, of_operations, x)
+    return _ReplacedInEachMode.apply(function, of_operations, x, False)
 
 
 def with_added_gradient(
@@ -58,7 +62,7 @@ def with_added_gradient(
     def gradient_of(x: Tensor, upstream: Tensor, _: Tensor | None) -> Tensor:
         return added_of(x, upstream)
 
-    return value + with_gradient(nothing, gradient_of, x)
+    return value + with_gradient(nothing, gradient_of, x, keep=False)
 
 
 class _Replaced(torch.autograd.Function):
@@ -66,27 +70,27 @@ class _Replaced(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        function: Callable[..., Tensor], _: Callable[..., Tensor], x: Tensor
+        function: Callable[..., Tensor], _: Callable[..., Tensor], x: Tensor, __: bool
     ) -> Tensor:
         value = function(x)
         return x.clone() if value is x else value
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.gradient_of, x = inputs
-        ctx.save_for_backward(x, output)
-        ctx.save_for_forward(x, output)
+        _, ctx.gradient_of, x, keep = inputs
+        ctx.save_for_backward(x, output if keep else None)
+        ctx.save_for_forward(x, None)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor, None]:
         x, value = ctx.saved_tensors
-        again = torch.is_grad_enabled()
-        return None, None, ctx.gradient_of(x, upstream, None if again else value)
+        value = None if torch.is_grad_enabled() else value
+        return None, None, ctx.gradient_of(x, upstream, value), None
 
 
 class _ReplacedInEachMode(_Replaced):
     @staticmethod
-    def jvp(ctx: Any, _: None, __: None, tangent: Tensor) -> Tensor:
+    def jvp(ctx: Any, _: None, __: None, tangent: Tensor, ___: None) -> Tensor:
         return ctx.gradient_of(ctx.saved_tensors[0], tangent, None)
 
 

@@ -49,6 +49,7 @@ GPU_VALUES = (1 << 16, 1 << 22, 1 << 25, 1 << 27)
 BYTES = {"jax": 16, "torch": 20}  # that must move, a value
 BASES = ("tanh", "relu")
 VALUES = (1 << 16, 1 << 20, 1 << 23)
+_CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 _SECONDS_A_ROUND = 0.02  # a call that takes less is repeated
 _FEWEST_ROUNDS = 3
 
@@ -73,6 +74,12 @@ def main() -> None:
     add("--json", type=Path, help="Where to write what was measured, too.")
     add("--rounds", type=int, default=25, help="How often to time each variant.")
     add("--seconds", type=float, default=25, help="For all variants, at most.")
+    add(
+        "--clock",
+        choices=_CLOCKS,
+        default="wall",
+        help="cpu: processor time of all threads, where others use the machine too.",
+    )
     add("--variants", type=int, help="How many; 2 are the plain one and GAAF.")
     add("--here", action="store_true", help="Measure in this process; for itself.")
     options = parser.parse_args()
@@ -103,6 +110,7 @@ def in_child(
     command = [sys.executable, __file__, "--here"]
     command += [f"--backend={backend}", f"--measure={measurement}"]
     command += [f"--rounds={options.rounds}", f"--seconds={options.seconds}"]
+    command += [f"--clock={options.clock}"]
     if options.variants:
         command += [f"--variants={options.variants}"]
     done = subprocess.run(
@@ -151,7 +159,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         found["bytes"] = dict(weighed(jit))
     seconds = 1.5 if measurement == "gpu" else options.seconds
     for title, calls in timed(measurement, jit, options.variants):
-        found["seconds"][title] = in_turn(calls, options.rounds, seconds)
+        found["seconds"][title] = in_turn(
+            calls, options.rounds, seconds, _CLOCKS[options.clock]
+        )
     if measurement == "gpu":
         found["gigabytes"] = dict(moved(backend))
     return found
@@ -197,7 +207,9 @@ def timed(measurement: str, jit: bool, most: int | None) -> Iterator[tuple[str, 
             yield f"{title}, {network}, batch of {batch}", calls
 
 
-def in_turn(calls: Calls, most: int, seconds: float) -> dict[str, list[float]]:
+def in_turn(
+    calls: Calls, most: int, seconds: float, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Times calls in turn, after a warm-up, and returns seconds for each round."""
     from variants import device, wait_for
 
@@ -206,22 +218,22 @@ def in_turn(calls: Calls, most: int, seconds: float) -> dict[str, list[float]]:
     seconds_a_round = 0.0
     for name, call in calls.items():
         for _ in range(3):  # the first call compiles
-            start = time.perf_counter()
+            start = clock()
             wait_for(call())
-            once = time.perf_counter() - start
+            once = clock() - start
         repeats[name] = max(1, round(_SECONDS_A_ROUND / once))
         seconds_a_round += once * repeats[name]
     rounds = max(_FEWEST_ROUNDS, min(most, int(seconds / seconds_a_round)))
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeats[name]):
                 result = call()
                 if not on_gpu:
                     wait_for(result)
             wait_for(result)
-            found[name].append((time.perf_counter() - start) / repeats[name])
+            found[name].append((clock() - start) / repeats[name])
     return found
 
 

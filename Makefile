@@ -22,6 +22,7 @@ format:  ## what formatter and linter can mend
 lists:  ## what the documentation lists: shapes, activations, flags, suites
 	$(PYTHON) docs/draw_gallery.py
 	$(PYTHON) docs/write_settings.py
+	$(PYTHON) docs/draw_costs.py
 
 docs:  ## the documentation, in site/; a warning is an error
 	$(PYTHON) -m mkdocs build --strict --quiet

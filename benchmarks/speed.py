@@ -49,6 +49,7 @@ GPU_VALUES = (1 << 16, 1 << 22, 1 << 25, 1 << 27)
 BYTES = {"jax": 16, "torch": 20}  # that must move, a value
 BASES = ("tanh", "relu")
 VALUES = (1 << 16, 1 << 20, 1 << 23)
+_CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 _SECONDS_A_ROUND = 0.02  # a call that takes less is repeated
 _FEWEST_ROUNDS = 3
 
@@ -73,6 +74,13 @@ def main() -> None:
     add("--json", type=Path, help="Where to write what was measured, too.")
     add("--rounds", type=int, default=25, help="How often to time each variant.")
     add("--seconds", type=float, default=25, help="For all variants, at most.")
+    add(
+        "--clock",
+        choices=_CLOCKS,
+        default="wall",
+        help="cpu: processor time of all threads, where others use the machine too.",
+    )
+    add("--variants", type=int, help="How many; 2 are the plain one and GAAF.")
     add("--here", action="store_true", help="Measure in this process; for itself.")
     options = parser.parse_args()
     if options.here:
@@ -102,6 +110,9 @@ def in_child(
     command = [sys.executable, __file__, "--here"]
     command += [f"--backend={backend}", f"--measure={measurement}"]
     command += [f"--rounds={options.rounds}", f"--seconds={options.seconds}"]
+    command += [f"--clock={options.clock}"]
+    if options.variants:
+        command += [f"--variants={options.variants}"]
     done = subprocess.run(
         command, check=False, stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -147,8 +158,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if measurement == "memory":
         found["bytes"] = dict(weighed(jit))
     seconds = 1.5 if measurement == "gpu" else options.seconds
-    for title, calls in timed(measurement, jit):
-        found["seconds"][title] = in_turn(calls, options.rounds, seconds)
+    for title, calls in timed(measurement, jit, options.variants):
+        found["seconds"][title] = in_turn(
+            calls, options.rounds, seconds, _CLOCKS[options.clock]
+        )
     if measurement == "gpu":
         found["gigabytes"] = dict(moved(backend))
     return found
@@ -162,17 +175,17 @@ def moved(backend: str) -> Iterator[tuple[str, dict[str, float]]]:
         yield f"{base} and its gradient, {count} values", sizes
 
 
-def timed(measurement: str, jit: bool) -> Iterator[tuple[str, Calls]]:
+def timed(measurement: str, jit: bool, most: int | None) -> Iterator[tuple[str, Calls]]:
     """Yields what is measured of time: a title, and calls by variant."""
     import variants  # beside this file; imports Keras
 
     on_gpu = measurement == "gpu"
+    most = 2 if on_gpu else most
     if measurement in ("elementwise", "gpu"):
         for count, base in itertools.product(GPU_VALUES if on_gpu else VALUES, BASES):
             calls = {
                 name: variants.forward_and_backward(function, count, jit)
-                for name, function in variants.functions(base).items()
-                if not on_gpu or name in (base, f"GAAF {base}")
+                for name, function in list(variants.functions(base).items())[:most]
             }
             if on_gpu:
                 calls["copy"] = variants.copy(count)
@@ -189,12 +202,14 @@ def timed(measurement: str, jit: bool) -> Iterator[tuple[str, Calls]]:
                 continue
             calls = {
                 name: call(make, batch, jit)
-                for name, make in list(makers.items())[: 2 if on_gpu else None]
+                for name, make in list(makers.items())[:most]
             }
             yield f"{title}, {network}, batch of {batch}", calls
 
 
-def in_turn(calls: Calls, most: int, seconds: float) -> dict[str, list[float]]:
+def in_turn(
+    calls: Calls, most: int, seconds: float, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Times calls in turn, after a warm-up, and returns seconds for each round."""
     from variants import device, wait_for
 
@@ -203,22 +218,22 @@ def in_turn(calls: Calls, most: int, seconds: float) -> dict[str, list[float]]:
     seconds_a_round = 0.0
     for name, call in calls.items():
         for _ in range(3):  # the first call compiles
-            start = time.perf_counter()
+            start = clock()
             wait_for(call())
-            once = time.perf_counter() - start
+            once = clock() - start
         repeats[name] = max(1, round(_SECONDS_A_ROUND / once))
         seconds_a_round += once * repeats[name]
     rounds = max(_FEWEST_ROUNDS, min(most, int(seconds / seconds_a_round)))
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeats[name]):
                 result = call()
                 if not on_gpu:
                     wait_for(result)
             wait_for(result)
-            found[name].append((time.perf_counter() - start) / repeats[name])
+            found[name].append((clock() - start) / repeats[name])
     return found
 
 

@@ -15,6 +15,7 @@ from gaaf_keras._core.compiling import (
     is_compiling,
     is_of_torch,
     on_torch,
+    product,
 )
 from gaaf_keras._core.differentiation import derivative_by_differentiation
 from gaaf_keras._core.forms import current_form
@@ -121,6 +122,7 @@ class AcceleratedActivation(keras.Operation):
     ) -> Tensor:
         """The activation with one closed-form expression for its backward pass."""
         of_value, where_one = derivative.of_value, derivative.where_one
+        own = derivative.product.get(keras.backend.backend())
 
         def expression(
             x: Tensor, upstream: Tensor, value: Tensor = None, strength: Any = strength
@@ -130,6 +132,8 @@ class AcceleratedActivation(keras.Operation):
                 # XLA works several times longer on a product with 0 and 1. As single
                 # operations these are more than the product.
                 total = ops.where(where_one(x), upstream, 0.0) + upstream * added
+            elif own is not None and value is not None and not is_compiling():
+                total = product(own, upstream, value, added)
             elif of_value is not None and value is not None:
                 total = upstream * (of_value(value) + added)
             else:
@@ -140,14 +144,13 @@ class AcceleratedActivation(keras.Operation):
             is_ours = isinstance(self.shape_function, shapes.Shape)
             if value is not None and is_ours and on_torch().is_worth_compiling(x):
                 return on_torch().in_one_pass(self, expression, x, upstream, strength)
-            if value is not None and derivative.product:
-                total = on_torch().product(derivative.product, upstream, value)
-                on_torch().add_product(total, upstream, self._shape_of(x), strength)
-                return total if self._gain is None else self._gain(strength) * total
-            # Not the value of the forward pass, whose own gradient eager TensorFlow
-            # forgets. Graphs compute both at once.
-            values = [] if of_value is None else [self.plain(x)]
-            return self._in_one_pass(expression)(x, upstream, *values)
+            # Else not the value of the forward pass, whose own gradient eager
+            # TensorFlow forgets. Graphs compute both at once.
+            if value is None and of_value is not None:
+                value = self.plain(x)
+            values = [] if value is None else [value]
+            one_pass = self._in_one_pass(expression, is_step=where_one is not None)
+            return one_pass(x, upstream, *values)
 
         return with_gradient(self.plain, gradient_of, x)
 
@@ -218,10 +221,12 @@ class AcceleratedActivation(keras.Operation):
         is_one = isinstance(strength, float) and strength == 1
         return shape if is_one else strength * shape
 
-    def _in_one_pass(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _in_one_pass(
+        self, function: Callable[..., Any], is_step: bool = False
+    ) -> Callable[..., Any]:
         """The function compiled, if the shape is sure to be of Keras operations."""
         is_ours = isinstance(self.shape_function, shapes.Shape)
-        return in_one_pass(function) if is_ours else function
+        return in_one_pass(function, is_step) if is_ours else function
 
     def _make_gain(self) -> UnitGain:
         if self.frequency is not None:

@@ -89,20 +89,17 @@ class AcceleratedLayer(keras.layers.Layer):
         return [*super().variables, self._strength_variable]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if len(args) != 1 or kwargs or not self._is_quick(args[0]):
-            return super().__call__(*args, **kwargs)
-        context = self._get_call_context()
-        inside = context.entry_layer is not self
-        self._maybe_reset_call_context()
-        if not inside:
-            return super().__call__(*args)
-        return self.call(args[0], context.get_value("training"))
+        if len(args) == 1 and not kwargs and self._is_quick(args[0]):
+            context = self._get_call_context()
+            if context.entry_layer is not self:
+                return self.call(args[0], context.get_value("training"))
+            self._maybe_reset_call_context()
+        return super().__call__(*args, **kwargs)
 
     def _is_quick(self, inputs: Tensor) -> bool:
         """Whether Keras has nothing to do for this layer inside of another's call.
 
-        What it does takes several times as long as the activation of a time step on
-        PyTorch, where no graph is compiled.
+        On PyTorch what it does takes longer than the activation of a time step.
         """
         return (
             is_of_torch(inputs)

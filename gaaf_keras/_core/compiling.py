@@ -10,13 +10,17 @@ import keras
 
 from gaaf_keras._core.types import Tensor
 
-# With fewer, starting what is compiled takes as long as the operations it saves.
+# With fewer, starting what is compiled takes as long as the operations it saves. Of a
+# step these are more.
 _MANY_VALUES = 100_000
+_MANY_VALUES_OF_A_STEP = 60_000
 _USUAL_BATCH = 128
 _COMPILING = contextvars.ContextVar("compiling", default=False)
 
 
-def in_one_pass(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def in_one_pass(
+    function: Callable[..., Tensor], is_step: bool = False
+) -> Callable[..., Tensor]:
     """Returns an elementwise function of Keras operations, compiled if that is cheaper.
 
     In a TensorFlow graph that is not compiled as a whole, each operation goes through
@@ -28,12 +32,14 @@ def in_one_pass(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return function
     import tensorflow as tf
 
+    least = _MANY_VALUES_OF_A_STEP if is_step else _MANY_VALUES
+
     def chosen(first: Tensor, *others: Tensor) -> Tensor:
         compiled = (
             not tf.executing_eagerly()
             and not tf.distribute.has_strategy()
             and not tf.config.list_physical_devices("GPU")
-            and _is_large(first.shape)
+            and _is_large(first.shape, least)
             and _xla_is_there()
         )
         if compiled:
@@ -55,6 +61,15 @@ def is_compiling() -> bool:
     return keras.backend.backend() == "jax" or _COMPILING.get()
 
 
+def product(operation: str, upstream: Tensor, value: Tensor, added: Tensor) -> Tensor:
+    """Returns upstream * (phi' + added), phi' by the backend's operation on phi(x)."""
+    if keras.backend.backend() == "torch":
+        return on_torch().product(operation, upstream, value, added)
+    import tensorflow as tf
+
+    return getattr(tf.raw_ops, operation)(y=value, dy=upstream) + upstream * added
+
+
 @functools.cache
 def on_torch() -> Any:
     """Returns the module of what PyTorch does in its own way."""
@@ -69,12 +84,12 @@ def is_of_torch(x: Tensor) -> bool:
     return is_torch and x.is_floating_point()
 
 
-def _is_large(shape: Any) -> bool:
+def _is_large(shape: Any, least: int) -> bool:
     """Whether a tensor is worth compiling for. XLA compiles again for each shape."""
     if shape.rank is None or not shape[1:].is_fully_defined():
         return False
     sizes = [_USUAL_BATCH if size is None else size for size in shape]
-    return math.prod(sizes) >= _MANY_VALUES
+    return math.prod(sizes) >= least
 
 
 @functools.cache

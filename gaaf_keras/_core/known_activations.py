@@ -31,14 +31,13 @@ class Derivative:
         of_input: phi' as a function of x.
         of_value: phi' as a function of phi(x), where that is cheaper.
         where_one: The condition on x under which phi' is 1, if it is 0 elsewhere.
-        product: The operation of PyTorch from upstream and phi(x) to upstream * phi',
-            with further arguments.
+        product: The operation from upstream and phi(x) to upstream * phi', by backend.
     """
 
     of_input: Function
     of_value: Function | None = None
     where_one: Function | None = None
-    product: tuple[Any, ...] = ()
+    product: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.of_input(x)
@@ -93,13 +92,13 @@ class Known:
         return None if self.shape_with is None else self.shape_with(**parameters)
 
 
-def _by_value(activation: Function, of_value: Function, product: str) -> Derivative:
+def _by_value(activation: Function, of_value: Function, **product: str) -> Derivative:
     return Derivative(
-        lambda x: of_value(activation(x)), of_value=of_value, product=(product,)
+        lambda x: of_value(activation(x)), of_value=of_value, product=product
     )
 
 
-def _step(condition: Function, *product: Any) -> Derivative:
+def _step(condition: Function, **product: str) -> Derivative:
     return Derivative(
         lambda x: ops.cast(condition(x), x.dtype), where_one=condition, product=product
     )
@@ -121,8 +120,9 @@ def _rectifier(
 
     if negative_slope:
         return Derivative(derivative)
-    is_relu = max_value is None and threshold == 0
-    return _step(is_active, *(("threshold_backward", 0) if is_relu else ()))
+    if max_value is not None or threshold != 0:
+        return _step(is_active)
+    return _step(is_active, torch="threshold_backward")
 
 
 def _rectifier_shape(
@@ -187,7 +187,10 @@ ACTIVATIONS = (
     Known(
         "tanh",
         derivative=_by_value(
-            ops.tanh, lambda value: 1.0 - ops.square(value), "tanh_backward"
+            ops.tanh,
+            lambda value: 1.0 - ops.square(value),
+            torch="tanh_backward",
+            tensorflow="TanhGrad",
         ),
         under_noise=noise.tanh,
         default_shape="gaussian(width=2)",
@@ -196,7 +199,10 @@ ACTIVATIONS = (
     Known(
         "sigmoid",
         derivative=_by_value(
-            ops.sigmoid, lambda value: value * (1.0 - value), "sigmoid_backward"
+            ops.sigmoid,
+            lambda value: value * (1.0 - value),
+            torch="sigmoid_backward",
+            tensorflow="SigmoidGrad",
         ),
         under_noise=noise.sigmoid,
         default_shape="0.25 * gaussian(width=4)",

@@ -19,24 +19,28 @@ _COMPILED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def with_gradient(
-    function: Callable[..., Tensor], gradient_of: Callable[..., Tensor], x: Tensor
+    function: Callable[..., Tensor],
+    gradient_of: Callable[..., Tensor],
+    x: Tensor,
+    keep: bool = True,
 ) -> Tensor:
     """Returns `function(x)`, whose gradient is `gradient_of(x, upstream, value)`.
 
-    The value is None where the gradient may be differentiated again, or is traced.
+    The value is None unless it is to be kept, and where the gradient may be
+    differentiated again or is traced.
     """
 
     def of_operations(x: Tensor, upstream: Tensor, _: Tensor | None) -> Tensor:
         return gradient_of(x, upstream, None)
 
     if torch.compiler.is_compiling():  # which refuses a `jvp`
-        return _Replaced.apply(function, of_operations, x)
+        return _Replaced.apply(function, of_operations, x, False)
     transforms = torch._C._functorch.get_interpreter_stack()
     if transforms is None:
         # Past `torch.autograd.Function.apply`, which binds its arguments by name: that
         # takes longer than the gradient of a small tensor.
         apply = super(torch.autograd.Function, _ReplacedInEachMode).apply
-        return apply(function, gradient_of, x)
+        return apply(function, gradient_of, x, keep)
     forward = torch._C._functorch.TransformType.Jvp
     if sum(transform.key() == forward for transform in transforms) > 1:
         raise NotImplementedError(
@@ -44,7 +48,7 @@ def with_gradient(
             "inside of forward mode. Use `torch.func.hessian`, or `torch.func.jacrev` "
             "for one of the two."
         )
-    return _ReplacedInEachMode.apply(function, of_operations, x)
+    return _ReplacedInEachMode.apply(function, of_operations, x, False)
 
 
 def with_added_gradient(
@@ -58,7 +62,7 @@ def with_added_gradient(
     def gradient_of(x: Tensor, upstream: Tensor, _: Tensor | None) -> Tensor:
         return added_of(x, upstream)
 
-    return value + with_gradient(nothing, gradient_of, x)
+    return value + with_gradient(nothing, gradient_of, x, keep=False)
 
 
 class _Replaced(torch.autograd.Function):
@@ -66,27 +70,27 @@ class _Replaced(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        function: Callable[..., Tensor], _: Callable[..., Tensor], x: Tensor
+        function: Callable[..., Tensor], _: Callable[..., Tensor], x: Tensor, __: bool
     ) -> Tensor:
         value = function(x)
         return x.clone() if value is x else value
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.gradient_of, x = inputs
-        ctx.save_for_backward(x, output)
-        ctx.save_for_forward(x, output)
+        _, ctx.gradient_of, x, keep = inputs
+        ctx.save_for_backward(x, output if keep else None)
+        ctx.save_for_forward(x, None)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor, None]:
         x, value = ctx.saved_tensors
-        again = torch.is_grad_enabled()
-        return None, None, ctx.gradient_of(x, upstream, None if again else value)
+        value = None if torch.is_grad_enabled() else value
+        return None, None, ctx.gradient_of(x, upstream, value), None
 
 
 class _ReplacedInEachMode(_Replaced):
     @staticmethod
-    def jvp(ctx: Any, _: None, __: None, tangent: Tensor) -> Tensor:
+    def jvp(ctx: Any, _: None, __: None, tangent: Tensor, ___: None) -> Tensor:
         return ctx.gradient_of(ctx.saved_tensors[0], tangent, None)
 
 
@@ -122,9 +126,9 @@ def _triton_is_there() -> bool:
     return True
 
 
-def bell(x: Tensor, width: float) -> Tensor:
-    """Returns exp(-(x / width)^2)."""
-    return torch.addcmul(x.new_zeros(()), x, x, value=-1 / width**2).exp_()
+def bell(x: Tensor, factor: float) -> Tensor:
+    """Returns exp(factor * x^2)."""
+    return torch.addcmul(x.new_zeros(()), x, x, value=factor).exp_()
 
 
 def step(x: Tensor, slope: float, shift: float) -> Tensor:
@@ -134,20 +138,15 @@ def step(x: Tensor, slope: float, shift: float) -> Tensor:
 
 def without_nan(x: Tensor, is_new: bool) -> Tensor:
     """Returns x with 0 for what is no number; in place if nobody else knows x."""
-    is_new = is_new and not torch.is_grad_enabled()
-    operation = torch.nan_to_num_ if is_new else torch.nan_to_num
+    in_place = is_new and not torch.is_grad_enabled()
+    operation = torch.nan_to_num_ if in_place else torch.nan_to_num
     return operation(x, nan=0.0, posinf=math.inf, neginf=-math.inf)
 
 
-def product(operation: tuple[Any, ...], upstream: Tensor, value: Tensor) -> Tensor:
-    """Returns upstream * phi' from phi(x); new memory."""
-    name, *more = operation
-    return getattr(torch.ops.aten, name)(upstream, value, *more)
-
-
-def add_product(total: Tensor, first: Tensor, second: Tensor, factor: Any) -> None:
-    """Adds a product of two tensors and a factor, in place."""
-    if isinstance(factor, float):
-        total.addcmul_(first, second, value=factor)
-    else:
-        total.addcmul_(first, second * factor)
+def product(operation: str, upstream: Tensor, value: Tensor, added: Tensor) -> Tensor:
+    """Returns upstream * (phi' + added), in as little new memory as it may."""
+    more = (0,) if operation == "threshold_backward" else ()
+    total = getattr(torch.ops.aten, operation)(upstream, value, *more)
+    if torch.is_grad_enabled():  # `vmap` knows no addcmul_
+        return total + upstream * added
+    return total.addcmul_(upstream, added)

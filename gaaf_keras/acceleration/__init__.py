@@ -39,7 +39,8 @@ def accelerate(
 ) -> Acceleration:
     """Accelerates the gradients of a model's activations, in place.
 
-    - Forward: that of the model, bit for bit.
+    - Forward: that of the model, bit for bit, but for recurrent layers in training on a
+      GPU, where cuDNN computes the plain ones.
     - Backward: every activation phi has the derivative
       `gain * (phi'(x) + strength * s(x))`, unless the model is called with
       `training=False`, as in `predict`, `evaluate` and validation.

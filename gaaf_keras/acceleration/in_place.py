@@ -214,6 +214,14 @@ def _put_in_place(
         exchanges.put(layer.site.container, layer.site.key, layer.function())
     for host, its_layers in by_host.values():
         exchanges.put(vars(host), IN_PLACE, its_layers)
+    by_recurrent: dict[int, tuple[Any, list[InPlace]]] = {}
+    for layer in layers:
+        for holder in layer.site.holders:
+            if isinstance(holder, keras.layers.RNN):
+                by_recurrent.setdefault(id(holder), (holder, []))[1].append(layer)
+    for recurrent, its_layers in by_recurrent.values():
+        call = _plain_at_inference(recurrent.call, its_layers)
+        exchanges.put(vars(recurrent), "call", call)
     exchanges.put(vars(model), "call", _with_training_noted(model.call))
     for layer in model._flatten_layers():
         names = ["get_config", "export"] if isinstance(layer, keras.Model) else []
@@ -237,6 +245,28 @@ def _with_training_noted(call: Callable[..., Any]) -> Callable[..., Any]:
             _TRAINING.reset(token)
 
     return noted
+
+
+def _plain_at_inference(
+    call: Callable[..., Any], layers: list[InPlace]
+) -> Callable[..., Any]:
+    """Returns the `call` of a recurrent layer, whose kernels Keras chooses by function.
+
+    At inference it must see the plain ones. cuDNN is for them alone.
+    """
+
+    @functools.wraps(call)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        plain = Exchanges()
+        try:
+            if all(layer._in_training() not in (None, True) for layer in layers):
+                for layer in layers:
+                    plain.put(layer.site.container, layer.site.key, layer.site.applied)
+            return call(*args, **kwargs)
+        finally:
+            plain.undo()
+
+    return called
 
 
 def _as_it_was(layer: Any, name: str, exchanges: Exchanges) -> Callable[..., Any]:

@@ -462,3 +462,33 @@ def test_analyses_see_the_gradient_that_trains():
         callback = analysis.GradientFlow(x, y)
         model.fit(x, y, callbacks=[callback], verbose=0)
     assert found == expected != plain
+
+
+@keras.saving.register_keras_serializable("tests")
+class Watched(LAYERS.LSTM):
+    """An LSTM that tells by which activation Keras would choose its kernel."""
+
+    def inner_loop(self, *args, **kwargs):
+        vars(self)["seen"].append(self.cell.activation)
+        return super().inner_loop(*args, **kwargs)
+
+
+@pytest.mark.parametrize("around", [lambda layer: layer, LAYERS.TimeDistributed])
+def test_recurrent_layers_predict_by_the_plain_activation(around):
+    lstm = Watched(3, name="lstm")
+    vars(lstm)["seen"] = []  # past Keras's tracking
+    shape = (5, 4) if around is not LAYERS.TimeDistributed else (2, 5, 4)
+    model = sequential(around(lstm), LAYERS.Dense(2), shape=shape)
+    x = np.ones((2, *shape), "float32")
+    with accelerate(model, layers="lstm"):
+        accelerated = lstm.activation
+        vars(lstm)["seen"] = []
+        model(x, training=True)
+        assert all(each is accelerated for each in lstm.seen)
+        lstm.seen.clear()
+        model(x, training=False)
+        model.predict(x, verbose=0)
+        assert lstm.activation is accelerated
+    assert lstm.activation is keras.activations.tanh
+    assert lstm.seen
+    assert all(each is keras.activations.tanh for each in lstm.seen)

@@ -90,6 +90,8 @@ def test_second_derivative_of_more_combinations(unit_gain):
 if BACKEND == "torch":
     import torch
 
+    from gaaf_keras._core import on_torch
+
     def in_a_layer(activation, in_place=False):
         keras.utils.set_random_seed(0)
         dense = keras.layers.Dense(3, activation=activation)
@@ -140,6 +142,26 @@ if BACKEND == "torch":
             (torch.func.jacrev(torch.func.jacrev(f))(x[0]), second[0]),
         ]:
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("form", ["tanh", "relu", "gelu", "variable", "unit gain"])
+    def test_the_expression_that_is_compiled_on_gpus(form, dtype, monkeypatch):
+        forms = {
+            "variable": with_variable("tanh"),
+            "unit gain": gaaf("relu", unit_gain=True),
+        }
+        function = forms.get(form) or gaaf(form, strength=0.3)
+        found = []
+        for is_large in (False, True):
+            monkeypatch.setattr(
+                on_torch, "is_worth_compiling", lambda _, is_it=is_large: is_it
+            )
+            for count in (7, 11):
+                x = torch.linspace(-3, 3, count, dtype=dtype, requires_grad=True)
+                with torch.compiler.set_stance("force_eager"):  # needs no compiler
+                    function(x).square().sum().backward()
+                found.append(x.grad)
+        torch.testing.assert_close(found[:2], found[2:])
 
     @pytest.mark.parametrize("layer", [GAAFTanh(), GAAF("mish")])
     def test_forward_mode_inside_of_forward_mode_is_refused(layer):

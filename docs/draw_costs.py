@@ -1,0 +1,152 @@
+"""Writes the tables of docs/performance.md and draws its picture.
+
+    python docs/draw_costs.py                       # from benchmarks/measured.json
+    python docs/draw_costs.py run1.json run2.json   # puts these there beforehand
+
+The arguments are what `benchmarks/speed.py --json=...` wrote, on CPUs or GPUs.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from operator import truediv
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+HERE = Path(__file__).parent
+MEASURED = HERE.parent / "benchmarks" / "measured.json"
+PAGE = HERE / "performance.md"
+COMPARED = ("plain",)
+COLORS = {
+    "tensorflow": "#d55e00",
+    "tensorflow_xla": "#e69f00",
+    "jax": "#0072b2",
+    "torch": "#009e73",
+}
+
+
+def condensed(paths: list[str]) -> dict[str, Any]:
+    """Returns the machines, and a row a backend and title with a ratio a run."""
+    rows: dict[str, dict[str, Any]] = {}
+    machines: list[str] = []
+    for path in paths:
+        for backend, measured in json.loads(Path(path).read_text()).items():
+            for measurement, found in measured.items():
+                if found["machine"] not in machines:
+                    machines.append(found["machine"])
+                for title, seconds in found["seconds"].items():
+                    key = f"{backend} {measurement} {title}"
+                    row = {"backend": backend, "of": measurement, "title": title}
+                    row |= {"ratios": {}, "share": {}}
+                    add(rows.setdefault(key, row), seconds, found, title)
+    return {"machines": machines, "rows": list(rows.values())}
+
+
+def add(
+    row: dict[str, Any], seconds: dict[str, Any], found: dict[str, Any], title: str
+) -> None:
+    """Adds what one run has measured to a row."""
+    plain, gaaf = list(seconds)[:2]
+    for variant, taken in seconds.items():
+        name = "dropout" if variant.endswith(", dropout") else variant
+        name = "plain" if variant == plain else name
+        ratio = statistics.median(map(truediv, seconds[gaaf], taken))
+        row["ratios"].setdefault(name, []).append(round(ratio, 3))
+    moved = found.get("gigabytes", {}).get(title, {})
+    speeds = {name: moved[name] / statistics.median(seconds[name]) for name in moved}
+    for name in (plain, gaaf) if speeds else ():
+        share = round(speeds[name] / speeds["copy"], 3)
+        row["share"].setdefault("plain" if name == plain else "GAAF", []).append(share)
+
+
+def table(measured: dict[str, Any]) -> Iterator[str]:
+    """Yields the table of ratios, of CPUs."""
+    yield (
+        "| on | measured | " + " | ".join(f"GAAF / {name}" for name in COMPARED) + " |"
+    )
+    yield "|---|---|" + "---|" * len(COMPARED)
+    for row in measured["rows"]:
+        if row["of"] == "gpu":
+            continue
+        cells = [listed(row["ratios"].get(name, [])) for name in COMPARED]
+        yield f"| {row['backend']} | {row['title']} | " + " | ".join(cells) + " |"
+
+
+def gpu_table(measured: dict[str, Any]) -> Iterator[str]:
+    """Yields the table of GPUs."""
+    if all(row["of"] != "gpu" for row in measured["rows"]):
+        yield "Not measured."
+        return
+    yield "| on | measured | GAAF / plain | GAAF, of a copy | plain, of a copy |"
+    yield "|---|---|---|---|---|"
+    for row in measured["rows"]:
+        if row["of"] == "gpu":
+            shares = [row["share"].get(name, []) for name in ("GAAF", "plain")]
+            cells = [", ".join(f"{each:.0%}" for each in share) for share in shares]
+            cells = [
+                row["backend"],
+                row["title"],
+                listed(row["ratios"]["plain"]),
+                *cells,
+            ]
+            yield "| " + " | ".join(cells) + " |"
+
+
+def listed(ratios: list[float]) -> str:
+    return " ".join(f"{ratio:.2f}" for ratio in ratios)
+
+
+def draw(measured: dict[str, Any]) -> None:
+    """Draws GAAF / plain of every row that was measured on CPUs, a dot a run."""
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+    for axis, kind in zip(axes, ("training", "inference", "elementwise"), strict=True):
+        rows = [row for row in measured["rows"] if row["of"] == kind]
+        titles = list(dict.fromkeys(row["title"] for row in rows))
+        for row in rows:
+            place = list(COLORS).index(row["backend"]) * 0.18 - 0.27
+            ratios = row["ratios"]["plain"]
+            places = [titles.index(row["title"]) + place] * len(ratios)
+            label = row["backend"] if row["title"] == titles[0] else None
+            color = COLORS[row["backend"]]
+            axis.plot(ratios, places, "o", color=color, markersize=4, label=label)
+        axis.axvline(1, color="#8c8c8c", linewidth=1, zorder=0)
+        axis.set_yticks(range(len(titles)), [short(title) for title in titles])
+        axis.tick_params(labelsize=8)
+        axis.invert_yaxis()
+        axis.set_title(kind, fontsize=10, loc="left")
+        axis.set_xlabel("time with GAAF / plain", fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(fontsize=8, frameon=False)
+    figure.savefig(HERE / "images" / "costs.png", dpi=160, facecolor="white")
+    plt.close(figure)
+
+
+def short(title: str) -> str:
+    title = title.removeprefix("training step, ").removeprefix("prediction, ")
+    return title.replace(" and its gradient", "").partition(", batch")[0]
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        lines = json.dumps(condensed(sys.argv[1:])).replace(
+            '{"backend"', '\n{"backend"'
+        )
+        MEASURED.write_text(lines + "\n", encoding="utf-8")
+    measured = json.loads(MEASURED.read_text(encoding="utf-8"))
+    draw(measured)
+    page = PAGE.read_text(encoding="utf-8")
+    for name, rows in (("ratios", table(measured)), ("gpu", gpu_table(measured))):
+        begin, end = f"<!-- {name}: from draw_costs.py -->", f"<!-- end of {name} -->"
+        before, rest = page.split(begin)
+        page = "\n".join([before + begin, "", *rows, "", end + rest.split(end)[1]])
+    PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

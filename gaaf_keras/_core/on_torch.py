@@ -14,7 +14,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 Tensor = torch.Tensor
-_MANY_VALUES = 1 << 20  # with fewer, starting a compiled function takes as long
+_MANY_VALUES = 1 << 25  # with fewer, starting a compiled function takes as long
 _COMPILED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 

@@ -1,0 +1,189 @@
+"""One run of a comparison: `fit`, its best epoch, its scores."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+
+from gaaf_keras.comparison.records import Run, as_text
+from gaaf_keras.comparison.start import optimizers_of, scale_learning_rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What all runs have in common.
+
+    Attributes:
+        arguments: Of `fit`; `x` may be a function that returns it.
+        validation_data: As `fit` takes it, or a function that returns it.
+        test_data: Likewise.
+        callbacks: Likewise.
+        monitor: What is compared; None for the first metric, or the loss.
+        mode: Which direction is better, as in Keras's callbacks.
+    """
+
+    arguments: dict[str, Any]
+    validation_data: Any
+    test_data: Any
+    callbacks: Any
+    monitor: str | None
+    mode: str
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of each run."""
+        return int(self.arguments["epochs"])
+
+    def settings(self, model: keras.Model) -> dict[str, Any]:
+        """Returns what runs must have in common to be compared, as plain data."""
+        return {
+            "model": type(model).__name__,
+            "parameters": model.count_params() if model.built else None,
+            "optimizer": [as_text(each.get_config()) for each in optimizers_of(model)],
+            "fit": {name: as_text(each) for name, each in self.arguments.items()},
+            "validation_data": as_text(self.validation_data),
+            "test_data": as_text(self.test_data),
+            "monitor": self.monitor,
+            "mode": self.mode,
+        }
+
+    def run(
+        self,
+        run: Run,
+        begin: Callable[[int], keras.Model],
+        accelerated: Callable[[keras.Model], AbstractContextManager[None]],
+        epoch_ends: Callable[[int], None],
+    ) -> Run:
+        """Returns a run with what came of it.
+
+        Args:
+            run: Which run it is.
+            begin: Returns the model as a run with a seed begins.
+            accelerated: Has the model as the variant is, for a while.
+            epoch_ends: Called with each epoch, counted from 1.
+        """
+        seconds = time.perf_counter()
+        model = begin(run.seed)
+        watch = _Watch(self, epoch_ends)
+        with scale_learning_rate(model, run.learning_rate), accelerated(model):
+            # Once more: whatever was drawn so far differs between variants.
+            keras.utils.set_random_seed(run.seed)
+            arguments = {**self.arguments, "x": _made(self.arguments["x"])}
+            history = model.fit(
+                **arguments,
+                validation_data=_made(self.validation_data),
+                callbacks=[*_as_list(_made(self.callbacks)), watch],
+                verbose=0,
+            ).history
+            test = None
+            if self.test_data is not None and not watch.failed:
+                test = self._score(model, watch.monitor)
+        name = watch.monitor
+        values = [float(value) for value in history.get(name, [])]
+        best = (max if watch.higher else min)(values) if not watch.failed else None
+        return dataclasses.replace(
+            run,
+            monitor=name,
+            higher=watch.higher,
+            value=best,
+            best_epoch=None if best is None else 1 + values.index(best),
+            failed=watch.failed,
+            test=test,
+            epochs=len(next(iter(history.values()), [])),
+            seconds=round(time.perf_counter() - seconds, 3),
+            history={
+                key: [v if math.isfinite(v) else None for v in map(float, found)]
+                for key, found in history.items()
+            },
+        )
+
+    def has_validation(self) -> bool:
+        """Whether `fit` reports values of validation."""
+        split = self.arguments.get("validation_split")
+        return self.validation_data is not None or bool(split)
+
+    def _score(self, model: keras.Model, monitor: str) -> float:
+        data = keras.utils.unpack_x_y_sample_weight(_made(self.test_data))
+        names = ("x", "y", "sample_weight")
+        given = {n: v for n, v in zip(names, data, strict=True) if v is not None}
+        size = self.arguments.get("validation_batch_size")
+        found = model.evaluate(**given, batch_size=size, verbose=0, return_dict=True)
+        return float(found[monitor.removeprefix("val_")])
+
+
+class _Watch(keras.callbacks.Callback):
+    """Finds what is compared, ends a run that has failed, and keeps the best epoch."""
+
+    def __init__(self, training: Training, epoch_ends: Callable[[int], None]) -> None:
+        super().__init__()
+        self._training = training
+        self._epoch_ends = epoch_ends
+        self._best: keras.callbacks.EarlyStopping | None = None
+        self.monitor = training.monitor or ""
+        self.failed = False
+
+    @property
+    def higher(self) -> bool:
+        """Whether a higher value is better."""
+        return bool(self._best and self._best.monitor_op is keras.ops.greater)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        self.monitor = self.monitor or self._first_metric()
+        names = ("loss", "val_loss", self.monitor)
+        watched = {name: logs[name] for name in names if name in logs}
+        if any(not math.isfinite(float(value)) for value in watched.values()):
+            self.failed = True
+            self.model.stop_training = True
+        elif self.monitor in logs:
+            self._keeper().on_epoch_end(epoch, logs)
+        elif not self.monitor.startswith("val_") or any("val_" in n for n in logs):
+            self._refuse_monitor(logs)
+        self._epoch_ends(epoch + 1)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self.failed:
+            return
+        if self._best is None:
+            self._refuse_monitor(logs or {})
+        self._keeper().on_train_end(logs)
+
+    def _keeper(self) -> keras.callbacks.EarlyStopping:
+        """Returns what finds the best epoch, and never stops early."""
+        if self._best is None:
+            self._best = keras.callbacks.EarlyStopping(
+                self.monitor,
+                mode=self._training.mode,
+                patience=self._training.epochs,
+                restore_best_weights=self._training.test_data is not None,
+            )
+            self._best.set_model(self.model)
+            self._best.on_train_begin()
+        return self._best
+
+    def _first_metric(self) -> str:
+        names = [n for n in self.model.get_metrics_result() if not n.endswith("loss")]
+        name = next(iter(names), "loss")
+        return f"val_{name}" if self._training.has_validation() else name
+
+    def _refuse_monitor(self, logs: dict[str, Any]) -> None:
+        raise ValueError(
+            "Argument `monitor` must be something that the model reports. "
+            f"Received: monitor={self.monitor!r}. There are: {', '.join(logs)}"
+        )
+
+
+def _made(given: Any) -> Any:
+    """Returns what a function returns, and everything else as it is."""
+    is_given = not callable(given) or isinstance(given, keras.callbacks.Callback)
+    return given if is_given else given()
+
+
+def _as_list(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return [callbacks] if not isinstance(callbacks, (list, tuple)) else [*callbacks]

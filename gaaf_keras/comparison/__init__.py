@@ -155,7 +155,7 @@ def compare(
         monitor=monitor,
         mode=mode,
     )
-    begin, given = _beginning(model)
+    begin, given = _beginning(model, training)
     with given or contextlib.nullcontext():
         trial = begin(0)
         found, notes = _variants(trial, variants)
@@ -246,14 +246,14 @@ def _train(
 
 
 def _beginning(
-    model: object,
+    model: object, training: Training
 ) -> tuple[Callable[[int], keras.Model], Start | None]:
     """Returns what gives the model as a run begins, by the seed; and its start.
 
     A given model is put back when the block of its start ends.
     """
     if isinstance(model, keras.Model):
-        given = Start(model)
+        given = Start(model, training.build)
         return given.begin, given
     if not callable(model) or inspect.isclass(model):
         raise TypeError(
@@ -262,13 +262,21 @@ def _beginning(
             f"(of type {type(model).__name__})"
         )
 
+    made: Any = None
+
     def make(seed: int) -> keras.Model:
+        nonlocal made
         keras.utils.set_random_seed(seed)
-        made = model()
+        before, made = made, model()
         if not isinstance(made, keras.Model):
             raise TypeError(
                 "Argument `model` must be a function that returns a compiled Keras "
                 f"model. It returned: {made!r} (of type {type(made).__name__})"
+            )
+        if made is before:
+            raise ValueError(
+                "Argument `model` must be a function that returns a new model each "
+                "time. To begin with one as it is, give the model and no function."
             )
         require_compiled(made)
         return made

@@ -20,12 +20,15 @@ class Start:
 
     Args:
         model: A compiled and built model.
+        build: Builds what `fit` builds the first time, which costs random numbers.
 
     Raises:
         ValueError: If it is not compiled, or it or an optimizer is not built.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(
+        self, model: keras.Model, build: Callable[[keras.Model], None]
+    ) -> None:
         require_compiled(model)
         if not model.built:
             raise ValueError(
@@ -34,11 +37,10 @@ class Start:
                 f"model. Received: model={model.name!r}"
             )
         self._model = model
-        main = model.optimizer
-        if main is not None and not main.built:
-            strategy = getattr(model, "distribute_strategy", None)
-            with contextlib.nullcontext() if strategy is None else strategy.scope():
-                main.build(model.trainable_variables)
+        self._marks = {
+            name: vars(model)[name] for name in _LEFT_BY_FIT if name in vars(model)
+        }
+        build(model)
         optimizers = optimizers_of(model)
         unbuilt = [each.name for each in optimizers if not each.built]
         if unbuilt:
@@ -51,9 +53,6 @@ class Start:
         variables += [each for found in optimizers for each in found.variables]
         unique = {id(each): each for each in variables}.values()
         self._values = [(each, ops.convert_to_numpy(each)) for each in unique]
-        self._marks = {
-            name: vars(model)[name] for name in _LEFT_BY_FIT if name in vars(model)
-        }
 
     def begin(self, seed: int) -> keras.Model:
         """Returns the model at its start, with the dropout masks of a seed."""
@@ -86,9 +85,6 @@ class Start:
                 _inner(optimizer).learning_rate = rate
         for variable, value in self._values:
             variable.assign(value)
-        known = {id(variable) for variable, _ in self._values}
-        if any(id(each) not in known for each in model.metrics_variables):
-            model.reset_metrics()  # which came to be in `fit`
         for name in _LEFT_BY_FIT:
             vars(model).pop(name, None)
         vars(model).update(self._marks)

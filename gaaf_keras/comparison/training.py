@@ -1,10 +1,10 @@
 """One run of a comparison: `fit`, its best epoch, its scores."""
 
+import contextlib
 import dataclasses
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -33,6 +33,13 @@ class Training:
     monitor: str | None
     mode: str
 
+    def __post_init__(self) -> None:
+        if self.mode not in ("auto", "min", "max"):
+            raise ValueError(
+                "Argument `mode` must be 'auto', 'min' or 'max'. "
+                f"Received: mode={self.mode!r}"
+            )
+
     @property
     def epochs(self) -> int:
         """Epochs of each run."""
@@ -43,7 +50,7 @@ class Training:
         return {
             "model": type(model).__name__,
             "parameters": model.count_params() if model.built else None,
-            "optimizer": [as_text(each.get_config()) for each in optimizers_of(model)],
+            "optimizer": [_described(each) for each in optimizers_of(model)],
             "fit": {name: as_text(each) for name, each in self.arguments.items()},
             "validation_data": as_text(self.validation_data),
             "test_data": as_text(self.test_data),
@@ -51,11 +58,17 @@ class Training:
             "mode": self.mode,
         }
 
+    def build(self, model: keras.Model) -> None:
+        """Has `fit` build loss, metrics and optimizer of a model, and train nothing."""
+        arguments = {**self.arguments, "x": _made(self.arguments["x"])}
+        with contextlib.suppress(_BuiltError):
+            model.fit(**arguments, callbacks=[_EndAtOnce()], verbose=0)
+
     def run(
         self,
         run: Run,
         begin: Callable[[int], keras.Model],
-        accelerated: Callable[[keras.Model], AbstractContextManager[None]],
+        accelerated: Callable[[keras.Model], contextlib.AbstractContextManager[None]],
         epoch_ends: Callable[[int], None],
     ) -> Run:
         """Returns a run with what came of it.
@@ -115,6 +128,15 @@ class Training:
         return float(found[monitor.removeprefix("val_")])
 
 
+class _BuiltError(Exception):
+    """Ends `fit` before its first step."""
+
+
+class _EndAtOnce(keras.callbacks.Callback):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        raise _BuiltError
+
+
 class _Watch(keras.callbacks.Callback):
     """Finds what is compared, ends a run that has failed, and keeps the best epoch."""
 
@@ -133,7 +155,7 @@ class _Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
-        self.monitor = self.monitor or self._first_metric()
+        self.monitor = self.monitor or self._first_metric(logs)
         names = ("loss", "val_loss", self.monitor)
         watched = {name: logs[name] for name in names if name in logs}
         if any(not math.isfinite(float(value)) for value in watched.values()):
@@ -165,9 +187,10 @@ class _Watch(keras.callbacks.Callback):
             self._best.on_train_begin()
         return self._best
 
-    def _first_metric(self) -> str:
-        names = [n for n in self.model.get_metrics_result() if not n.endswith("loss")]
-        name = next(iter(names), "loss")
+    def _first_metric(self, logs: dict[str, Any]) -> str:
+        names = [*self.model.get_metrics_result(), *logs]
+        metrics = (n for n in names if n in logs and not n.endswith("loss"))
+        name = next((n for n in metrics if not n.startswith("val_")), "loss")
         return f"val_{name}" if self._training.has_validation() else name
 
     def _refuse_monitor(self, logs: dict[str, Any]) -> None:
@@ -175,6 +198,12 @@ class _Watch(keras.callbacks.Callback):
             "Argument `monitor` must be something that the model reports. "
             f"Received: monitor={self.monitor!r}. There are: {', '.join(logs)}"
         )
+
+
+def _described(optimizer: keras.optimizers.Optimizer) -> str:
+    config = {k: v for k, v in optimizer.get_config().items() if v is not None}
+    config.pop("name", None)  # which Keras numbers
+    return f"{type(optimizer).__name__} {as_text(config)}"
 
 
 def _made(given: Any) -> Any:

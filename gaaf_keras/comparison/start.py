@@ -41,6 +41,11 @@ class Start:
             name: vars(model)[name] for name in _LEFT_BY_FIT if name in vars(model)
         }
         build(model)
+        main = model.optimizer
+        if main is not None and not main.built:  # on TensorFlow: in the first step
+            strategy = getattr(model, "distribute_strategy", None)
+            with contextlib.nullcontext() if strategy is None else strategy.scope():
+                main.build(model.trainable_variables)
         optimizers = optimizers_of(model)
         unbuilt = [each.name for each in optimizers if not each.built]
         if unbuilt:
@@ -85,6 +90,9 @@ class Start:
                 _inner(optimizer).learning_rate = rate
         for variable, value in self._values:
             variable.assign(value)
+        known = {id(variable) for variable, _ in self._values}
+        if any(id(each) not in known for each in model.metrics_variables):
+            model.reset_metrics()  # which came to be in `fit`
         for name in _LEFT_BY_FIT:
             vars(model).pop(name, None)
         vars(model).update(self._marks)

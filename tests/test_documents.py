@@ -159,7 +159,7 @@ def check_python(program, *words):
     if program == "-m" and words[0] == "experiments.report":
         from experiments.report.__main__ import parser
 
-        assert parser().parse_args(words[1:]).directory
+        assert parser().parse_args(words[1:]).folders
     elif program == "-m":
         assert importlib.util.find_spec(words[0]), words[0]
     elif program == "train.py":

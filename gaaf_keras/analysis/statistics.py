@@ -71,13 +71,16 @@ class Difference:
         """How many decimals show two digits of the interval, and on which side 0 is."""
         if self.low is None or self.high is None or self.low == self.high:
             return _decimals(self.mean, 3)
-        found = _decimals((self.high - self.low) / 2, 2)
-        if self.direction == "not shown":
-            return found
+        return self._deciding(_decimals((self.high - self.low) / 2, 2))
+
+    def _deciding(self, decimals: int) -> int:
+        """Returns so many decimals, or more if a bound would seem to be 0."""
+        if self.low is None or self.high is None or self.direction == "not shown":
+            return decimals
         nearest = min(abs(self.low), abs(self.high))
-        while round(nearest, found) == 0:
-            found += 1
-        return found
+        while round(nearest, decimals) == 0:
+            decimals += 1
+        return decimals
 
     def times(self, factor: float) -> "Difference":
         """Returns the difference of values in another unit, such as percent."""
@@ -85,11 +88,11 @@ class Difference:
         return dataclasses.replace(self, mean=factor * self.mean, low=low, high=high)
 
     def __str__(self) -> str:
-        return self.with_decimals(0)
+        return self.with_decimals(self.decimals)
 
-    def with_decimals(self, least: int) -> str:
-        """Returns mean and interval as text, with as many decimals or more."""
-        decimals = max(least, self.decimals)
+    def with_decimals(self, decimals: int) -> str:
+        """Returns mean and interval as text, with more decimals if 0 is near."""
+        decimals = self._deciding(decimals)
         mean = signed(self.mean, decimals)
         if self.low is None or self.high is None:
             return f"{mean} (one pair)"

@@ -164,8 +164,8 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
         "Mean difference over pairs of runs with the same seed, and its 95 % "
         "confidence interval (Student’s t, n − 1). No difference is shown if the "
         "interval includes 0 or has no width. The intervals are for one comparison "
-        "each; of twenty, one misses on average. Accuracies are not compared where a run "
-        "diverged, epochs and seconds are without those runs; seconds depend on "
+        "each; of twenty, one misses on average. Accuracies are not compared where a "
+        "run diverged, epochs and seconds are without those runs; seconds depend on "
         "what else the machine did.",
     )
 

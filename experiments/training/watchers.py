@@ -7,12 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from experiments.config import PLACES, TrainingConfig
 from experiments.records import run_folder
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.activation_values import OUTPUT, Observation
 from gaaf_keras.analysis.node_dependence import correlations_of
 from gaaf_keras.analysis.stateless import to_numpy
 
+_OFTEN_VARIED = ("activation", "dropout", "learning_rate", "seed", "strength")
 _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
 
 
@@ -65,6 +67,33 @@ class GradientFlowLog(GradientFlow):
                     for name in _QUANTITIES:
                         value = getattr(values, name)
                         tf.summary.scalar(f"{name}/{layer}", value, step=step)
+
+
+def write_hyperparameters(folder: Path, config: TrainingConfig) -> None:
+    """Writes what TensorBoard's HParams view tells runs apart by.
+
+    That is what was given or often varies: not what is left at its default.
+
+    Args:
+        folder: Where TensorBoard will look.
+        config: The run's.
+    """
+    import tensorflow as tf
+    from tensorboard.plugins.hparams import api
+
+    found = {
+        field.name: value
+        for field in dataclasses.fields(config)
+        if (value := getattr(config, field.name)) is not None
+        and field.name not in PLACES
+        and (field.name in _OFTEN_VARIED or value != field.default)
+    }
+    plain = {
+        name: value if isinstance(value, bool | int | float) else str(value)
+        for name, value in found.items()
+    }
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        api.hparams(plain)
 
 
 class Histograms(keras.callbacks.Callback):

@@ -179,13 +179,29 @@ class _Watch(keras.callbacks.Callback):
         if self._best is None:
             self._best = keras.callbacks.EarlyStopping(
                 self.monitor,
-                mode=self._training.mode,
+                mode=self._mode(),
                 patience=self._training.epochs,
                 restore_best_weights=self._training.test_data is not None,
             )
             self._best.set_model(self.model)
             self._best.on_train_begin()
         return self._best
+
+    def _mode(self) -> str:
+        """Returns which direction is better; Keras knows it for one output only."""
+        if self._training.mode != "auto":
+            return self._training.mode
+        if self.monitor.endswith("loss"):
+            return "min"
+        found = [
+            each
+            for metric in self.model.metrics
+            for each in getattr(metric, "metrics", [metric])
+            if f"_{self.monitor}".endswith(f"_{each.name}")
+        ]
+        nearest = max(found, key=lambda each: len(each.name), default=None)
+        modes = {"up": "max", "down": "min"}
+        return modes.get(getattr(nearest, "_direction", ""), "auto")
 
     def _first_metric(self, logs: dict[str, Any]) -> str:
         names = [*self.model.get_metrics_result(), *logs]

@@ -188,6 +188,33 @@ def test_what_fit_takes_goes_to_fit():
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(
+    ("monitor", "higher"),
+    [(None, True), ("val_b_mae", False), ("val_a_loss", False)],
+)
+def test_any_metric_of_several_outputs(monitor, higher):
+    def two_outputs():
+        x = keras.Input((8,))
+        hidden = keras.layers.Dense(6, "relu")(x)
+        outputs = {n: keras.layers.Dense(3, name=n)(hidden) for n in ("a", "b")}
+        model = keras.Model(x, outputs)
+        losses = {"a": LOSS, "b": "mse"}
+        metrics = {"a": ["accuracy"], "b": ["mae"]}
+        model.compile("adam", losses, metrics=metrics, **EAGER)
+        return model
+
+    x, y = TRAIN
+    data = x, {"a": y, "b": x[:, :3]}
+    given = {"validation_data": None, "validation_split": 0.25, "monitor": monitor}
+    found = compare(two_outputs, {"ours": {}}, data=data, **given)
+    for run in found.runs:
+        assert run["monitor"] == (monitor or "val_a_accuracy")
+        assert run["higher"] == higher
+        best = (max if higher else min)(run["history"][run["monitor"]])
+        assert run["value"] == pytest.approx(best)
+
+
+@pytest.mark.once
 def test_failed_runs_are_counted_and_not_compared():
     boom = {"strength": 1e30, "unit_gain": False}
     found = compare(make, {"boom": boom, "alias": None}, seeds=2)

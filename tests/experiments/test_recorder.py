@@ -98,6 +98,7 @@ def test_histograms_for_tensorboard(tmp_path):
     )
     weights = ("dense_1/kernel", "dense_1/bias", "logits/kernel", "logits/bias")
     assert set(events.Tags()["tensors"]) == {
+        "_hparams_/session_start_info",
         "pre_activation/activation_1",
         "correlation/activation_1",
         *(f"{quantity}/activation_1" for quantity in quantities),

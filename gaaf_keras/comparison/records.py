@@ -40,7 +40,7 @@ class Run:
     test: float | None = None
     epochs: int = 0
     seconds: float = 0.0
-    history: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
+    history: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> Key:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from gaaf_keras.comparison.records import Run, as_text
 from gaaf_keras.comparison.start import optimizers_of, scale_learning_rate
@@ -95,23 +96,18 @@ class Training:
             test = None
             if self.test_data is not None and not watch.failed:
                 test = self._score(model, watch.monitor)
-        name = watch.monitor
-        values = [float(value) for value in history.get(name, [])]
-        best = (max if watch.higher else min)(values) if not watch.failed else None
+        value, best_epoch = watch.best()
         return dataclasses.replace(
             run,
-            monitor=name,
+            monitor=watch.monitor,
             higher=watch.higher,
-            value=best,
-            best_epoch=None if best is None else 1 + values.index(best),
+            value=value,
+            best_epoch=best_epoch,
             failed=watch.failed,
             test=test,
             epochs=len(next(iter(history.values()), [])),
             seconds=round(time.perf_counter() - seconds, 3),
-            history={
-                key: [v if math.isfinite(v) else None for v in map(float, found)]
-                for key, found in history.items()
-            },
+            history={key: list(map(_plain, found)) for key, found in history.items()},
         )
 
     def has_validation(self) -> bool:
@@ -152,6 +148,12 @@ class _Watch(keras.callbacks.Callback):
     def higher(self) -> bool:
         """Whether a higher value is better."""
         return bool(self._best and self._best.monitor_op is keras.ops.greater)
+
+    def best(self) -> tuple[float | None, int | None]:
+        """Returns the best value and its epoch, counted from 1, unless it failed."""
+        if self.failed or self._best is None:
+            return None, None
+        return float(self._best.best), 1 + self._best.best_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
@@ -205,7 +207,8 @@ class _Watch(keras.callbacks.Callback):
 
     def _first_metric(self, logs: dict[str, Any]) -> str:
         names = [*self.model.get_metrics_result(), *logs]
-        metrics = (n for n in names if n in logs and not n.endswith("loss"))
+        numbers = [n for n in names if n in logs and np.ndim(logs[n]) == 0]
+        metrics = (n for n in numbers if not n.endswith("loss"))
         name = next((n for n in metrics if not n.startswith("val_")), "loss")
         return f"val_{name}" if self._training.has_validation() else name
 
@@ -220,6 +223,13 @@ def _described(optimizer: keras.optimizers.Optimizer) -> str:
     config = {k: v for k, v in optimizer.get_config().items() if v is not None}
     config.pop("name", None)  # which Keras numbers
     return f"{type(optimizer).__name__} {as_text(config)}"
+
+
+def _plain(value: Any) -> Any:
+    """Returns a number, or None if it is not finite; of an array, a list."""
+    if np.ndim(value):
+        return [_plain(each) for each in value]
+    return float(value) if math.isfinite(value) else None
 
 
 def _made(given: Any) -> Any:

@@ -182,6 +182,9 @@ def test_what_fit_takes_goes_to_fit():
         made.append(keras.callbacks.EarlyStopping("loss", min_delta=9, patience=1))
         return made[-1:]
 
+    rarely = compare(make, epochs=4, validation_freq=2).runs[0]
+    assert len(rarely["history"]["val_accuracy"]) == 2
+    assert rarely["best_epoch"] in (2, 4)
     stopped = compare(make, callbacks=callbacks, epochs=4)
     assert [run["epochs"] for run in stopped.runs] == [2, 2]
     assert len(made) == 2
@@ -199,7 +202,8 @@ def test_any_metric_of_several_outputs(monitor, higher):
         outputs = {n: keras.layers.Dense(3, name=n)(hidden) for n in ("a", "b")}
         model = keras.Model(x, outputs)
         losses = {"a": LOSS, "b": "mse"}
-        metrics = {"a": ["accuracy"], "b": ["mae"]}
+        f1 = keras.metrics.F1Score()  # a number a class
+        metrics = {"a": ["accuracy"], "b": [f1, "mae"]}
         model.compile("adam", losses, metrics=metrics, **EAGER)
         return model
 

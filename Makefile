@@ -37,9 +37,9 @@ package:  ## wheel and sdist, in dist/, and the tests of the package against the
 	folder=$$(mktemp -d) && cp -r tests pyproject.toml $$folder && \
 	    $(PYTHON) -m pip install --quiet --no-deps --target $$folder dist/*.whl && \
 	    cd $$folder && PYTHONPATH=$$folder GAAF_KERAS_WHEEL=$$folder \
-	    $(PYTHON) -m pytest tests/core tests/acceleration tests/analysis tests/tensorflow
+	    $(PYTHON) -m pytest tests/core tests/acceleration tests/analysis tests/comparison tests/tensorflow
 
 oldest:  ## the tests of the layers on the oldest TensorFlow and Keras supported, on Python 3.11
 	$(PYTHON) -m venv build/oldest
 	build/oldest/bin/pip install --quiet -e '.[test]' "tensorflow==2.18.*" "keras==3.11.1"
-	build/oldest/bin/python -m pytest tests/core tests/acceleration tests/analysis
+	build/oldest/bin/python -m pytest tests/core tests/acceleration tests/analysis tests/comparison

@@ -206,7 +206,7 @@ def table(records: Sequence[Record]) -> Table:
         if variant != PLAIN
     ]
     columns = "network | data | accelerated | activations | rate | plain, test %"
-    columns += " | accelerated, test % | difference | shown | failed"
+    columns += " | accelerated, test % | difference | verdict | failed"
     return Table(
         columns.split(" | "),
         rows,

@@ -1,6 +1,8 @@
 """Tables, and numbers as their texts."""
 
+import csv
 import dataclasses
+import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -37,6 +39,57 @@ def markdown(table: Table) -> str:
     return f"{rows}\n\n{table.caption}\n" if table.caption else f"{rows}\n"
 
 
+def as_csv(table: Table) -> str:
+    """Returns a table as CSV, without its caption."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([table.columns, *table.rows])
+    return file.getvalue()
+
+
+def latex(table: Table) -> str:
+    """Returns a table as a LaTeX `tabular` that needs no package, its caption below."""
+    lines = [" & ".join(map(_escaped, row)) for row in (table.columns, *table.rows)]
+    columns, *rows = [rf"{line} \\" for line in lines]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+            *(r"\hline", columns, r"\hline", *rows, r"\hline"),
+            r"\end{tabular}",
+            *([rf"\par {_escaped(table.caption)}"] if table.caption else []),
+            "",
+        ]
+    )
+
+
+_IN_LATEX = {
+    **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "–": "--",
+    "’": "'",
+    "′": "$'$",
+    "“": "``",
+    "”": "''",
+    "·": r"$\cdot$",
+    "∂": r"$\partial$",
+    "φ": r"$\varphi$",
+    "λ": r"$\lambda$",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"$|$",
+} | {
+    sign: f"$^{{{digit}}}$"
+    for sign, digit in zip("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789", strict=True)
+}
+
+
+def _escaped(text: str) -> str:
+    return "".join(_IN_LATEX.get(sign, sign) for sign in text)
+
+
 def spread(values: Sequence[float], decimals: int | None) -> str:
     """Returns mean (standard deviation); without decimals, the mean's three digits.
 
@@ -65,10 +118,3 @@ def spread(values: Sequence[float], decimals: int | None) -> str:
 
 _MOST_DECIMALS = 4
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def signed(value: float, decimals: int) -> str:
-    """Returns a number with its sign, which is ± where it is rounded to 0."""
-    if round(value, decimals) == 0:
-        return f"±{0:.{decimals}f}"
-    return f"{value:+.{decimals}f}".replace("-", "−")

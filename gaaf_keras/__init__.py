@@ -12,9 +12,10 @@ from gaaf_keras.layers import GAAF, GAAFReLU, GAAFTanh
 from gaaf_keras.shapes import Gaussian, ShiftedSigmoid
 
 if TYPE_CHECKING:
-    from gaaf_keras import acceleration, analysis, callbacks
+    from gaaf_keras import acceleration, analysis, callbacks, comparison
     from gaaf_keras.acceleration import accelerate, restore, summary
     from gaaf_keras.callbacks import AccelerationSchedule
+    from gaaf_keras.comparison import compare
     from gaaf_keras.dropout_matching import match_dropout
     from gaaf_keras.exporting import export
 
@@ -31,6 +32,8 @@ __all__ = [
     "activations",
     "analysis",
     "callbacks",
+    "compare",
+    "comparison",
     "export",
     "gaaf",
     "gaaf_relu",
@@ -43,10 +46,11 @@ __all__ = [
     "summary",
 ]
 
-_MODULES = ("acceleration", "analysis", "callbacks")
+_MODULES = ("acceleration", "analysis", "callbacks", "comparison")
 _MODULE_OF = {
     "AccelerationSchedule": "callbacks",
     "accelerate": "acceleration",
+    "compare": "comparison",
     "export": "exporting",
     "match_dropout": "dropout_matching",
     "restore": "acceleration",

@@ -89,7 +89,7 @@ def tables(*found: Table) -> str:
             index
             for index, title in enumerate(titles)
             if "seconds" not in title
-            and not (title == "shown" and "seconds" in titles[index - 1])
+            and not (title == "verdict" and "seconds" in titles[index - 1])
         ]
         columns, *rows = (
             [row[index] for index in kept] for row in (titles, *table.rows)

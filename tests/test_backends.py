@@ -14,6 +14,7 @@ ANALYSES = [
     TESTS / "analysis" / f"test_{name}.py"
     for name in ("accuracy", "against_numpy", "gradient_flow_callback", "names")
 ]
+COMPARISON = [TESTS / "comparison" / "test_compare.py"]
 # What Keras does the same for all backends; JAX compiles for minutes. PyTorch runs it.
 LEFT_OUT_ON_JAX = [
     TESTS / "core" / f"test_{name}.py"
@@ -67,7 +68,9 @@ def assert_pass(backend, paths):
 @on_all_backends
 def test_layers_and_analyses(backend):
     left_out = LEFT_OUT_ON_JAX if backend == "jax" else []
-    assert_pass(backend, [p for p in LAYERS if p not in left_out] + ANALYSES)
+    assert_pass(
+        backend, [p for p in LAYERS if p not in left_out] + ANALYSES + COMPARISON
+    )
 
 
 @pytest.mark.slow

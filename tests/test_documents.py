@@ -159,7 +159,7 @@ def check_python(program, *words):
     if program == "-m" and words[0] == "experiments.report":
         from experiments.report.__main__ import parser
 
-        assert parser().parse_args(words[1:]).directory
+        assert parser().parse_args(words[1:]).folders
     elif program == "-m":
         assert importlib.util.find_spec(words[0]), words[0]
     elif program == "train.py":
@@ -241,7 +241,7 @@ def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
 def test_everything_public_is_in_the_reference():
     import experiments
     from experiments import report
-    from gaaf_keras import acceleration, analysis
+    from gaaf_keras import acceleration, analysis, comparison
     from gaaf_keras.analysis import figures
 
     pages = (ROOT / "docs" / "reference").glob("*.md")
@@ -254,7 +254,8 @@ def test_everything_public_is_in_the_reference():
         f"{module.__name__}.{name}": getattr(module, name)
         for module in (
             *(gaaf_keras, gaaf_keras.activations, gaaf_keras.layers),
-            *(gaaf_keras.shapes, acceleration, analysis, experiments, report),
+            *(gaaf_keras.shapes, acceleration, analysis, comparison),
+            *(experiments, report),
         )
         for name in module.__all__
     }

@@ -121,7 +121,7 @@ import gaaf_keras
 added = set(sys.modules) - before
 roots = {name.split(".")[0] for name in added}
 assert roots - sys.stdlib_module_names == {"gaaf_keras"}
-for name in ("acceleration", "analysis", "callbacks", "exporting"):
+for name in ("acceleration", "analysis", "callbacks", "comparison", "exporting"):
     assert f"gaaf_keras.{name}" not in added, name
 assert gaaf_keras.analysis.curve and gaaf_keras.accelerate and gaaf_keras.export
 """

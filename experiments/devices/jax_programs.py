@@ -261,7 +261,7 @@ class Programs:
         pairs = [pair for part in parts for pair in zip(*part, strict=True)]
         measurement = GradientMeasurement(self._model, None, x, y)
         with keras.StatelessScope(pairs, collect_losses=True):
-            rows = jnp.array(measurement.measure(x, y, scale))
+            rows = jnp.array(measurement.measure(scale, x, y))
         self.measured = measurement.names
         return rows
 

@@ -33,6 +33,7 @@ SUMMARY = "summary.json"
 SUMMARY_PAGE = "summary.md"
 REPORT = "report.html"
 FIGURES = "figures"
+TABLES = "tables"
 
 _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
 
@@ -51,7 +52,7 @@ def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
     own = {Path(str(config.output_dir)): config for config in configs}
     expected = {parent for path in own for parent in path.parents} | set(own)
     if output_dir not in own:
-        own_names = (PLAN, SUMMARY, SUMMARY_PAGE, REPORT, FIGURES)
+        own_names = (PLAN, SUMMARY, SUMMARY_PAGE, REPORT, FIGURES, TABLES)
         expected.update(output_dir / name for name in own_names)
     pending = [output_dir]
     while pending:
@@ -66,7 +67,7 @@ def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
                     f"'{path.relative_to(output_dir)}', which is not of this command. "
                     "Give a new folder, so that nothing is overwritten."
                 )
-            if path.is_dir() and path != output_dir / FIGURES:
+            if path.is_dir() and path.name not in (FIGURES, TABLES):
                 pending.append(path)
 
 

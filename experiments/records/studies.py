@@ -1,9 +1,10 @@
 """The runs in a folder, as `train.py` has left them."""
 
 import dataclasses
+import os
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,15 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """All finished runs in a folder.
+    """All finished runs in a folder, or in several.
 
     Attributes:
-        folder: The folder.
+        folder: The folder, or what several have in common.
         title: What they are about.
-        command: The command that trained them.
+        command: The command that trained them, a line each if there were several.
         variants: The variants, in the order of the table.
         unfinished: How many runs are not finished, or not begun.
+        folders: The folders that were given, one or more.
     """
 
     folder: Path
@@ -97,6 +99,7 @@ class Study:
     command: str
     variants: list[Variant]
     unfinished: int
+    folders: tuple[Path, ...] = ()
 
     @property
     def runs(self) -> list[Run]:
@@ -154,38 +157,20 @@ def _comparable(config: TrainingConfig) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in free}
 
 
-def read(folder: Path) -> Study:
-    """Returns what is in the folder of a run, of a suite, or of several seeds.
+def read(*folders: Path) -> Study:
+    """Returns what is in folders: of runs, of suites, of several seeds, or of these.
+
+    Variants of one name and with the same settings are one, wherever their runs lie.
+    If they differ, each is named by its folder, too.
 
     Raises:
-        UsageError: If there is no finished run, if those in the folder are not
-            of one command, or something cannot be read.
+        UsageError: If a folder has no finished run, or the runs cannot be compared or
+            be read.
     """
-    if not folder.is_dir():
-        raise UsageError(
-            f"'{folder}' is no folder. Give one that train.py has written."
-        )
-    found = sorted(
-        path.parent
-        for pattern in ("", "*/", "*/*/")
-        for path in folder.glob(f"{pattern}{run_folder.CONFIG}")
-    )
-    finished = [path for path in found if run_folder.is_finished(path)]
-    if not finished:
-        raise UsageError(
-            f"'{folder}' holds no finished run"
-            + (f", only {len(found)} unfinished. Resume them" if found else "")
-            + ". Give a folder that train.py has written."
-        )
-    plan = run_folder.read_plan(folder)
-    planned = plan.get("variants", [])
-    groups = {variant["name"]: variant["group"] for variant in planned}
-    by_variant: dict[str, dict[int, Run]] = {name: {} for name in groups}
-    for path in finished:
-        run = _run(path)
-        runs = by_variant.setdefault(str(run.config.variant), {})
-        _require_like(run, runs, folder)
-        runs[run.config.seed] = run
+    outputs = [output for folder in folders for output in _outputs(folder)]
+    common = Path(os.path.commonpath([folder.absolute() for folder in folders]))
+    folder = folders[0] if len(folders) == 1 else common
+    groups, by_variant = _joined(outputs, folder)
     variants = variants_of(groups, by_variant)
     if not any(variant.chosen for variant in variants):
         raise UsageError(
@@ -201,14 +186,124 @@ def read(folder: Path) -> Study:
             + "), which cannot be compared. Give the folder of one suite or run."
         )
     first = next(iter(variants[0].runs.values()))
-    count = sum(len(variant["seeds"]) for variant in planned) or len(found)
+    titles = [output.plan.get("title", first.config.title) for output in outputs]
+    commands = [
+        output.plan.get("command") or run.resolved.get("command", "")
+        for output in outputs
+        for run in output.runs[:1]
+    ]
     return Study(
         folder,
-        plan.get("title", first.config.title),
-        plan.get("command", first.resolved.get("command", "")),
+        ", ".join(dict.fromkeys(titles)),
+        "\n".join(dict.fromkeys(filter(None, commands))),
         variants,
-        count - len(finished),
+        sum(output.unfinished for output in outputs),
+        folders,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Output:
+    """What one command has written: a run, or those of its plan."""
+
+    folder: Path
+    plan: dict[str, Any]
+    runs: list[Run]
+    begun: int
+
+    @property
+    def planned(self) -> list[dict[str, Any]]:
+        """The variants of the plan, if there is one."""
+        return self.plan.get("variants", [])
+
+    @property
+    def unfinished(self) -> int:
+        """How many runs are missing."""
+        count = sum(len(variant["seeds"]) for variant in self.planned)
+        return (count or self.begun) - len(self.runs)
+
+
+def _outputs(folder: Path) -> list[_Output]:
+    """Returns what commands have written into a folder, at whatever depth."""
+    if not folder.is_dir():
+        raise UsageError(
+            f"'{folder}' is no folder. Give one that train.py has written."
+        )
+    plans = {path.parent for path in folder.rglob(run_folder.PLAN)}
+    begun: dict[Path, list[Path]] = {plan: [] for plan in sorted(plans)}
+    for path in sorted(each.parent for each in folder.rglob(run_folder.CONFIG)):
+        owner = next((parent for parent in path.parents if parent in plans), path)
+        begun.setdefault(owner, []).append(path)
+    finished = {
+        owner: [path for path in paths if run_folder.is_finished(path)]
+        for owner, paths in begun.items()
+    }
+    if not any(finished.values()):
+        count = sum(map(len, begun.values()))
+        raise UsageError(
+            f"'{folder}' holds no finished run"
+            + (f", only {count} unfinished. Resume them" if count else "")
+            + ". Give a folder that train.py has written."
+        )
+    return [
+        _Output(
+            owner,
+            run_folder.read_plan(owner),
+            [_run(path) for path in finished[owner]],
+            len(paths),
+        )
+        for owner, paths in begun.items()
+    ]
+
+
+def _joined(
+    outputs: Sequence[_Output], folder: Path
+) -> tuple[dict[str, str], dict[str, dict[int, Run]]]:
+    """Returns the groups and runs of all outputs, by the names of variants.
+
+    None is lost: where variants of a name differ, that of their folder is added.
+    """
+    settings: dict[str, set[str]] = {}
+    owners: dict[str, set[Path]] = {}
+    for output in outputs:
+        for run in output.runs:
+            settings.setdefault(str(run.config.variant), set()).add(_settings_of(run))
+        for group in {variant["group"] for variant in output.planned}:
+            owners.setdefault(group, set()).add(output.folder)
+    groups: dict[str, str] = {}
+    by_variant: dict[str, dict[int, Run]] = {}
+    for output in outputs:
+        label = _label(output.folder, folder)
+
+        def named(name: str, label: str = label) -> str:
+            several = len(outputs) > 1 and len(settings.get(name, ())) > 1
+            return f"{name} ({label})" if several else name
+
+        for variant in output.planned:
+            group = variant["group"]
+            if len(owners[group]) > 1 and group != variant["name"]:
+                group = f"{group} ({label})"
+            elif group == variant["name"]:
+                group = named(group)
+            groups.setdefault(named(variant["name"]), group)
+            by_variant.setdefault(named(variant["name"]), {})
+        for run in output.runs:
+            runs = by_variant.setdefault(named(str(run.config.variant)), {})
+            _require_like(run, runs, folder)
+            runs[run.config.seed] = run
+    return groups, by_variant
+
+
+def _label(output: Path, folder: Path) -> str:
+    """Returns what tells an output from others in a folder."""
+    path = output.absolute()
+    inside = path != folder.absolute() and path.is_relative_to(folder.absolute())
+    return path.relative_to(folder.absolute()).as_posix() if inside else path.name
+
+
+def _settings_of(run: Run) -> str:
+    settings = dataclasses.asdict(run.config)
+    return repr({k: v for k, v in settings.items() if k not in ("seed", *PLACES)})
 
 
 def _run(folder: Path) -> Run:

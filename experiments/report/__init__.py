@@ -1,9 +1,9 @@
 """A page about a run, a suite or several seeds: tables, figures, how it was made.
 
-    python -m experiments.report DIRECTORY
+    python -m experiments.report FOLDER ...
 
-writes `report.html` and `figures/` into the directory. It needs the packages that
-`pip install 'gaaf-keras[train]'` installs.
+writes `report.html`, `figures/` and `tables/` into the folder, or into what several
+have in common. It needs the packages that `pip install 'gaaf-keras[train]'` installs.
 """
 
 from experiments.report.page import write

@@ -1,4 +1,4 @@
-"""The command `python -m experiments.report DIRECTORY`."""
+"""The command `python -m experiments.report FOLDER ...`."""
 
 import argparse
 import os
@@ -11,11 +11,26 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.report",
         description="Writes report.html and figures/ into a folder that train.py has "
-        "written: of one run, of a suite, or of several seeds.",
+        "written: of one run, of a suite, of several seeds, or of several of these.",
     )
-    parser.add_argument("directory", type=Path, help="folder of a run or a suite")
     parser.add_argument(
-        "--data_dir", help="folder of the prepared data set, if it has moved since"
+        "folders",
+        metavar="FOLDER",
+        nargs="+",
+        type=Path,
+        help="folder of a run or a suite, or one in which there are several",
+    )
+    parser.add_argument(
+        "--output_dir",
+        metavar="FOLDER",
+        type=Path,
+        help="where to write the report; by default the folder given, or that which "
+        "several have in common",
+    )
+    parser.add_argument(
+        "--data_dir",
+        metavar="FOLDER",
+        help="folder of the prepared data set, if it has moved since",
     )
     parser.add_argument(
         "--records",
@@ -31,10 +46,11 @@ def main() -> None:
     """Writes the report of the folder that the command line names."""
     command_line = parser()
     arguments = command_line.parse_args()
-    if arguments.records is not None and arguments.data_dir is not None:
-        command_line.error(
-            "--data_dir is of no use with --records, which analyses nothing"
-        )
+    for flag in ("data_dir", "output_dir"):
+        if arguments.records is not None and getattr(arguments, flag) is not None:
+            command_line.error(
+                f"--{flag} is of no use with --records, which analyses nothing"
+            )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
     from absl import logging
 
@@ -46,10 +62,10 @@ def main() -> None:
     try:
         if arguments.records is not None:
             path = arguments.records.expanduser()
-            committed.write(studies.read(arguments.directory), path)
+            committed.write(studies.read(*arguments.folders), path)
             sys.stdout.write(f"Records: {path}\n")
             return
-        path = write(arguments.directory, arguments.data_dir)
+        path = write(arguments.folders, arguments.data_dir, arguments.output_dir)
     except UsageError as error:
         sys.exit(f"experiments.report: {error}")
     sys.stdout.write(f"Report: {path}\n")

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from experiments.records.history import Row, is_finite
 from experiments.records.studies import Run, Study, Variant
 from experiments.report import paper
-from experiments.tables import Column, Table, signed, spread
+from experiments.tables import Column, Table, spread
 from gaaf_keras.analysis import Difference, paired_difference
 
 _UNITS = {"test_accuracy": (100, 2), "validation_accuracy": (100, 2)}
+FEWEST_PAIRS = 3  # for a verdict without a caution
 _NO_UNIT = (1, 1)  # factor and decimals of other fields of `result.json`
 # A field, its title, and what it is called if it is higher or lower.
 _COMPARED = (
@@ -156,68 +157,73 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
         rows.append(row)
     columns = ["difference", "pairs"]
     for _, title, _ in _COMPARED:
-        columns += [title, "shown"]
+        columns += [title, "verdict"]
     return Table(
         columns,
         rows,
         "Mean difference over pairs of runs with the same seed, and its 95 % "
-        "confidence interval (Student’s t, n − 1). Nothing is shown if the interval "
-        "includes 0 or has no width. The intervals are for one comparison each; of "
-        "twenty, one misses on average. Accuracies are not compared where a run "
-        "diverged, epochs and seconds are without those runs; seconds depend on "
+        "confidence interval (Student’s t, n − 1). No difference is shown if the "
+        "interval includes 0 or has no width. The intervals are for one comparison "
+        "each; of twenty, one misses on average. Accuracies are not compared where a "
+        "run diverged, epochs and seconds are without those runs; seconds depend on "
         "what else the machine did.",
     )
 
 
 def interval(difference: Difference, decimals: int) -> str:
-    """Returns a difference and its interval as text."""
-    mean = signed(difference.mean, decimals)
-    if difference.low is None or difference.high is None:
-        return mean
-    low, high = (signed(v, decimals) for v in (difference.low, difference.high))
-    return f"{mean} [{low}, {high}]"
+    """Returns a difference and its interval, with as many decimals or more."""
+    return difference.with_decimals(decimals)
 
 
 def verdict(difference: Difference, words: tuple[str, str]) -> str:
     """Returns what a difference shows, in the words for higher and for lower."""
+    if difference.low is None:
+        return "one pair shows nothing"
     if difference.direction == "not shown":
-        return "one pair: nothing" if difference.low is None else "nothing"
-    return words[difference.direction == "lower"]
+        return "no difference shown"
+    word = words[difference.direction == "lower"]
+    return word if difference.n >= FEWEST_PAIRS else f"{word}, by two pairs only"
 
 
 def summary(study: Study) -> list[str]:
     """Returns what the tables show, in sentences that claim no more than they do."""
-    sentences = []
-    for variant, other in comparisons(study):
-        seeds = seeds_of(variant, other, "test_accuracy")
-        counts = {
-            v.name: sum(v.runs[s].diverged for s in seeds) for v in (variant, other)
-        }
-        pairs = [f"{len(seeds)} pair{'s' * (len(seeds) != 1)} of seeds"]
-        pairs += [
-            f"{count} of {name} diverged" for name, count in counts.items() if count
-        ]
-        found = [
-            f"{_shown(title, difference)} ({interval(difference, decimals)}{unit})"
-            for field, title, decimals, unit in (
-                ("test_accuracy", "test accuracy", 2, " % points"),
-                ("best_epoch", "best epoch", 1, ""),
-            )
-            if (difference := paired(variant, other, field))
-        ]
+    sentences = [_sentence(*pair) for pair in comparisons(study)]
+    counts = [len(seeds_of(*pair, "test_accuracy")) for pair in comparisons(study)]
+    if counts and min(counts) < FEWEST_PAIRS:
         sentences.append(
-            f"{variant.name} against {other.name}, {', '.join(pairs)}: "
-            f"{'; '.join(found)}."
+            f"Caution: fewer than {FEWEST_PAIRS} pairs of seeds decide nothing; their "
+            "intervals hold only if the differences are normally distributed. Give "
+            "--runs=5 or more."
         )
     return sentences
 
 
-def _shown(title: str, difference: Difference) -> str:
-    if difference.low is None:
-        return f"{title}: one pair shows nothing"
-    if difference.direction == "not shown":
-        return f"{title}: no difference shown"
-    return f"{title} {difference.direction}"
+def _sentence(variant: Variant, other: Variant) -> str:
+    """Returns what a pair of variants shows, the verdict first."""
+    seeds = seeds_of(variant, other, "test_accuracy")
+    pairs = f"{len(seeds)} pair{'s' * (len(seeds) != 1)} of seeds"
+    names = f"{variant.name} and {other.name}"
+    found = paired(variant, other, "test_accuracy")
+    if found is None:
+        counts = {
+            v.name: sum(v.runs[s].diverged for s in seeds) for v in (variant, other)
+        }
+        failed = [f"{count} of {name}" for name, count in counts.items() if count]
+        text = f"{names} are not compared: of {pairs}, {' and '.join(failed)} diverged."
+    else:
+        if found.low is None:
+            text = f"One pair of {names} shows nothing"
+        elif found.direction == "not shown":
+            text = f"No difference between {names} is shown"
+        else:
+            word = {"higher": "better", "lower": "worse"}[found.direction]
+            text = f"{variant.name} is {word} than {other.name}"
+        text += f": test accuracy {interval(found, 2)} % points, {pairs}."
+    epochs = paired(variant, other, "best_epoch")
+    if epochs is not None and epochs.direction != "not shown":
+        word = {"higher": "later", "lower": "earlier"}[epochs.direction]
+        text += f" Its best epoch is {word}: {interval(epochs, 1)}."
+    return text
 
 
 def reached(study: Study) -> Table:
@@ -236,8 +242,8 @@ def reached(study: Study) -> Table:
         columns,
         rows,
         "For each seed, the first epoch with a validation accuracy as high as the best "
-        "of the other variant’s run with that seed; behind “of”, when that "
-        "run had it, over the same seeds. The runs not counted did not get "
+        "of the other variant’s run with that seed; behind “against”, when "
+        "that run had it, over the same seeds. The runs not counted did not get "
         "there before they ended. Even a variant that is no worse gets there in about "
         "half of its runs only, since a best is a maximum.",
     )
@@ -257,7 +263,8 @@ def _reached(variant: Variant, target: Variant) -> list[str]:
     for field in ("epoch", "seconds"):
         own = [row[field] for row in there.values()]
         theirs = [_at_best(target.runs[seed], field) for seed in there]
-        cells.append(f"{spread(own, 1)} of {spread(theirs, 1)}" if there else "–")
+        both = f"{spread(own, 1)} against {spread(theirs, 1)}"
+        cells.append(both if there else "–")
     return cells
 
 

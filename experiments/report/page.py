@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jinja2
@@ -14,7 +15,7 @@ from experiments.records.studies import Study, read
 from experiments.report import comparison, measurements, pictures
 from experiments.report.analysis import analyse
 from experiments.report.pictures import Pictures
-from experiments.tables import Table
+from experiments.tables import Table, as_csv, latex
 from gaaf_keras.analysis.figures import save
 
 _TEMPLATE = Path(__file__).parent / "page.html"
@@ -133,10 +134,11 @@ _SECTIONS = (
 
 
 def write(
-    folder: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     data_dir: str | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Writes the report of a run, of a suite, or of several seeds.
+    """Writes the report of a run, of a suite, of several seeds, or of several of these.
 
     The networks are analysed first, unless that has been done: `analysis.json` in a
     run's folder has what was found.
@@ -144,9 +146,12 @@ def write(
     Keras's random seed is set, and its session cleared.
 
     Args:
-        folder: What `train.py` has written. It gets `report.html`, one page that needs
-            nothing else, and `figures/` with every picture as PNG and SVG.
+        folder: What `train.py` has written, a folder in which there are several such,
+            or a list of folders.
         data_dir: Where the prepared data set lies, if it has moved since.
+        output_dir: What gets `report.html`, one page that needs nothing else,
+            `figures/` with every picture as PNG and SVG, and `tables/` with every table
+            as CSV and LaTeX. Defaults to the folder, or what several have in common.
 
     Returns:
         The path of the page.
@@ -162,27 +167,35 @@ def write(
         report.write("runs/mnist")
         ```
     """
-    study = read(Path(folder).expanduser())
+    several = [folder] if isinstance(folder, str | os.PathLike) else folder
+    study = read(*(Path(each).expanduser() for each in several))
     runs = [run for variant in study.chosen for run in variant.runs.values()]
     for run in track(runs, "Looking into the networks", transient=True):
         analyse(run, data_dir)
-    figures = files.writable_folder(study.folder / run_folder.FIGURES)
-    path = study.folder / run_folder.REPORT
-    files.write_text(path, _page(study, figures))
-    return path
+    output = study.folder if output_dir is None else Path(output_dir).expanduser()
+    page = _page(study, output)
+    files.write_text(output / run_folder.REPORT, page)
+    return output / run_folder.REPORT
 
 
-def _page(study: Study, figures: Path) -> str:
+def _page(study: Study, output: Path) -> str:
+    """Returns the page, and writes its pictures and tables beside it."""
+    figures = files.writable_folder(output / run_folder.FIGURES)
+    exported = files.writable_folder(output / run_folder.TABLES)
     sections = []
     for section in _SECTIONS:
-        tables = [table for make in section.tables if (table := make(study)).rows]
+        made = {make.__name__: make(study) for make in section.tables}
+        tables = {name: table for name, table in made.items() if table.rows}
+        for name, table in tables.items():
+            files.write_text(exported / f"{name}.csv", as_csv(table))
+            files.write_text(exported / f"{name}.tex", latex(table))
         drawn = {
             name: save(figure, figures, name)
             for draw in section.pictures
             for name, figure in draw(study).items()
         }
         if tables or drawn:
-            sections.append((section, tables, drawn))
+            sections.append((section, [*tables.values()], drawn))
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -192,6 +205,7 @@ def _page(study: Study, figures: Path) -> str:
         summary=comparison.summary(study),
         sections=sections,
         facts=_facts(study),
+        folders=" ".join(shlex.quote(str(each)) for each in study.folders),
     )
 
 

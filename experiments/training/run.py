@@ -19,7 +19,11 @@ from experiments.records.history import Row, best_row
 from experiments.training.checkpoints import Checkpoint, restore
 from experiments.training.recorder import Recorder
 from experiments.training.result import TrainingResult
-from experiments.training.watchers import GradientFlowLog, Histograms
+from experiments.training.watchers import (
+    GradientFlowLog,
+    Histograms,
+    write_hyperparameters,
+)
 from gaaf_keras.analysis.model_activations import has_activations
 
 # What a folder comes to hold, in sizes of the model with its optimizer, at most: two
@@ -341,6 +345,7 @@ def _watchers(
     path = folder / run_folder.TENSORBOARD
     if _on_tensorflow():
         found.append(keras.callbacks.TensorBoard(str(path), write_graph=False))
+        write_hyperparameters(path, config)
     if not has_activations(model):
         return found
     if config.histograms:

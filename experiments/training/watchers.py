@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from experiments.config import PLACES, TrainingConfig
 from experiments.records import run_folder
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.activation_values import OUTPUT, Observation
@@ -15,6 +16,7 @@ from gaaf_keras.analysis.gradients import Measurements
 from gaaf_keras.analysis.node_dependence import correlations_of
 from gaaf_keras.analysis.stateless import to_numpy
 
+_OFTEN_VARIED = ("activation", "dropout", "learning_rate", "seed", "strength")
 _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
 
 
@@ -53,7 +55,7 @@ class GradientFlowLog(GradientFlow):
         # Less only in the first epoch of a run that resumes.
         self.history = [row for row in self.history if row[0] <= self._steps_before]
 
-    def _batch(self, index: int) -> tuple[Data, Data]:
+    def _batch(self, index: int) -> tuple[Data, ...]:
         x, y = super()._batch(index)
         return np.asarray(x, "float32"), y
 
@@ -75,6 +77,33 @@ class GradientFlowLog(GradientFlow):
                     for name in _QUANTITIES:
                         value = getattr(values, name)
                         tf.summary.scalar(f"{name}/{layer}", value, step=step)
+
+
+def write_hyperparameters(folder: Path, config: TrainingConfig) -> None:
+    """Writes what TensorBoard's HParams view tells runs apart by.
+
+    That is what was given or often varies: not what is left at its default.
+
+    Args:
+        folder: Where TensorBoard will look.
+        config: The run's.
+    """
+    import tensorflow as tf
+    from tensorboard.plugins.hparams import api
+
+    found = {
+        field.name: value
+        for field in dataclasses.fields(config)
+        if (value := getattr(config, field.name)) is not None
+        and field.name not in PLACES
+        and (field.name in _OFTEN_VARIED or value != field.default)
+    }
+    plain = {
+        name: value if isinstance(value, bool | int | float) else str(value)
+        for name, value in found.items()
+    }
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        api.hparams(plain)
 
 
 class Histograms(keras.callbacks.Callback):

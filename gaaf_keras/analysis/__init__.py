@@ -37,6 +37,7 @@ from gaaf_keras.analysis.statistics import (
     Difference,
     Spread,
     paired_difference,
+    paired_differences,
 )
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "hessian_eigenvalue",
     "input_noise",
     "paired_difference",
+    "paired_differences",
     "pre_activation_variance",
     "saturation",
     "weight_noise",

@@ -14,7 +14,9 @@ Loss = str | keras.Loss | Callable[[Tensor, Tensor], Tensor]
 BATCH = 256  # examples computed at once where that makes no difference
 
 
-def check_data(x: Data, y: Data | None = None) -> int:
+def check_data(
+    x: Data, y: Data | None = None, names: Sequence[str] = ("x", "y")
+) -> int:
     """Returns how many examples arrays hold.
 
     Raises:
@@ -22,7 +24,7 @@ def check_data(x: Data, y: Data | None = None) -> int:
         ValueError: If they hold no examples, or not as many.
     """
     sizes: set[int] = set()
-    given = {"x": x} if y is None else {"x": x, "y": y}
+    given = dict(zip(names, (x,) if y is None else (x, y), strict=False))
     for name, data in given.items():
         for array in keras.tree.flatten(data):
             if not getattr(array, "shape", ()):
@@ -34,10 +36,44 @@ def check_data(x: Data, y: Data | None = None) -> int:
             sizes.add(int(array.shape[0]))
     if len(sizes) != 1 or 0 in sizes:
         raise ValueError(
-            "Arguments `x` and `y` must hold as many examples, at least one. "
-            f"Received arrays with: {', '.join(map(str, sorted(sizes)))}"
+            f"Arguments `{names[0]}` and `{names[1]}` must hold as many examples, at "
+            f"least one. Received arrays with: {', '.join(map(str, sorted(sizes)))}"
         )
     return sizes.pop()
+
+
+def weights_of(
+    y: Data, sample_weight: Data | None, class_weight: Mapping[int, float] | None
+) -> tuple[Data, ...]:
+    """Returns the weights of examples, or nothing if there are none.
+
+    Args:
+        y: Targets that have been checked.
+        sample_weight: Weights of the examples.
+        class_weight: Weights by class, 1 for classes left out. The targets are then
+            numbers of classes, or one-hot.
+
+    Raises:
+        ValueError: If both are given, or there are not as many weights as examples.
+    """
+    if class_weight is None:
+        if sample_weight is None:
+            return ()
+        check_data(y, sample_weight, names=("y", "sample_weight"))
+        return (sample_weight,)
+    if sample_weight is not None or keras.tree.is_nested(y):
+        raise ValueError(
+            "Argument `class_weight` cannot be given with `sample_weight`, nor for "
+            f"several targets. Received: class_weight={dict(class_weight)!r}"
+        )
+    classes = np.asarray(y)
+    if classes.ndim > 1:
+        one_hot = classes.shape[-1] > 1
+        classes = classes.argmax(-1) if one_hot else classes[..., 0]
+    weights = np.ones(classes.shape, "float32")
+    for number, weight in class_weight.items():
+        weights[classes == number] = weight
+    return (weights,)
 
 
 def count(data: Data) -> int:
@@ -45,7 +81,7 @@ def count(data: Data) -> int:
     return len(keras.tree.flatten(data)[0])
 
 
-def part(data: Data, first: int, last: int) -> Any:
+def part(data: Data | tuple[Data, ...], first: int, last: int) -> Any:
     """Returns some of the examples in arrays."""
     return keras.tree.map_structure(lambda array: array[first:last], data)
 

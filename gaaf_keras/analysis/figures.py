@@ -18,7 +18,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from gaaf_keras.analysis.curves import Curve
 from gaaf_keras.analysis.distributions import Distribution
@@ -129,10 +129,11 @@ def draw(
     log_x: bool = False,
     log_y: bool = False,
     y_limits: tuple[float | None, float | None] | None = None,
+    place: SubFigure | None = None,
 ) -> Figure:
-    """Returns a picture of some lines."""
+    """Returns a picture of some lines, in a figure of its own or in a given place."""
     with mpl.rc_context(_SETTINGS):
-        figure, axes = _panel(_SIZE)
+        figure, axes = _panel(_SIZE, place)
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_title(textwrap.fill(title, _TITLE_WIDTH), loc="left")
         axes.set_xscale("log" if log_x else "linear")
@@ -147,8 +148,8 @@ def draw(
             longest = max(map(len, labels))
             columns = max(1, min(len(labels), 60 // (longest + 6)))
             more_rows = -(-len(labels) // columns) - 1
-            # So that the axes keep their room.
-            figure.set_figheight(_SIZE[1] + more_rows * _LEGEND_ROW)
+            if place is None:  # so that the axes keep their room
+                figure.set_figheight(_SIZE[1] + more_rows * _LEGEND_ROW)
             figure.legend(handles, labels, ncols=columns, loc="outside lower center")
     return figure
 
@@ -245,7 +246,11 @@ def draw_curve(curve: Curve, title: str) -> Figure:
 
 
 def draw_differences(
-    differences: Mapping[str, Difference], title: str, x_label: str
+    differences: Mapping[str, Difference],
+    title: str,
+    x_label: str,
+    *,
+    place: SubFigure | None = None,
 ) -> Figure:
     """Returns a picture of differences with their confidence intervals.
 
@@ -254,6 +259,7 @@ def draw_differences(
             shows a direction the mark is filled, otherwise it is hollow.
         title: What is shown.
         x_label: In what they differ, with its unit.
+        place: Where to draw. Defaults to a figure of its own.
 
     Examples:
         ```python
@@ -266,7 +272,7 @@ def draw_differences(
     colours = dict(zip(("not shown", "lower", "higher"), _COLOURS, strict=False))
     with mpl.rc_context(_SETTINGS):
         height = _FRAME_HEIGHT + _DIFFERENCE_HEIGHT * len(differences)
-        figure, axes = _panel((_SIZE[0], height))
+        figure, axes = _panel((_SIZE[0], height), place)
         axes.set_xlabel(x_label, loc="right")  # it may be longer than the axis
         # Over the names too: what is right of them is too narrow.
         title = textwrap.fill(title, _TITLE_WIDTH)
@@ -285,8 +291,17 @@ def draw_differences(
     return figure
 
 
-def _panel(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """Returns an empty picture, and where to draw."""
+def panels(count: int) -> tuple[Figure, list[SubFigure]]:
+    """Returns an empty picture of several beside each other, and their places."""
+    figure = Figure(figsize=(count * _SIZE[0], _SIZE[1]), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subfigures(1, count, squeeze=False)[0])
+
+
+def _panel(size: tuple[float, float], place: SubFigure | None) -> tuple[Any, Axes]:
+    """Returns an empty picture, or a given place in one, and where to draw."""
+    if place is not None:
+        return place, place.add_subplot()
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()

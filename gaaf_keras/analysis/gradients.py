@@ -14,7 +14,7 @@ are multiplied by a factor and the weights behind them divided by it.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,7 +25,14 @@ from gaaf_keras._core.checks import positive_integer
 from gaaf_keras._core.differentiation import gradient_and_more
 from gaaf_keras._core.types import Tensor
 from gaaf_keras.analysis.activation_values import PRE_ACTIVATION, observing
-from gaaf_keras.analysis.data import Data, Loss, check_data, count, part
+from gaaf_keras.analysis.data import (
+    Data,
+    Loss,
+    check_data,
+    count,
+    part,
+    weights_of,
+)
 from gaaf_keras.analysis.losses import loss_function
 from gaaf_keras.analysis.model_activations import observed_activations
 from gaaf_keras.analysis.stateless import stateless, zeros_like
@@ -85,11 +92,15 @@ def gradient_flow(
     loss: Loss | None = None,
     training: bool = True,
     batch_size: int = 128,
+    sample_weight: Data | None = None,
+    class_weight: Mapping[int, float] | None = None,
 ) -> dict[str, LayerGradient]:
     """Measures the gradient that reaches each layer of a model: table 2.
 
     The loss is the mean over a batch, so that an example's gradient is divided by the
-    batch size: compare only numbers of one batch size. The model stays as it is.
+    batch size: compare only numbers of one batch size. It is weighted as in
+    `fit(sample_weight=..., class_weight=...)` if these are given here, and not
+    otherwise. The model stays as it is.
 
     Args:
         model: A built Keras model.
@@ -100,12 +111,15 @@ def gradient_flow(
         training: Whether the model runs as in training: with dropout, and with
             accelerated gradients.
         batch_size: Examples that share a loss. Those left over are not used.
+        sample_weight: Factors on the examples' losses, as `fit` takes them.
+        class_weight: Factors by class, as `fit` takes them; 1 for classes left out.
 
     Returns:
         By the name of the layer that holds the activation, in the order computed.
 
     Raises:
-        ValueError: If the model has no activations to look at, or no loss.
+        ValueError: If the model has no activations to look at, or no loss; if both
+            weights are given, or a function of one number a batch is to be weighted.
 
     Examples:
         >>> import keras, numpy
@@ -119,11 +133,12 @@ def gradient_flow(
     """
     positive_integer("batch_size", batch_size)
     total = check_data(x, y)
+    data = (x, y, *weights_of(y, sample_weight, class_weight))
     size = min(batch_size, total)
-    probe = gradient_probe(model, loss, *part((x, y), 0, size), training=training)
+    probe = gradient_probe(model, loss, *part(data[:2], 0, size), training=training)
     return mean_of(
         [
-            (first, probe(*part((x, y), first, first + size)))
+            (first, probe(*part(data, first, first + size)))
             for first in range(0, total - size + 1, size)
         ]
     )
@@ -137,13 +152,16 @@ def gradient_probe(
     *,
     training: bool = True,
     often: bool = False,
-) -> Callable[[Data, Data], dict[str, LayerGradient]]:
-    """Returns what measures the gradient flow of one batch, such as x and y."""
+) -> Callable[..., dict[str, LayerGradient]]:
+    """Returns what measures the gradient flow of one batch, such as x and y.
+
+    It takes a batch's inputs and targets, and perhaps weights of its examples.
+    """
     measurement = GradientMeasurement(model, loss, x, y, training=training)
     compiled = stateless(model, measurement.measure, often=often)
 
-    def probe(x: Data, y: Data) -> dict[str, LayerGradient]:
-        rows = finite_rows(lambda scale: compiled(x, y, scale))
+    def probe(*batch: Data) -> dict[str, LayerGradient]:
+        rows = finite_rows(lambda scale: compiled(scale, *batch))
         found = (LayerGradient(*row) for row in rows.tolist())
         return dict(zip(measurement.names, found, strict=True))
 
@@ -172,13 +190,16 @@ class GradientMeasurement:
         self._loss_of = loss_function(model, loss, x, y, training=training)
         self.names: list[str] = []
 
-    def measure(self, x: Data, y: Data, scale: Tensor) -> list[list[Tensor]]:
+    def measure(
+        self, scale: Tensor, x: Data, y: Data, *weights: Data
+    ) -> list[list[Tensor]]:
         """Returns for each layer the numbers of its `LayerGradient`.
 
         Args:
+            scale: Factor on the loss, with which no gradient is to vanish or overflow.
             x: Inputs.
             y: Targets.
-            scale: Factor on the loss, with which no gradient is to vanish or overflow.
+            *weights: Weights of the examples, if they have any.
         """
 
         def run(nudges: Iterable[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -194,7 +215,7 @@ class GradientMeasurement:
 
             with observing(self._activations, observe):
                 outputs = self._model(x, training=self._training)
-            loss = self._loss_of(x, y, outputs)
+            loss = self._loss_of(x, y, outputs, *weights)
             return loss * ops.cast(scale, loss.dtype), values
 
         nudges = zeros_like(lambda: run(itertools.repeat(0.0))[1])
@@ -240,9 +261,11 @@ class GradientFlow(keras.callbacks.Callback):
     """Measures the gradient that reaches each layer while a model trains: table 2.
 
     Every so many steps it measures `gradient_flow` on a batch of given data: another
-    part of it each time, in order. Training is the same with it and without it. On
-    TensorFlow and JAX a measurement takes about as long as two training steps, the
-    first one longer, since it is compiled.
+    part of it each time, in order. A callback does not see the weights that `fit` is
+    given: the numbers are of the loss without, unless they are given here, too.
+    Training is the same with it and without it. On TensorFlow and JAX a measurement
+    takes about as long as two training steps, the first one longer, since it is
+    compiled.
 
     Args:
         x: Inputs, for example those of training or a part of them.
@@ -252,6 +275,8 @@ class GradientFlow(keras.callbacks.Callback):
             the batch size of training to get the gradients of training.
         loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
             to what the model was compiled with.
+        sample_weight: Factors on the examples' losses, as `fit` takes them.
+        class_weight: Factors by class, as `fit` takes them; 1 for classes left out.
 
     Attributes:
         history: Of the last run: for each measurement the step, counted from 1,
@@ -259,8 +284,9 @@ class GradientFlow(keras.callbacks.Callback):
         probe: What measures a batch, from when training begins.
 
     Raises:
-        ValueError: If `every` or `batch_size` is below 1; when training begins, if the
-            model has no activations to look at, or no loss.
+        ValueError: If `every` or `batch_size` is below 1, or both weights are given;
+            when training begins, if the model has no activations to look at, or no
+            loss.
 
     Examples:
         ```python
@@ -278,12 +304,14 @@ class GradientFlow(keras.callbacks.Callback):
         batch_size: int = 128,
         *,
         loss: Loss | None = None,
+        sample_weight: Data | None = None,
+        class_weight: Mapping[int, float] | None = None,
     ) -> None:
         super().__init__()
-        self._x, self._y = x, y
         self._every = positive_integer("every", every)
         positive_integer("batch_size", batch_size)
         self._size = min(batch_size, check_data(x, y))
+        self._data = (x, y, *weights_of(y, sample_weight, class_weight))
         self._loss = loss
         self._steps_before = 0
         self.history: Measurements = []
@@ -293,8 +321,8 @@ class GradientFlow(keras.callbacks.Callback):
         return mean_of(self.history)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        batch = self._batch(0)
-        self.probe = gradient_probe(self.model, self._loss, *batch, often=True)
+        x, y, *_ = self._batch(0)
+        self.probe = gradient_probe(self.model, self._loss, x, y, often=True)
         self.history = []
         self._last_step: int | None = None
 
@@ -313,10 +341,10 @@ class GradientFlow(keras.callbacks.Callback):
         self._last_step = step
         if step // self._every > last // self._every:
             _ = self.model  # on JAX asking for it brings its variables up to date
-            x, y = self._batch(step // self._every - 1)
-            self.history.append((step, self.probe(x, y)))
+            measured = self.probe(*self._batch(step // self._every - 1))
+            self.history.append((step, measured))
 
-    def _batch(self, index: int) -> tuple[Data, Data]:
+    def _batch(self, index: int) -> tuple[Data, ...]:
         """Returns a batch of the data, which begin again after the last."""
-        first = index % (count(self._x) // self._size) * self._size
-        return part((self._x, self._y), first, first + self._size)
+        first = index % (count(self._data[0]) // self._size) * self._size
+        return part(self._data, first, first + self._size)

@@ -14,8 +14,10 @@ from gaaf_keras.analysis.stateless import replicas, stateless
 
 def loss_function(
     model: keras.Model, loss: Loss | None, x: Data, y: Data, *, training: bool
-) -> Callable[[Data, Data, Tensor], Tensor]:
+) -> Callable[..., Tensor]:
     """Returns what computes the loss of a batch from inputs, targets and outputs.
+
+    And perhaps, behind these, weights of the examples.
 
     Args:
         model: A built Keras model.
@@ -42,15 +44,14 @@ def loss_function(
     if own is not None and not own.built:
         own.build(y, stateless(model, lambda x: model(x, training=False))(x))
 
-    def compiled(x: Data, y: Data, outputs: Tensor) -> Tensor:
-        return replicas() * model.compute_loss(x, y, outputs, training=training)
+    def compiled(x: Data, y: Data, outputs: Tensor, *weights: Data) -> Tensor:
+        loss = model.compute_loss(x, y, outputs, *weights, training=training)
+        return replicas() * loss
 
     return compiled
 
 
-def _given_loss(
-    model: keras.Model, loss: Loss
-) -> Callable[[Data, Data, Tensor], Tensor]:
+def _given_loss(model: keras.Model, loss: Loss) -> Callable[..., Tensor]:
     message = (
         "Argument `loss` must be one loss, for a model with one output. If it has "
         "several, compile it with its losses and leave `loss` out, or give a function "
@@ -62,12 +63,30 @@ def _given_loss(
     shared = replicas() if isinstance(given, keras.Loss) else 1
     is_from_keras = getattr(given, "__module__", "").startswith("keras.")
 
-    def mean(_: Data, y: Data, outputs: Tensor) -> Tensor:
+    def mean(_: Data, y: Data, outputs: Tensor, *weights: Data) -> Tensor:
         if is_from_keras and len(keras.tree.flatten(outputs)) > 1:
             raise ValueError(message)
-        return shared * ops.mean(given(y, outputs))
+        if isinstance(given, keras.Loss):
+            return shared * ops.mean(given(y, outputs, *weights))
+        losses = given(y, outputs)
+        for weight in weights:
+            losses = _weighted(losses, ops.convert_to_tensor(weight))
+        return ops.mean(losses)
 
     return mean
+
+
+def _weighted(losses: Tensor, weights: Tensor) -> Tensor:
+    """Returns losses of examples, and perhaps of parts of these, times weights."""
+    missing = len(losses.shape) - len(weights.shape)
+    if missing < 0:
+        raise ValueError(
+            "Argument `loss` must return a loss for each example, if these have "
+            f"weights. Received losses of shape {tuple(losses.shape)} and weights of "
+            f"shape {tuple(weights.shape)}"
+        )
+    weights = ops.reshape(weights, (*ops.shape(weights), *[1] * missing))
+    return losses * ops.cast(weights, losses.dtype)
 
 
 def evaluation(

@@ -1,7 +1,8 @@
 """Means, spreads and paired differences of a few runs."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -41,6 +42,8 @@ class Difference:
         high: Upper bound; None for a single pair.
         confidence: Its confidence, such as 0.95.
         n: How many pairs there are.
+        p: Probability of differences as large, were there none (two-sided t test); None
+            for a single pair, and where all differences are the same and not 0.
     """
 
     mean: float
@@ -48,6 +51,7 @@ class Difference:
     high: float | None
     confidence: float
     n: int
+    p: float | None = None
 
     @property
     def direction(self) -> Literal["higher", "lower", "not shown"]:
@@ -61,6 +65,55 @@ class Difference:
         if self.low > 0:
             return "higher"
         return "lower" if self.high < 0 else "not shown"
+
+    @property
+    def decimals(self) -> int:
+        """How many decimals show two digits of the interval, and on which side 0 is."""
+        if self.low is None or self.high is None or self.low == self.high:
+            return _decimals(self.mean, 3)
+        return self._deciding(_decimals((self.high - self.low) / 2, 2))
+
+    def _deciding(self, decimals: int) -> int:
+        """Returns so many decimals, or more if a bound would seem to be 0."""
+        if self.low is None or self.high is None or self.direction == "not shown":
+            return decimals
+        nearest = min(abs(self.low), abs(self.high))
+        while round(nearest, decimals) == 0:
+            decimals += 1
+        return decimals
+
+    def times(self, factor: float) -> "Difference":
+        """Returns the difference of values in another unit, such as percent."""
+        low, high = (None if v is None else factor * v for v in (self.low, self.high))
+        return dataclasses.replace(self, mean=factor * self.mean, low=low, high=high)
+
+    def __str__(self) -> str:
+        return self.with_decimals(self.decimals)
+
+    def with_decimals(self, decimals: int) -> str:
+        """Returns mean and interval as text, with more decimals if 0 is near."""
+        decimals = self._deciding(decimals)
+        mean = signed(self.mean, decimals)
+        if self.low is None or self.high is None:
+            return f"{mean} (one pair)"
+        if self.low == self.high:
+            return f"{mean} in each of {self.n} pairs"
+        low, high = (signed(value, decimals) for value in (self.low, self.high))
+        return f"{mean} [{low}, {high}]"
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Returns how many decimals show some digits of a number."""
+    if not value or not math.isfinite(value):
+        return 0
+    return max(0, digits - 1 - math.floor(math.log10(abs(value))))
+
+
+def signed(value: float, decimals: int) -> str:
+    """Returns a number with its sign, which is ± where it is rounded to 0."""
+    if round(value, decimals) == 0:
+        return f"±{0:.{decimals}f}"
+    return f"{value:+.{decimals}f}".replace("-", "−")
 
 
 def paired_difference(
@@ -107,6 +160,61 @@ def paired_difference(
     if n == 1:
         return Difference(mean, None, None, confidence, n)
     if np.ptp(differences) <= _ROUNDING * np.max(np.abs([values, base])):
-        return Difference(mean, mean, mean, confidence, n)  # but for rounding
-    low, high = stats.ttest_rel(values, base).confidence_interval(confidence)
-    return Difference(mean, float(low), float(high), confidence, n)
+        p = None if mean else 1.0
+        return Difference(mean, mean, mean, confidence, n, p)  # but for rounding
+    test = stats.ttest_rel(values, base)
+    low, high = map(float, test.confidence_interval(confidence))
+    return Difference(mean, low, high, confidence, n, float(test.pvalue))
+
+
+def paired_differences(
+    pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    confidence: float = 0.95,
+) -> dict[str, Difference]:
+    """Returns several paired differences, corrected for how many there are.
+
+    Holm's method, so that with probability `confidence` none is shown that is not
+    there: of m differences the one with the smallest p is tested at
+    `(1 - confidence) / m`, the next at `(1 - confidence) / (m - 1)`, and so on, until
+    one is not shown; the others are not, either. The interval of each has the
+    confidence at which it was tested, so that both agree.
+
+    Args:
+        pairs: By what is compared: its values, and those of the base, as
+            `paired_difference` takes them.
+        confidence: Probability that nothing is shown that is not there. Above 0 and
+            below 1.
+
+    Returns:
+        The differences in the order given, each with its `confidence`, and with a `p`
+        that is corrected: it is shown if `p < 1 - confidence`.
+
+    Raises:
+        ValueError: As `paired_difference`.
+
+    Examples:
+        >>> from gaaf_keras.analysis import paired_differences
+        >>> base = [0.90, 0.91, 0.89, 0.90]
+        >>> found = paired_differences({
+        ...     "one": ([0.93, 0.94, 0.93, 0.93], base),
+        ...     "other": ([0.90, 0.92, 0.89, 0.89], base),
+        ... })
+        >>> {name: each.direction for name, each in found.items()}
+        {'one': 'higher', 'other': 'not shown'}
+    """
+    plain = {name: paired_difference(*each, confidence) for name, each in pairs.items()}
+    corrected: dict[str, Difference] = {}
+    p, waiting = 0.0, len(pairs)
+    level = (1 - confidence) / max(waiting, 1)
+    for name in sorted(pairs, key=lambda name: _p(plain[name])):
+        if p < 1 - confidence:  # all so far are shown
+            level = (1 - confidence) / waiting
+        p = max(p, min(1.0, waiting * _p(plain[name])))
+        found = paired_difference(*pairs[name], 1 - level)
+        corrected[name] = dataclasses.replace(found, p=None if found.p is None else p)
+        waiting -= 1
+    return {name: corrected[name] for name in pairs}
+
+
+def _p(difference: Difference) -> float:
+    return 1.0 if difference.p is None else difference.p

@@ -160,12 +160,14 @@ class Network:
     def accuracy(self, x, y):
         return np.mean(self.forward(x).argmax(axis=1) == y)
 
-    def backward(self, x, y):
+    def backward(self, x, y, weights=None):
         logits = self.forward(x)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         upstream = odds / odds.sum(axis=1, keepdims=True)
         upstream[np.arange(len(y)), y] -= 1
         upstream /= len(y)
+        if weights is not None:
+            upstream *= weights[:, np.newaxis]
         for part in reversed(self.parts):
             upstream = part.backward(upstream)
 

@@ -126,6 +126,29 @@ def test_gradient_flow_at_inference_has_the_true_gradient(case):
         )
 
 
+def per_example(y, outputs):
+    return keras.losses.sparse_categorical_crossentropy(y, outputs, from_logits=True)
+
+
+@pytest.mark.parametrize("loss", [CROSS_ENTROPY, None, per_example])
+def test_gradient_flow_under_weights(case, loss):
+    model, x, y = case
+    if loss is None:
+        model.compile("sgd", CROSS_ENTROPY)
+    by_class = {0: 5.0, 2: 0.25}
+    weights = np.array([by_class.get(int(each), 1.0) for each in y])
+    one_of = {"sample_weight": weights.astype("float32")}, {"class_weight": by_class}
+    network = numpy_network.of_model(model)
+    network.backward(x.astype("float64"), y, weights)
+    for given in one_of:
+        flow = analysis.gradient_flow(model, x, y, loss=loss, training=False, **given)
+        for name, layer in network.activations.items():
+            expected = np.abs(layer.pre_activation_gradient).mean()
+            np.testing.assert_allclose(
+                flow[name].pre_activation_gradient, expected, **EXACT
+            )
+
+
 def test_gradient_flow_is_the_mean_over_whole_batches(case):
     model, x, y = case
     flow = analysis.gradient_flow(

@@ -93,3 +93,49 @@ def test_a_model_that_is_not_compiled_with_a_loss_is_refused():
     flow.set_model(keras.Sequential([keras.Input((4,)), GAAFTanh()]))
     with pytest.raises(ValueError, match="compiled"):
         flow.on_train_begin()
+
+
+def test_weights_are_those_of_the_examples_of_a_batch():
+    weights = np.arange(64, dtype="float32") / 20
+    flow = analysis.GradientFlow(X, Y, every=1, batch_size=16, sample_weight=weights)
+    model = compiled(dropout=0.0)
+    model.optimizer.learning_rate = 0.0
+    fit(model, flow, epochs=1, sample_weight=weights)
+    for step, found in flow.history[1:]:  # after its statistics have changed once
+        part = slice(16 * (step - 1), 16 * step)
+        own = analysis.gradient_flow(
+            model, X[part], Y[part], sample_weight=weights[part]
+        )
+        gradient = found["tanh"].output_gradient
+        assert gradient == pytest.approx(own["tanh"].output_gradient, rel=1e-5)
+    one_hot = keras.utils.to_categorical(Y, 3)
+    for targets in (Y, Y[:, np.newaxis]):
+        by_class = analysis.gradient_flow(model, X, targets, class_weight={1: 3.0})
+        again = analysis.gradient_flow(
+            model,
+            X,
+            one_hot,
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+            class_weight={1: 3.0},
+        )
+        one, other = (each["tanh"].output_gradient for each in (by_class, again))
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sample_weight": np.ones(63)}, "`y` and `sample_weight` must hold as many"),
+        ({"sample_weight": np.ones(64), "class_weight": {}}, "cannot be given with"),
+        (
+            {
+                "sample_weight": np.ones(64),
+                "loss": lambda y, outputs: keras.ops.mean(outputs),
+            },
+            "must return a loss for each example",
+        ),
+    ],
+)
+def test_wrong_weights(given, message):
+    with pytest.raises(ValueError, match=message):
+        analysis.gradient_flow(compiled(), X, Y, **given)

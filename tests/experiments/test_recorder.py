@@ -14,6 +14,7 @@ from experiments.records.history import COLUMNS
 from experiments.suites import plans, runs
 from experiments.training.checkpoints import Checkpoint
 from experiments.training.run import train
+from experiments.training.watchers import write_hyperparameters
 from tests.experiments.scores import accuracy
 
 
@@ -55,6 +56,25 @@ def test_checkpoint_file_keeps_every_dtype(dtype):
     np.testing.assert_array_equal(again.best[0], values[:2])
 
 
+def test_what_tells_runs_apart_in_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    config = TrainingConfig(seed=3, hidden_units=(8,), accelerate=False)
+    write_hyperparameters(tmp_path, config)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    (found,) = [
+        HParamsPluginData.FromString(each.plugin_data.content).session_start_info
+        for tag, each in events.summary_metadata.items()
+        if tag.endswith("session_start_info")
+    ]
+    assert found.hparams["seed"].number_value == 3
+    assert found.hparams["hidden_units"].string_value == "(8,)"
+    assert found.hparams["activation"].string_value == "gaaf_tanh"
+    assert "batch_size" not in found.hparams
+
+
 def test_histograms_for_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -78,6 +98,7 @@ def test_histograms_for_tensorboard(tmp_path):
     )
     weights = ("dense_1/kernel", "dense_1/bias", "logits/kernel", "logits/bias")
     assert set(events.Tags()["tensors"]) == {
+        "_hparams_/session_start_info",
         "pre_activation/activation_1",
         "correlation/activation_1",
         *(f"{quantity}/activation_1" for quantity in quantities),

@@ -1,5 +1,6 @@
 """The page about a suite: what is in it, that it is right, that it needs nothing."""
 
+import csv
 import json
 import re
 import shutil
@@ -12,11 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import TrainingConfig, UsageError, report, train_and_evaluate
+from experiments import (
+    TrainingConfig,
+    UsageError,
+    report,
+    tables,
+    train_and_evaluate,
+)
 from experiments.records import studies
+from experiments.report import comparison
 from experiments.report.__main__ import main
 from experiments.report.analysis import analyse
 from experiments.suites import plans, runs
+from experiments.tables import Table
+from gaaf_keras.analysis import paired_difference
 from tests.processes import python
 from tests.small_suite import GIVEN, SEEDS
 
@@ -158,17 +168,24 @@ def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
                 )
             )
             half = QUANTILE * difference.std(ddof=1) / np.sqrt(SEEDS)
-            mean, low, high = map(number, re.findall(r"[-+−±]?[\d.]+", row[column]))
+            numbers = re.findall(r"[-+−±]?[\d.]+", row[column])
+            if difference.std() == 0:
+                assert row[column].endswith(f"in each of {SEEDS} pairs")
+                numbers = numbers[:1] * 3
+            mean, low, high = map(number, numbers)
             np.testing.assert_allclose(
                 [mean, low, high],
                 difference.mean() + np.array([0, -half, half]),
                 atol=0.0051,
             )
             shown = difference.mean() - half > 0, difference.mean() + half < 0
-            verdict = {(True, False): "better", (False, True): "worse"}
+            verdict = {
+                (True, False): "better, by two pairs only",
+                (False, True): "worse, by two pairs only",
+            }
             if difference.std() == 0:
                 shown = None
-            assert row[column + 1] == verdict.get(shown, "nothing")
+            assert row[column + 1] == verdict.get(shown, "no difference shown")
 
 
 def test_epochs_to_reach_another_variant(suite):
@@ -189,7 +206,7 @@ def test_epochs_to_reach_another_variant(suite):
             at_best += [1 + int(np.argmax(accuracies))] * bool(there)
         assert row["reached base’s best"] == f"{len(epochs)} of {SEEDS}"
         if epochs:
-            own, theirs = row["epochs to base’s best"].split(" of ")
+            own, theirs = row["epochs to base’s best"].split(" against ")
             assert number(own) == pytest.approx(np.mean(epochs), abs=0.051)
             assert number(theirs) == pytest.approx(np.mean(at_best), abs=0.051)
 
@@ -279,7 +296,7 @@ def test_an_interrupted_suite_shows_what_is_finished(suite, tmp_path):
     assert "1 more are not finished" in page.text
     pairs = page.table(["difference", "pairs"])
     assert [row["pairs"] for row in pairs if "GAAF" in row["difference"]] == ["1", "1"]
-    assert "1 pair of seeds: test accuracy: one pair shows nothing" in page.text
+    assert "One pair of GAAF and base shows nothing: test accuracy" in page.text
 
 
 def test_errors(tmp_path, suite, monkeypatch):
@@ -331,6 +348,45 @@ def test_the_base_has_batch_normalisation_only_if_all_have(tmp_path, batch_norm)
     assert (study.base.name, study.dropout.name) == ("plain", "dropped")
     study = studies.Study(tmp_path, "", "", [*variants[::-1]], 0)
     assert study.base.name == ("other" if second else "plain")
+
+
+def test_tables_are_files_too(suite):
+    page = Page(suite / "report.html")
+    with (suite / "tables" / "differences.csv").open(newline="") as file:
+        found = list(csv.reader(file))
+    assert found in page.tables
+    latex = (suite / "tables" / "scores.tex").read_text()
+    header = r"variant & seeds & validation accuracy \% & test accuracy \% &"
+    assert latex.splitlines()[2].startswith(header)
+    assert latex.count(r"\\") == 1 + 3
+    assert "−" not in latex
+    text = Table(["a_b", "50 %"], [["x & y", "−1 ± 0 · 10⁻²"]], "it’s")
+    assert tables.latex(text).splitlines()[2:5:2] == [
+        r"a\_b & 50 \% \\",
+        r"x \& y & $-$1 $\pm$ 0 $\cdot$ 10$^{-}$$^{2}$ \\",
+    ]
+
+
+def test_the_verdict_comes_first(suite):
+    first, *_, caution = comparison.summary(studies.read(suite))
+    assert re.match("dropout is |No difference between dropout and base is", first)
+    assert "test accuracy" in first
+    assert "2 pairs of seeds" in first
+    assert caution.startswith("Caution: fewer than 3 pairs")
+
+
+@pytest.mark.parametrize(
+    ("values", "decimals", "text"),
+    [
+        ([0.28, 0.28], 2, "+0.28 in each of 2 pairs"),
+        ([0.1, 0.2, 0.15], 2, "+0.15 [+0.03, +0.27]"),
+        ([-0.13016, -0.12, -0.0698], 1, "−0.11 [−0.19, −0.03]"),
+        ([0.5], 2, "+0.50 (one pair)"),
+    ],
+)
+def test_as_many_digits_as_decide(values, decimals, text):
+    difference = paired_difference(values, [0.0] * len(values))
+    assert comparison.interval(difference, decimals) == text
 
 
 def test_what_was_accelerated_is_analysed_so(tmp_path):

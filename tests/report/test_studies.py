@@ -95,3 +95,68 @@ def test_an_analysis_is_of_the_model_beside_it(part):
     assert studies.read(folder).runs[0].analysis["layers"]
     shutil.copy(part / "base" / "seed_0" / "model.keras", folder)
     assert studies.read(folder).runs[0].analysis == {}
+
+
+def copy_of(suite, folder):
+    ignored = shutil.ignore_patterns("saved_model", "figures", "tensorboard")
+    shutil.copytree(suite, folder, ignore=ignored)
+    return folder
+
+
+def change(folder, **settings):
+    for path in [folder / "config.json", *folder.rglob("seed_*/config.json")]:
+        if path.is_file():
+            config = json.loads(path.read_text())
+            path.write_text(json.dumps({**config, **settings}))
+
+
+def test_no_folder_is_dropped_whatever_its_depth(suite, tmp_path):
+    """A parent with a suite, a single run and, deeper, another suite."""
+    copy_of(suite, tmp_path / "suite")
+    single = copy_of(suite / "GAAF" / "seed_0", tmp_path / "single")
+    change(single, variant="mine", strength=0.3)
+    other = copy_of(suite, tmp_path / "deep" / "er" / "other")
+    change(other, hidden_units=[9])
+    study = studies.read(tmp_path)
+    twice = [
+        f"{name} ({label})" for label in ("deep/er/other", "suite") for name in VARIANTS
+    ]
+    assert [variant.name for variant in study.variants] == [*twice, "mine"]
+    assert len(study.runs) == 13
+    assert study.unfinished == 0
+    together = [tmp_path / "suite", other, single]
+    again = studies.read(*together)
+    assert {v.name for v in again.variants} == {v.name for v in study.variants}
+    assert (again.folder, again.folders) == (tmp_path, tuple(together))
+    (single / "result.json").unlink()
+    assert studies.read(tmp_path).unfinished == 1
+    with pytest.raises(UsageError, match=r"single' holds no finished run"):
+        studies.read(*together)
+
+
+def test_seeds_of_one_variant_may_lie_apart(suite, tmp_path):
+    for seed in range(2):
+        copy_of(suite / "GAAF" / f"seed_{seed}", tmp_path / f"run_{seed}")
+    copy_of(suite / "base", tmp_path / "base")
+    study = studies.read(*(tmp_path / f"run_{seed}" for seed in range(2)))
+    (variant,) = study.variants
+    assert (variant.name, list(variant.runs)) == ("GAAF", [0, 1])
+    both = studies.read(tmp_path)
+    assert {v.name: list(v.runs) for v in both.variants} == {
+        "GAAF": [0, 1],
+        "base": [0, 1],
+    }
+    assert [len(d.rows) for d in [comparison.differences(both)]] == [1]
+
+
+def test_a_group_is_chosen_of_within_its_output(suite, tmp_path):
+    for name, size in (("one", [9]), ("two", [7])):
+        folder = copy_of(suite, tmp_path / name)
+        in_one_group(folder, "base", "dropout")
+        change(folder, hidden_units=size)
+    study = studies.read(tmp_path)
+    groups = {v.group for v in study.variants}
+    assert groups == {
+        *("tuned (one)", "tuned (two)", "GAAF (one)", "GAAF (two)"),
+    }
+    assert {v.group for v in study.chosen} == groups

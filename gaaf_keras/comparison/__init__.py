@@ -1,0 +1,335 @@
+"""Whether acceleration helps a model: trained plain and accelerated, side by side."""
+
+import contextlib
+import functools
+import inspect
+import itertools
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import keras
+
+from gaaf_keras._core.checks import positive_integer, positive_number
+from gaaf_keras.acceleration import accelerate
+from gaaf_keras.comparison.answers import PLAIN, Answer
+from gaaf_keras.comparison.progress import Progress
+from gaaf_keras.comparison.records import Records, Run
+from gaaf_keras.comparison.result import Comparison
+from gaaf_keras.comparison.start import (
+    Start,
+    checksum,
+    require_compiled,
+    scale_learning_rate,
+)
+from gaaf_keras.comparison.training import Training
+
+__all__ = ["VARIANTS", "Answer", "Comparison", "compare"]
+
+Arguments = Mapping[str, Any]
+
+VARIANTS: dict[str, Arguments] = {
+    "paper's form": {"unit_gain": False},
+    "strength 0.3": {"strength": 0.3, "unit_gain": False},
+    "unit gain": {"unit_gain": True},
+    "one-sided": {"shape_function": {"relu": "one_sided(shifted_sigmoid)"}},
+}
+"""What `compare` compares with the plain model if it is not told."""
+
+
+def compare(
+    model: keras.Model | Callable[[], keras.Model],
+    x: Any,
+    y: Any = None,
+    *,
+    epochs: int = 1,
+    validation_data: Any = None,
+    test_data: Any = None,
+    variants: Mapping[str, Arguments | None] | None = None,
+    learning_rates: Sequence[float] = (1,),
+    seeds: int = 3,
+    monitor: str | None = None,
+    mode: Literal["auto", "min", "max"] = "auto",
+    callbacks: Any = None,
+    time_limit: float | None = None,
+    folder: Any = None,
+    verbose: int | str = "auto",
+    **fit_arguments: Any,
+) -> Comparison:
+    """Trains a model plain and accelerated, and says what that shows.
+
+    Each variant is trained by `fit` with each seed. Runs with the same seed begin with
+    the same weights, see the same batches and have the same dropout masks, so that
+    their differences are of the variant alone. The value of a run is that of its best
+    epoch by `monitor`, as `EarlyStopping(restore_best_weights=True)` would keep it. A
+    run whose loss or monitored value is not finite has failed; it is counted, and its
+    variant is not compared by its other runs.
+
+    The differences to the plain model are means over pairs of runs with the same seed,
+    with 95 % confidence intervals (Student's t) that Holm's method widens for the
+    number of variants. There are up to two answers: one at the learning rate that the
+    model has, and one for which each variant has the rate that is its best by
+    `monitor`.
+
+    Args:
+        model: A function without arguments that returns a compiled model, called after
+            `keras.utils.set_random_seed(seed)`: runs differ in their start, too. Or a
+            compiled and built model: every run begins with its weights and optimizer as
+            they are, and so does the model end, also after an error or Ctrl-C. The
+            seeds then differ in the order of batches and in dropout masks alone.
+        x: Inputs, or what else `fit` takes. For what can be read once or shuffles
+            itself, such as a generator or a shuffled `tf.data`, a function without
+            arguments that returns it, called when a run begins.
+        y: Targets, as `fit` takes them.
+        epochs: Epochs of each run. Defaults to 1, as in `fit`.
+        validation_data: As `fit` takes it, or a function that returns it. Without it
+            (and without `validation_split`) values of training are compared.
+        test_data: As `validation_data`. The model of each run's best epoch is scored on
+            it once; scores are shown for the chosen learning rate of a variant alone,
+            and its answer is then one of test scores.
+        variants: By their names, arguments of `gaaf_keras.accelerate`, or None for the
+            plain model. Plain is always among them. Defaults to
+            `gaaf_keras.comparison.VARIANTS`: the paper's form, strength 0.3, unit gain,
+            and one-sided where there is a ReLU; `{**VARIANTS, "mine": {...}}` adds one.
+        learning_rates: Factors on the optimizer's own rate or schedule, above 0. A
+            callback that sets the rate gets it scaled, and should return a multiple.
+        seeds: How many runs each gets, 1 or more. Differences are shown from 2 on; with
+            fewer than 5, intervals are wide.
+        monitor: What is compared, as in Keras's callbacks, such as `"val_loss"`.
+            Defaults to the model's first metric, or the loss if it has none; on
+            validation data if there are any.
+        mode: Whether lower (`"min"`) or higher (`"max"`) is better. Defaults to
+            `"auto"`: as Keras's callbacks find it.
+        callbacks: As `fit` takes them, or a function that returns new ones for each
+            run, for those that keep a state.
+        time_limit: Seconds after which no run should be going on: none is started that
+            would take longer, by those before.
+        folder: Where finished runs are kept. The same call with the same folder does
+            not train them again.
+        verbose: 0 shows no progress. `fit` itself is silent.
+        **fit_arguments: Passed to `fit`: `batch_size`, `class_weight`, ...
+
+    Returns:
+        A `gaaf_keras.comparison.Comparison`, which `print` shows: a verdict in words,
+        what is to be considered, and a table.
+
+    Raises:
+        ImportError: If SciPy is not installed.
+        TypeError: If `model` is neither a model nor a function, or `x` can be read
+            only once.
+        ValueError: If an argument is out of range; the model is not compiled, or given
+            and not built; a variant cannot be made of it; its learning rate cannot be
+            scaled; `monitor` is nothing that it reports; or the folder has runs with
+            other settings.
+
+    Examples:
+        ```python
+        def make_model():
+            layers = [keras.Input((8,)), keras.layers.Dense(16, "relu")]
+            network = keras.Sequential([*layers, keras.layers.Dense(1)])
+            network.compile("adam", "mse")
+            return network
+
+        comparison = gaaf_keras.compare(
+            make_model, x, y, validation_split=0.2, epochs=2, seeds=2
+        )
+        print(comparison)
+        ```
+    """
+    deadline = time.monotonic()
+    deadline += (
+        math.inf if time_limit is None else positive_number("time_limit", time_limit)
+    )
+    _require_readable(x=x, validation_data=validation_data, test_data=test_data)
+    positive_integer("epochs", epochs)
+    positive_integer("seeds", seeds)
+    factors = _factors(learning_rates)
+    training = Training(
+        arguments={"x": x, "y": y, "epochs": epochs, **fit_arguments},
+        validation_data=validation_data,
+        test_data=test_data,
+        callbacks=callbacks,
+        monitor=monitor,
+        mode=mode,
+    )
+    begin, given = _beginning(model, training)
+    with given or contextlib.nullcontext():
+        trial = begin(0)
+        found, notes = _variants(trial, variants)
+        for factor in factors:
+            with scale_learning_rate(trial, factor):
+                pass
+        settings = training.settings(trial)
+        settings["start"] = None if given is None else checksum(trial)
+        del trial
+        plan = [
+            Run(*key)
+            for seed in range(seeds)
+            for key in itertools.product(found, factors, [seed])
+        ]
+        records = Records(folder, settings, found)
+        with Progress(verbose) as progress:
+            runs = _train(
+                plan,
+                found,
+                begin,
+                training=training,
+                records=records,
+                progress=progress,
+                deadline=deadline,
+            )
+    if len(runs) < len(plan):
+        notes.append(
+            f"{len(plan) - len(runs)} of {len(plan)} runs were not begun, for the time "
+            "limit. The same call with a `folder` and more time trains them."
+        )
+    if given is not None and seeds > 1:
+        notes.append(
+            "All runs begin with the weights of the model that was given; seeds differ "
+            "in the order of batches and in dropout alone. A function that makes the "
+            "model has other weights for each."
+        )
+    return Comparison(runs, factors, notes)
+
+
+def _require_readable(**data: Any) -> None:
+    """Raises if data can be read once only, or SciPy is not there."""
+    if find_spec("scipy") is None:
+        raise ImportError(
+            "`compare` needs SciPy for its intervals: "
+            "pip install 'gaaf-keras[analysis]'"
+        )
+    for name, each in data.items():
+        if hasattr(each, "__next__"):
+            raise TypeError(
+                f"Argument `{name}` is read for every run. Give a function that "
+                f"returns it. Received: {name}={each!r}"
+            )
+
+
+def _factors(learning_rates: Sequence[float]) -> list[float]:
+    """Returns the factors on the learning rate, that of the model itself first."""
+    rates = learning_rates if isinstance(learning_rates, Iterable) else [learning_rates]
+    factors = sorted({positive_number("learning_rates", rate) for rate in rates})
+    if not factors:
+        raise ValueError("Argument `learning_rates` must not be empty. Received: ()")
+    return sorted(factors, key=lambda factor: factor != 1)
+
+
+def _train(
+    plan: Sequence[Run],
+    variants: Mapping[str, Arguments | None],
+    begin: Callable[[int], keras.Model],
+    *,
+    training: Training,
+    records: Records,
+    progress: Progress,
+    deadline: float,
+) -> list[Run]:
+    """Returns the runs of a plan that are recorded, or can be trained in time."""
+    done = [records.runs[run.key] for run in plan if run.key in records.runs]
+    waiting = [run for run in plan if run.key not in records.runs]
+    progress.begin(len(waiting), training.epochs)
+    for run in waiting:
+        if time.monotonic() + _longest(done, run.variant) > deadline:
+            continue
+        accelerated = functools.partial(_accelerated, arguments=variants[run.variant])
+        trained = training.run(run, begin, accelerated, progress.of(run))
+        records.add(trained)
+        done.append(trained)
+        progress.run_ends(trained)
+    order = {run.key: index for index, run in enumerate(plan)}
+    return sorted(done, key=lambda run: order[run.key])
+
+
+def _beginning(
+    model: object, training: Training
+) -> tuple[Callable[[int], keras.Model], Start | None]:
+    """Returns what gives the model as a run begins, by the seed; and its start.
+
+    A given model is put back when the block of its start ends.
+    """
+    if isinstance(model, keras.Model):
+        given = Start(model, training.build)
+        return given.begin, given
+    if not callable(model) or inspect.isclass(model):
+        raise TypeError(
+            "Argument `model` must be a compiled Keras model, or a function without "
+            f"arguments that returns one. Received: {model!r} "
+            f"(of type {type(model).__name__})"
+        )
+
+    made: Any = None
+
+    def make(seed: int) -> keras.Model:
+        nonlocal made
+        keras.utils.set_random_seed(seed)
+        before, made = made, model()
+        if not isinstance(made, keras.Model):
+            raise TypeError(
+                "Argument `model` must be a function that returns a compiled Keras "
+                f"model. It returned: {made!r} (of type {type(made).__name__})"
+            )
+        if made is before:
+            raise ValueError(
+                "Argument `model` must be a function that returns a new model each "
+                "time. To begin with one as it is, give the model and no function."
+            )
+        require_compiled(made)
+        return made
+
+    return make, None
+
+
+def _variants(
+    model: keras.Model, variants: Mapping[str, Arguments | None] | None
+) -> tuple[dict[str, Arguments | None], list[str]]:
+    """Returns the variants, plain first, each of which the model can be; and notes."""
+    given = VARIANTS if variants is None else variants
+    if not isinstance(given, Mapping) or given.get(PLAIN) is not None:
+        raise ValueError(
+            "Argument `variants` must map names to arguments of "
+            "`gaaf_keras.accelerate`, or to None for the plain model, as the name "
+            f"'{PLAIN}' is. Received: variants={variants!r}"
+        )
+    found: dict[str, Arguments | None] = {PLAIN: None}
+    notes = []
+    for name, arguments in given.items():
+        try:
+            with _accelerated(model, arguments):
+                found[name] = arguments
+        except (TypeError, ValueError) as error:
+            if variants is None and len(found) > 1:  # there are activations
+                notes.append(f"Left out: {name}, which this model cannot have.")
+                continue
+            raise type(error)(f"Variant {name!r}: {error}") from error
+    if len(found) == 1:
+        raise ValueError(
+            "Argument `variants` must have one besides the plain model. "
+            f"Received: variants={variants!r}"
+        )
+    return found, notes
+
+
+@contextlib.contextmanager
+def _accelerated(model: keras.Model, arguments: Arguments | None) -> Iterator[None]:
+    """Accelerates a model for a while, or leaves it plain."""
+    if arguments is None:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is known to fail: it is seen here
+        acceleration = accelerate(model, **arguments)
+    with acceleration:
+        yield
+
+
+def _longest(runs: Any, name: str) -> float:
+    """Returns how long a run will take, by the longest of its variant, or of all."""
+    seconds = {run.variant: 0.0 for run in runs}
+    for run in runs:
+        seconds[run.variant] = max(seconds[run.variant], run.seconds)
+    return seconds.get(name, max(seconds.values(), default=0.0))

@@ -1,0 +1,132 @@
+"""The runs of a comparison, and the file that keeps them."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_FILE = "runs.jsonl"
+Key = tuple[str, float, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run, and what came of it.
+
+    Attributes:
+        variant: The name of its variant.
+        learning_rate: The factor on the model's own rate.
+        seed: Its seed.
+        monitor: What `value` is of, such as `"val_accuracy"`.
+        higher: Whether a higher value is better.
+        value: The best over its epochs; None if it failed.
+        best_epoch: The epoch of that value, counted from 1; None if it failed.
+        failed: Whether its loss or value was not finite. It then ended.
+        test: The same on test data, at the best epoch; None where there is none.
+        epochs: How many it had.
+        seconds: How long it took.
+        history: What `fit` reported, a value an epoch; None for one not finite.
+    """
+
+    variant: str
+    learning_rate: float
+    seed: int
+    monitor: str = ""
+    higher: bool = True
+    value: float | None = None
+    best_epoch: int | None = None
+    failed: bool = False
+    test: float | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    history: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """What tells it from others."""
+        return self.variant, self.learning_rate, self.seed
+
+
+class Records:
+    """Finished runs, a line each in a file, if there is a folder.
+
+    Args:
+        folder: Where the file is, or will be; None to keep nothing.
+        settings: What the runs have in common.
+        variants: The arguments of each variant.
+
+    Raises:
+        ValueError: If the file has runs with other settings, or is none of these.
+    """
+
+    def __init__(
+        self,
+        folder: Any,
+        settings: Mapping[str, Any],
+        variants: Mapping[str, Mapping[str, Any] | None],
+    ) -> None:
+        self.runs: dict[Key, Run] = {}
+        self._settings = json.loads(json.dumps(dict(settings)))
+        self._variants = {name: as_text(given) for name, given in variants.items()}
+        self._path = None if folder is None else Path(folder).expanduser() / _FILE
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._read(self._path)
+
+    def add(self, run: Run) -> None:
+        """Keeps a run."""
+        if self._path is None:
+            return
+        line = {
+            "settings": self._settings,
+            "arguments": self._variants[run.variant],
+            "run": dataclasses.asdict(run),
+        }
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _read(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:  # interrupted while it was written
+            path.write_text(whole, encoding="utf-8")
+        for line in whole.splitlines():
+            try:
+                found = json.loads(line)
+                run = Run(**found["run"])
+                settings, arguments = found["settings"], found["arguments"]
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"Argument `folder` has a file {_FILE} that is not one of "
+                    f"`compare`: {error}. Received: folder={str(path.parent)!r}"
+                ) from error
+            different = {
+                name: f"{name}={settings.get(name)!r}, now {value!r}"
+                for name, value in self._settings.items()
+                if settings.get(name) != value
+            }
+            if self._variants.get(run.variant, arguments) != arguments:
+                now = self._variants[run.variant]
+                different["variant"] = f"{run.variant} as {arguments}, now {now}"
+            if different:
+                raise ValueError(
+                    "Argument `folder` has runs with other settings: "
+                    f"{'; '.join(different.values())}. Give another folder. "
+                    f"Received: folder={str(path.parent)!r}"
+                )
+            self.runs[run.key] = run
+
+
+def as_text(value: Any) -> str:
+    """Returns a text of an argument, the same in the next process."""
+    if isinstance(value, Mapping):
+        items = ", ".join(f"{as_text(k)}: {as_text(v)}" for k, v in value.items())
+        return f"{{{items}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(as_text, value))}]"
+    if getattr(value, "shape", ()):
+        return f"array of {tuple(value.shape)}"
+    name = getattr(value, "__name__", None) or getattr(value, "name", None)
+    text = str(value)
+    return str(name or type(value).__name__) if " at 0x" in text else text

@@ -1,0 +1,247 @@
+"""What a comparison came to: a verdict in words, tables, pictures."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import rich.console
+import rich.jupyter
+import rich.table
+import rich.text
+
+from gaaf_keras.analysis.statistics import Difference, Spread, signed
+from gaaf_keras.comparison.answers import PLAIN, Answer, answers
+from gaaf_keras.comparison.records import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FEW = 5  # pairs, below which intervals are wide
+_WIDTH = 100
+
+
+class Comparison(rich.jupyter.JupyterMixin):
+    """What `gaaf_keras.compare` returns; `print` and notebooks show all of it.
+
+    Attributes:
+        runs: A dictionary a run, for statistics of your own: `variant`,
+            `learning_rate` (the factor), `seed`, `monitor`, `higher` (whether that is
+            better), `value` at `best_epoch`, `failed`, `test` where it is shown,
+            `epochs`, `seconds`, `history`.
+        answers: A `gaaf_keras.comparison.Answer` at the model's own learning rate,
+            another with each variant at its best, if several rates were given.
+        cautions: What is to be considered, in sentences.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        factors: Sequence[float],
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.answers = tuple(answers(runs, factors))
+        self._factors = sorted(factors)
+        shown = {
+            run.key
+            for answer in self.answers
+            for found in answer.runs.values()
+            for run in found.values()
+            if answer.measured.startswith("test ")
+        }
+        # Test scores are not there to choose a learning rate by.
+        self._runs = [
+            run if run.key in shown else dataclasses.replace(run, test=None)
+            for run in runs
+        ]
+        self.cautions = (*self._cautions(), *notes)
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """The runs as plain records."""
+        return [dataclasses.asdict(run) for run in self._runs]
+
+    @property
+    def verdict(self) -> str:
+        """What the runs show, in a sentence for each answer."""
+        return "\n".join(map(_sentence, self.answers)) or "No run has ended."
+
+    def plot(self) -> "Figure":
+        """Returns a picture: values by learning rate if several, and differences.
+
+        Raises:
+            ImportError: If Matplotlib is not installed.
+        """
+        from gaaf_keras.analysis import figures
+
+        several = len(self._factors) > 1
+        count = several + sum(bool(each.differences) for each in self.answers)
+        figure, places = figures.panels(max(count, 1))
+        if several:
+            self._draw_values(places.pop(0))
+        for answer in self.answers:
+            if answer.differences:
+                scale, unit = _scale(answer)
+                figures.draw_differences(
+                    {k: v.times(scale) for k, v in answer.differences.items()},
+                    answer.title,
+                    f"{answer.measured} against plain{unit and ','}{unit}",
+                    place=places.pop(0),
+                )
+        return figure
+
+    def _draw_values(self, place: Any) -> None:
+        """Draws the mean value of each variant at each learning rate."""
+        from gaaf_keras.analysis import figures
+
+        names = list(dict.fromkeys(run.variant for run in self._runs))
+        style_of = figures.styles(names)
+        lines = []
+        for name in names:
+            means = {
+                factor: Spread.of(values).mean
+                for factor in self._factors
+                if (
+                    values := [
+                        run.value
+                        for run in self._runs
+                        if (run.variant, run.learning_rate) == (name, factor)
+                        and run.value is not None
+                    ]
+                )
+            }
+            points = list(means), list(means.values())
+            lines.append(figures.Line(*points, name, style_of[name], marked=True))
+        monitor = next((run.monitor for run in self._runs if run.monitor), "")
+        title = "By learning rate, without runs that failed"
+        x_label = "factor on the learning rate"
+        figures.draw(lines, title, x_label, monitor, log_x=True, place=place)
+
+    def _cautions(self) -> list[str]:
+        found = []
+        pairs = [d.n for answer in self.answers for d in answer.differences.values()]
+        if pairs and min(pairs) < _FEW:
+            found.append(
+                f"Few seeds: with {min(pairs)}, intervals are wide, and what is not "
+                f"shown may be there. Give seeds={_FEW} or more."
+            )
+        monitor = next((run.monitor for run in self._runs if run.monitor), "val_")
+        if not monitor.startswith("val_"):
+            found.append(
+                "There are no validation data: what is compared is how well training "
+                "data are learnt."
+            )
+        if len(self._factors) > 1 and self.answers:
+            answer = self.answers[-1]
+            ends = {self._factors[0], self._factors[-1]}
+            names = [name for name in answer.runs if answer.learning_rate(name) in ends]
+            if names and answer.title.startswith("Each"):
+                found.append(
+                    f"At an end of the learning rates tried: {', '.join(names)}. The "
+                    "best may lie beyond."
+                )
+        return found
+
+    def __rich__(self) -> rich.console.Group:
+        lines = [self.verdict, *(f"Caution: {each}" for each in self.cautions)]
+        return rich.console.Group(
+            *(rich.text.Text(line) for line in lines), *map(_table, self.answers)
+        )
+
+    def __str__(self) -> str:
+        console = rich.console.Console(width=_WIDTH)
+        with console.capture() as capture:
+            console.print(self)
+        return "\n".join(map(str.rstrip, capture.get().splitlines()))
+
+    __repr__ = __str__
+
+
+def _scale(answer: Answer) -> tuple[float, str]:
+    """Returns by what values are multiplied where they are shown, and the unit."""
+    name = answer.measured.rsplit(maxsplit=1)[-1].removeprefix("val_")
+    return (100.0, " points") if "accuracy" in name or name == "acc" else (1.0, "")
+
+
+def _sentence(answer: Answer) -> str:
+    """Returns what an answer shows, and no more."""
+    scale, unit = _scale(answer)
+    parts = []
+    for name, found in answer.runs.items():
+        failed = answer.failed(name)
+        if failed:
+            parts.append(f"{name} fails in {failed} of {_runs(len(found))}")
+    if PLAIN not in answer.runs or answer.failed(PLAIN):
+        parts.append("there is no plain model to compare with")
+        return _joined(answer, parts)
+    shown = {
+        name: effect for name in answer.differences if (effect := answer.effect(name))
+    }
+    for effect in ("harms", "helps"):
+        for name in (name for name in shown if shown[name] == effect):
+            difference = answer.differences[name].times(scale)
+            parts.insert(0, f"{name} {effect} ({_in_words(difference, unit)})")
+    others = [name for name in answer.differences if name not in shown]
+    if len(answer.runs) == 1:
+        parts.append("nothing is there to compare it with")
+    elif others and all(answer.differences[name].n == 1 for name in others):
+        parts.append("one run of each shows nothing")
+    elif others:
+        subject = "nothing else shows" if parts else "no variant shows"
+        parts.append(f"{subject} a difference")
+    return _joined(answer, parts)
+
+
+def _joined(answer: Answer, parts: list[str]) -> str:
+    return f"{answer.title} ({answer.measured}): {'; '.join(parts)}."
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
+
+
+def _in_words(difference: Difference, unit: str) -> str:
+    low, high = difference.low, difference.high
+    assert low is not None
+    assert high is not None
+    decimals = difference.decimals
+    mean, low_text, high_text = (
+        signed(value, decimals) for value in (difference.mean, low, high)
+    )
+    return f"{mean}{unit}, corrected 95 % interval {low_text} to {high_text}"
+
+
+def _table(answer: Answer) -> rich.table.Table:
+    scale, unit = _scale(answer)
+    table = rich.table.Table(
+        title=answer.title,
+        title_justify="left",
+        caption=f"{answer.measured}{unit and ', % and'}{unit}: mean (standard "
+        "deviation, n − 1). Differences are of runs with the same seed; intervals "
+        "(95 %, Student’s t) and p are corrected for the number of variants (Holm).",
+        caption_justify="left",
+    )
+    table.add_column("variant")
+    for title in ("rate", "runs", "failed", answer.measured):
+        table.add_column(title, justify="right")
+    for title in ("difference", "p"):
+        table.add_column(title)
+    scaled = [difference.times(scale) for difference in answer.differences.values()]
+    decimals = max((each.decimals for each in scaled), default=2 if unit else 4)
+    decimals = max(decimals, 1)
+    for name, runs in answer.runs.items():
+        spread = answer.spread(name)
+        value = "–"
+        if spread is not None:
+            value = f"{scale * spread.mean:.{decimals}f}"
+            if spread.standard_deviation is not None:
+                value += f" ({scale * spread.standard_deviation:.{decimals}f})"
+        difference = answer.differences.get(name)
+        found = ["–", "–"]
+        if difference is not None:
+            p = difference.p
+            found = [str(difference.times(scale)), "–" if p is None else f"{p:.3g}"]
+        table.add_row(
+            *(name, f"{answer.learning_rate(name):g}x", str(len(runs))),
+            *(str(answer.failed(name)), value, *found),
+        )
+    return table

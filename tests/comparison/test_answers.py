@@ -1,0 +1,134 @@
+"""What runs say: Holm's correction, chosen rates, words."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gaaf_keras.analysis import paired_difference, paired_differences
+from gaaf_keras.comparison import Comparison
+from gaaf_keras.comparison.answers import best_rate
+from gaaf_keras.comparison.records import Run
+
+pytestmark = pytest.mark.once
+
+
+def runs(variant, values, rate=1.0, **given):
+    given = {"monitor": "val_accuracy", "higher": True} | given
+    return [
+        Run(variant, rate, seed, value=value, failed=value is None, **given)
+        for seed, value in enumerate(values)
+    ]
+
+
+def holm(p_values, level=0.05):
+    """Returns which are rejected, by the definition."""
+    order = np.argsort(p_values)
+    rejected = np.zeros(len(p_values), bool)
+    for rank, index in enumerate(order):
+        if p_values[index] >= level / (len(p_values) - rank):
+            break
+        rejected[index] = True
+    return rejected
+
+
+def test_shown_is_what_holm_rejects():
+    random = np.random.default_rng(0)
+    seen = set()
+    for _ in range(60):
+        base = random.normal(size=6)
+        sizes = random.choice([0, 0.6, 1.2, 3], 4)
+        values = [base + size + 0.7 * random.normal(size=6) for size in sizes]
+        found = paired_differences({i: (v, base) for i, v in enumerate(values)})
+        p_values = [stats.ttest_rel(value, base).pvalue for value in values]
+        expected = holm(p_values)
+        for index, rejected in enumerate(expected):
+            assert (found[index].direction != "not shown") == rejected
+            assert (found[index].p < 0.05) == rejected
+            assert found[index].p >= p_values[index]
+        seen.add(tuple(expected))
+    assert len(seen) > 6
+
+
+def test_a_single_difference_is_not_corrected():
+    pair = [0.93, 0.94, 0.92], [0.9, 0.91, 0.9]
+    found = paired_differences({"one": pair})["one"]
+    expected = paired_difference(*pair)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.p == pytest.approx(expected.p)
+    assert paired_differences({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.9312, 0.9401, 0.9255], "+0.026 [+0.003, +0.048]"),
+        ([0.91, 0.93, 0.89], "+0.00333 [−0.04637, +0.05304]"),
+    ],
+)
+def test_as_many_digits_as_decide(values, text):
+    difference = paired_difference(values, [0.9, 0.92, 0.9])
+    assert str(difference)[0] == text[0]
+    low, high = str(difference).split("[")[1].rstrip("]").split(", ")
+    if difference.direction == "higher":
+        assert float(low) > 0
+    assert len(low.split(".")[1]) == len(high.split(".")[1])
+
+
+def test_the_best_rate_is_that_of_the_mean_over_seeds_that_all_have():
+    found = runs("a", [0.8, 0.9]) + runs("a", [0.9, 0.7, 1.0], 3.0)
+    assert best_rate(found, "a", [1.0, 3.0]) == 1.0
+    assert best_rate(found, "a", [1.0, 3.0, 9.0]) is None
+    lower = {"monitor": "val_loss", "higher": False}
+    found = runs("a", [0.8], **lower) + runs("a", [0.7], 3.0, **lower)
+    assert best_rate(found, "a", [1.0, 3.0]) == 3.0
+    found = runs("a", [0.5, 0.5]) + runs("a", [0.9, None], 3.0)
+    assert best_rate(found, "a", [1.0, 3.0]) == 1.0  # the other fails
+
+
+PLAIN = [0.90, 0.91, 0.92, 0.91, 0.90]
+
+
+def test_words():
+    better = np.add(PLAIN, [0.031, 0.029, 0.03, 0.03, 0.032]).tolist()
+    noise = np.add(PLAIN, [0.01, -0.01, 0.0, 0.02, -0.02]).tolist()
+    found = Comparison(
+        [
+            *runs("plain", PLAIN),
+            *runs("noise", noise),
+            *runs("ours", better),
+            *runs("theirs", [None, 0.99, 0.99, None, 0.99]),
+        ],
+        [1],
+    )
+    assert found.verdict.startswith(
+        "At the learning rate that the model has (val_accuracy): ours helps (+3.04 "
+        "points, corrected 95 % interval +2.86 to +3.22); theirs fails in 2 of 5 runs; "
+        "nothing else shows a difference."
+    ), found.verdict
+    assert found.cautions == ()
+    loss = {"monitor": "val_loss", "higher": False}
+    found = Comparison(runs("plain", PLAIN, **loss) + runs("ours", better, **loss), [1])
+    assert "ours harms (+0.0304," in found.verdict
+
+
+def test_one_pair_shows_nothing():
+    found = Comparison(runs("plain", [0.5]) + runs("ours", [0.9]), [1])
+    assert "one run of each shows nothing" in found.verdict
+    assert "helps" not in str(found)
+
+
+def test_few_pairs_and_the_end_of_the_rates_are_cautioned():
+    values = {1.0: [0.8, 0.81], 3.0: [0.9, 0.92], 9.0: [0.7, 0.7]}
+    every = [
+        run
+        for name in ("plain", "ours")
+        for rate in values
+        for run in runs(name, values[rate], rate)
+    ]
+    found = Comparison(every, [1, 3, 9])
+    assert len(found.answers) == 2
+    assert [found.answers[1].learning_rate(n) for n in ("plain", "ours")] == [3, 3]
+    assert any("Few seeds: with 2" in each for each in found.cautions)
+    assert not any("end of the learning" in each for each in found.cautions)
+    found = Comparison(every, [1, 3])
+    assert any("end of the learning" in each for each in found.cautions)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import platform
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -13,6 +13,8 @@ from experiments.config import TrainingConfig, UsageError
 from experiments.data import batches
 from experiments.data.datasets import ImageData, Split
 from gaaf_keras._version import __version__
+
+_SHARE_OF_MEMORY = 0.5  # of a device's, that images may take
 
 
 class Training(NamedTuple):
@@ -88,9 +90,16 @@ class Strategy:
         """Returns what runs must have in common to train at once."""
         return config
 
+    def memory(self) -> int | None:
+        """Returns the bytes of the device's memory; None if images need not fit it."""
+        return None
+
     def streams(self, data: ImageData) -> bool:
-        """Whether images are too many to stay on the device."""
-        return False
+        """Whether images are too many to stay on the device, beside a model."""
+        memory = self.memory()
+        splits = data.train, data.validation, data.test
+        size = sum(split.images.nbytes for split in splits)
+        return memory is not None and size > _SHARE_OF_MEMORY * memory
 
     def runs_at_once(self, wanted: int | str, config: TrainingConfig) -> int:
         """Returns how many runs of one kind to train at once.
@@ -112,12 +121,13 @@ class Strategy:
         return 1
 
     def compile_ahead(
-        self, trainings: Sequence[tuple[Training, int]], data: ImageData
+        self, trainings: Iterable[tuple[Training, int]], data: ImageData
     ) -> None:
         """Begins to compile what will be fitted, where that pays.
 
         Args:
-            trainings: One of each kind, with the number that will train at once.
+            trainings: One of each kind, with the number that will train at once; made
+                only where they are used.
             data: What they will be trained and validated on.
         """
 

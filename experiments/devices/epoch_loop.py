@@ -69,7 +69,7 @@ def fit(
         model.reset_metrics()
         called.on_epoch_begin(epoch)
         first = 0
-        for end in _ends(epoch * steps, steps, config.gradient_flow):
+        for end in part_ends(epoch * steps, steps, config.gradient_flow):
             called.on_train_batch_begin(first)
             losses = on_device.train(model, order, first, end)
             failed = np.flatnonzero(~np.isfinite(losses))
@@ -91,7 +91,7 @@ def fit(
     called.on_train_end()
 
 
-def _ends(before: int, steps: int, every: int) -> list[int]:
+def part_ends(before: int, steps: int, every: int) -> list[int]:
     """Returns where the parts of an epoch end, in steps of it.
 
     Args:

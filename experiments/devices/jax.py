@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from experiments.devices.jax_programs import (
 )
 
 _CACHE = Path("~/.cache/gaaf_keras/jax")  # of compiled programs, for later processes
-_SHARE_OF_MEMORY = 0.5  # of the device, that images may take
 _MOST_AT_ONCE = 128
 
 
@@ -66,16 +65,17 @@ class JaxStrategy(Strategy):
         pays = is_dense and not _on_cpu()
         return _MOST_AT_ONCE * jax.local_device_count() if pays else 1
 
-    def streams(self, data: ImageData) -> bool:
-        return not _fits_on_device(data)
+    def memory(self) -> int | None:
+        return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
     def compile_ahead(
-        self, trainings: Sequence[tuple[Training, int]], data: ImageData
+        self, trainings: Iterable[tuple[Training, int]], data: ImageData
     ) -> None:
-        trainings = [each for each in trainings if self._compiles(each[0].config, data)]
         # On a GPU programs that are compiled side by side wait for each other.
         threads = ThreadPoolExecutor(None if _on_cpu() else 1)
         for training, at_once in trainings:
+            if not self._compiles(training.config, data):
+                continue
             programs = self._programs_of(training.config, data)
             on = self._on_devices(training.config, data, at_once)
             size = -(-at_once // len(on))
@@ -131,14 +131,6 @@ class JaxStrategy(Strategy):
 
 def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
-
-
-def _fits_on_device(data: ImageData) -> bool:
-    """Whether the images leave enough of the device's memory to a model."""
-    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    splits = data.train, data.validation, data.test
-    size = sum(split.images.nbytes for split in splits)
-    return memory is None or size < _SHARE_OF_MEMORY * memory
 
 
 class JaxDataParallel(Strategy):

@@ -2,10 +2,12 @@
 
 Images stay on the device, and an epoch is a loop there over Keras's own `train_step`,
 for which each batch is gathered and augmented. Weights and history are those of `fit`:
-on a CPU to the last bit for dense networks; convolutions, and runs that train at once,
-are compiled otherwise, and round otherwise. An epoch in which the loss is not a number
-ends all the same. Models have their state of the ends of epochs: in the middle of one
-callbacks see losses alone, and `GradientFlow` what it measures.
+on a CPU to the last bit for dense networks without dropout and weight decay. Whatever
+else is compiled otherwise, and so rounds otherwise; runs that train at once, too.
+
+An epoch in which the loss is not a number ends all the same. Models have their state of
+the ends of epochs: in the middle of one, callbacks see losses alone, and `GradientFlow`
+what it measures.
 """
 
 import functools
@@ -18,6 +20,7 @@ import numpy as np
 
 from experiments.data.batches import EpochOrder
 from experiments.devices.base import Training
+from experiments.devices.epoch_loop import part_ends
 from experiments.devices.jax_programs import (
     DeviceData,
     Programs,
@@ -107,9 +110,7 @@ class _Run:
 
     def ends(self) -> list[int]:
         """Returns where the parts of this epoch end, each with a measurement."""
-        every = self.config.gradient_flow
-        first = every - self.steps_before % every if every else self._steps
-        return [*range(first, self._steps, every or self._steps), self._steps]
+        return part_ends(self.steps_before, self._steps, self.config.gradient_flow)
 
     def end_batches(self, first: int, losses: np.ndarray) -> None:
         """Tells the callbacks of the losses after steps, of which one is the first."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.client import device_lib
 
 from experiments.config import TrainingConfig, UsageError
 from experiments.data import pipelines
@@ -13,7 +14,7 @@ from experiments.data.batches import evaluation_order
 from experiments.data.datasets import ImageData
 from experiments.devices import epoch_loop
 from experiments.devices.base import Strategy, Training
-from experiments.devices.tensorflow_epochs import Epochs, fits_on_device
+from experiments.devices.tensorflow_epochs import Epochs
 
 _GPU_MEMORY_OF_A_PART = 2048  # MiB
 
@@ -56,8 +57,11 @@ class TensorFlowStrategy(Strategy):
             return False
         return super().jit_compile(choice)
 
-    def streams(self, data: ImageData) -> bool:
-        return not (self.is_distributed or fits_on_device(data))
+    def memory(self) -> int | None:
+        if self.is_distributed or not tf.config.list_logical_devices("GPU"):
+            return None
+        devices = device_lib.list_local_devices()
+        return next(each.memory_limit for each in devices if each.device_type == "GPU")
 
     def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
         if self.is_distributed or self.streams(data):

@@ -13,24 +13,12 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.client import device_lib
 
 from experiments.config import TrainingConfig
 from experiments.data.batches import SHIFT, EpochOrder, evaluation_order
 from experiments.data.datasets import ImageData
 
-_SHARE_OF_MEMORY = 0.5  # of the device, that images may take
 _Batch: TypeAlias = tuple[tf.Tensor, ...]
-
-
-def fits_on_device(data: ImageData) -> bool:
-    """Whether the images leave enough of the device's memory to a model."""
-    if not tf.config.list_logical_devices("GPU"):
-        return True
-    devices = device_lib.list_local_devices()
-    memory = next(each.memory_limit for each in devices if each.device_type == "GPU")
-    size = data.train.images.nbytes + data.validation.images.nbytes
-    return size < _SHARE_OF_MEMORY * memory
 
 
 class Resident(NamedTuple):

@@ -11,7 +11,7 @@ from experiments.config import UsageError
 from experiments.data.datasets import ImageData
 from experiments.devices import epoch_loop
 from experiments.devices.base import Strategy, Training
-from experiments.devices.torch_epochs import Programs, Resident, fits_on_device
+from experiments.devices.torch_epochs import Programs, Resident
 
 
 class TorchStrategy(Strategy):
@@ -20,8 +20,8 @@ class TorchStrategy(Strategy):
     The training step is compiled only if that is asked for.
     """
 
-    def streams(self, data: ImageData) -> bool:
-        return not fits_on_device(data)
+    def memory(self) -> int | None:
+        return torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
 
     def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
         if self.streams(data):

@@ -15,17 +15,7 @@ from torch.nn.functional import pad
 from experiments.data.batches import SHIFT, EpochOrder, evaluation_order
 from experiments.data.datasets import ImageData
 
-_SHARE_OF_MEMORY = 0.5  # of the device, that images may take
 _Batch: TypeAlias = tuple[torch.Tensor, ...]
-
-
-def fits_on_device(data: ImageData) -> bool:
-    """Whether the images leave enough of the device's memory to a model."""
-    if not torch.cuda.is_available():
-        return True
-    _, memory = torch.cuda.mem_get_info()
-    size = data.train.images.nbytes + data.validation.images.nbytes
-    return size < _SHARE_OF_MEMORY * memory
 
 
 class Resident(NamedTuple):

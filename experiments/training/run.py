@@ -105,10 +105,11 @@ def compile_ahead(requests: Sequence[tuple[Request, int]]) -> None:
         requests: A run of each kind, with how many will train at once.
     """
     strategy, data, _ = requests[0][0].prepared
-    trainings = [
+    trainings = (
         (Training(_compiled_model(request, strategy), request.config, 0, 1, []), many)
         for request, many in requests
-    ]
+        if not _is_finished(request.config)
+    )
     strategy.compile_ahead(trainings, data)
 
 
@@ -261,6 +262,11 @@ def prepare(config: TrainingConfig) -> Prepared:
 
 def _folder(config: TrainingConfig) -> Path | None:
     return None if config.output_dir is None else Path(config.output_dir)
+
+
+def _is_finished(config: TrainingConfig) -> bool:
+    folder = _folder(config)
+    return folder is not None and run_folder.is_finished(folder)
 
 
 def _contents(

@@ -10,10 +10,11 @@ Prints progress and a table, and writes models, histories and results to
 --output_dir. Test data is scored once, at the epoch with the best validation
 accuracy.
 
-However it was stopped, the same command with the same --output_dir resumes after the
-last completed epoch. Exit code: 0 if all is done; 1 if something cannot be done, or a
-single run diverged; 75 if another worker was lost; 128 plus the number of the signal,
-such as 143 for SIGTERM, 130 for Ctrl-C and 142 for the end of --time_limit.
+However it was stopped, the same command with the same --output_dir resumes at the end
+of an epoch, at most half a minute before that. Exit code: 0 if all is done; 1 if
+something cannot be done, or a single run diverged; 75 if another worker was lost; 128
+plus the number of the signal, such as 143 for SIGTERM, 130 for Ctrl-C and 142 for the
+end of --time_limit.
 """
 
 import datetime
@@ -28,7 +29,7 @@ from types import FrameType
 
 from absl import app, flags, logging
 
-from experiments import TrainingConfig, UsageError, WorkerLostError
+from experiments import TrainingConfig, UsageError, WorkerLostError, deadline
 from experiments import flags as setting_flags
 from experiments.config import explained
 from experiments.suites import plans
@@ -88,8 +89,8 @@ REPORT = flags.DEFINE_bool(
 TIME_LIMIT = flags.DEFINE_float(
     "time_limit",
     None,
-    "Seconds after which to stop, as SIGTERM does: completed epochs are saved, and the "
-    "same command resumes. By default none.",
+    "Seconds within which to stop: no epoch begins that would end later, those before "
+    "are saved, and the same command resumes. By default none.",
     lower_bound=1.0,
 )
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, explained("output_dir"))
@@ -103,7 +104,8 @@ def main(arguments: Sequence[str]) -> None:
         logging.set_verbosity(logging.ERROR)  # TensorFlow reports every export
     for number in SIGNALS:
         signal.signal(number, _interrupt)
-    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT.value or 0)
+    if TIME_LIMIT.value is not None:
+        deadline.set_limit(TIME_LIMIT.value)
     output_dir = OUTPUT_DIR.value or _fresh_folder(SUITE.value or "run")
     output_dir = str(Path(output_dir).expanduser())  # shells leave --flag=~/x alone
     try:
@@ -113,7 +115,7 @@ def main(arguments: Sequence[str]) -> None:
         if interruption is None:
             raise
         print(
-            f"train.py: stopped by {interruption.signal.name}. The same command "
+            f"train.py: stopped by {_cause(interruption.signal)}. The same command "
             f"resumes with --output_dir={output_dir}, at most half a minute back.",
             file=sys.stderr,
         )
@@ -126,6 +128,10 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.signal = signal.Signals(number)
+
+
+def _cause(number: signal.Signals) -> str:
+    return "the time limit" if number == signal.SIGALRM else number.name
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:

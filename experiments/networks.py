@@ -172,6 +172,7 @@ class Network:
             _require_new_model_fits(config, data)
         else:
             _require_images(data, config.augments)
+            keras.utils.set_random_seed(config.seed)  # of dropout without a seed
             self._checked, self.acceleration = _from_file(config, data)
             self.from_logits = not _gives_probabilities(self._checked, data)
 

@@ -54,6 +54,7 @@ for number, given in enumerate([
     {"seed": 1, "learning_rate": 0.1, "epochs": 2},
     {"seed": 2, "learning_rate": 0.2, "epochs": 2},  # the programs of the run before
     {"strength": 0.3, "learning_rate_schedule": "step", "weight_decay": 0.01},
+    {"precision": "mixed_float16", "dropout": 0.2, "epochs": 2},
     {"unit_gain": True, "warm_up_epochs": 1, "label_smoothing": 0.1, "dropout": 0.1},
 ]):
     one = outcome(f"device{number}", resumed=number < 2, **given)

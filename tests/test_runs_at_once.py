@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from experiments import TrainingConfig, UsageError
+from experiments.data import datasets
 from experiments.devices import Strategy
 from experiments.suites import plans, runs
-from tests.processes import history
+from tests.processes import history, train
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,13 +101,29 @@ def test_runs_at_once_on_two_devices_are_those_of_each_alone(tmp_path):
     assert_same(tmp_path / "together", tmp_path / "alone")
 
 
+def test_a_table_in_short_slots_comes_to_its_end(tmp_path):
+    """None of which is long enough for a save by the clock."""
+    flags = (
+        *("--dataset=digits", "--hidden_units=16", "--epochs=4000", "--patience=4000"),
+        *("--gradient_flow=0", "--runs=40", "--runs_at_once=40", "--output_dir=table"),
+    )
+    reached = []
+    for _ in range(2):
+        done = train(*flags, "--time_limit=14", folder=tmp_path, KERAS_BACKEND="jax")
+        assert done.returncode == 142, done.stderr
+        assert "stopped by the time limit" in done.stderr
+        folders = [tmp_path / "table" / f"seed_{seed}" for seed in range(40)]
+        reached.append(min(len(history(folder)) for folder in folders))
+    assert 0 < reached[0] < reached[1]
+
+
 def test_what_cannot_train_at_once_is_refused(tmp_path):
     config = TrainingConfig()
-    strategy = Strategy(["cpu:0"])
-    assert strategy.runs_at_once("auto", config) == 1
-    assert strategy.runs_at_once("1", config) == 1
+    strategy, data = Strategy(["cpu:0"]), datasets.load("digits")
+    assert strategy.runs_at_once("auto", config, data) == 1
+    assert strategy.runs_at_once("1", config, data) == 1
     with pytest.raises(UsageError, match=r"runs_at_once needs Keras on JAX"):
-        strategy.runs_at_once("2", config)
+        strategy.runs_at_once("2", config, data)
     plan = plans.plan(None, {}, runs=2)
     with pytest.raises(UsageError, match=r"exclude each other.*Received: 2 and 3"):
         runs.run(plan, tmp_path, 2, "3")

@@ -101,35 +101,39 @@ class Strategy:
         size = sum(split.images.nbytes for split in splits)
         return memory is not None and size > _SHARE_OF_MEMORY * memory
 
-    def runs_at_once(self, wanted: int | str, config: TrainingConfig) -> int:
+    def runs_at_once(
+        self, wanted: int | str, config: TrainingConfig, data: ImageData
+    ) -> int:
         """Returns how many runs of one kind to train at once.
 
         Args:
             wanted: A number, or `"auto"`: as many as are sure to be faster so.
             config: One of the runs.
+            data: What they are on.
 
         Raises:
             UsageError: If several cannot train at once here.
         """
         if wanted != "auto" and int(wanted) > 1:
             raise UsageError(
-                "runs_at_once needs Keras on JAX, and a device for each run. Set "
+                "runs_at_once needs Keras on JAX, and runs of one device each. Set "
                 "KERAS_BACKEND=jax with --strategy=one_device, or leave it out; "
                 "parallel_runs trains in several processes. "
                 f"Received: {wanted}, on {keras.backend.backend()} with {self.name}"
             )
         return 1
 
-    def compile_ahead(
+    def compiling_ahead(
         self, trainings: Iterable[tuple[Training, int]], data: ImageData
-    ) -> None:
-        """Begins to compile what will be fitted, where that pays.
+    ) -> contextlib.AbstractContextManager[None]:
+        """Compiles meanwhile what will be fitted, where that pays.
 
         Args:
             trainings: One of each kind, with the number that will train at once; made
                 only where they are used.
             data: What they will be trained and validated on.
         """
+        return contextlib.nullcontext()
 
     def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
         """Trains compiled models, as `keras.Model.fit` does.

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from experiments.devices.jax_epochs import compile_programs, fit
 from experiments.devices.jax_programs import (
     DeviceData,
     Programs,
+    has_variable_dropout,
     has_variable_strength,
     state_of,
 )
 
 _CACHE = Path("~/.cache/gaaf_keras/jax")  # of compiled programs, for later processes
-_MOST_AT_ONCE = 128
+_MOST_AT_ONCE = 128  # on a device
+_SHARE_OF_RUNS = 0.3  # of a device's memory
+_BYTES_A_WEIGHT = 60  # with gradient, moments, the best and what a step copies
 
 
 class JaxStrategy(Strategy):
@@ -35,7 +39,7 @@ class JaxStrategy(Strategy):
         self._programs: dict[tuple[Hashable, int], Programs] = {}
         self._data: dict[tuple[int, bool], list[DeviceData]] = {}
         self._held: list[ImageData] = []  # so that no other has its id
-        self._compiling: dict[Programs, list[Future[None]]] = {}
+        self._compiling: dict[Programs, Future[None]] = {}
 
     def versions(self) -> dict[str, str]:
         return {"jax": jax.__version__}
@@ -47,42 +51,57 @@ class JaxStrategy(Strategy):
             "patience": 1,
             **dict.fromkeys(("output_dir", "export", "data_dir")),
             "learning_rate": 1.0,
+            # Whether these are 0 decides what the program computes.
             "weight_decay": float(config.weight_decay > 0),
-            "dropout": 0.5 * (config.dropout > 0),
         }
+        if has_variable_dropout(config):
+            same["dropout"] = 0.5 * (config.dropout > 0)
         if has_variable_strength(config):
             same["strength"] = 1.0
         if not optimization.is_scheduled(config):
             same["epochs"] = 1
         return dataclasses.replace(config, **same)
 
-    def runs_at_once(self, wanted: int | str, config: TrainingConfig) -> int:
+    def runs_at_once(
+        self, wanted: int | str, config: TrainingConfig, data: ImageData
+    ) -> int:
         if config.jit_compile == "false":
-            return super().runs_at_once(wanted, config)
+            if wanted != "auto" and int(wanted) > 1:
+                raise UsageError(
+                    "runs_at_once needs a compiled training step: leave jit_compile "
+                    f"out. Received: {wanted}, with jit_compile=false"
+                )
+            return 1
         if wanted != "auto":
             return int(wanted)
-        is_dense = config.init_from is None and config.model == "mlp"
-        pays = is_dense and not _on_cpu()
-        return _MOST_AT_ONCE * jax.local_device_count() if pays else 1
+        if _on_cpu() or config.init_from is not None or config.model != "mlp":
+            return 1
+        widths = (data.train.images[0].size, *config.hidden_units, data.classes)
+        weights = sum(a * b for a, b in itertools.pairwise(widths))
+        room = _SHARE_OF_RUNS * (self.memory() or 0) / (_BYTES_A_WEIGHT * weights)
+        most = min(_MOST_AT_ONCE, max(1, int(room)))
+        return most * jax.local_device_count()
 
     def memory(self) -> int | None:
         return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
-    def compile_ahead(
+    @contextlib.contextmanager
+    def compiling_ahead(
         self, trainings: Iterable[tuple[Training, int]], data: ImageData
-    ) -> None:
+    ) -> Iterator[None]:
         # On a GPU programs that are compiled side by side wait for each other.
         threads = ThreadPoolExecutor(None if _on_cpu() else 1)
-        for training, at_once in trainings:
-            if not self._compiles(training.config, data):
-                continue
-            programs = self._programs_of(training.config, data)
-            on = self._on_devices(training.config, data, at_once)
-            size = -(-at_once // len(on))
-            self._compiling[programs] = [
-                threads.submit(compile_programs, programs, training, size, each)
-                for each in on
-            ]
+        try:
+            for training, at_once in trainings:
+                if self._compiles(training.config, data):
+                    programs = self._programs_of(training.config, data)
+                    on = self._on_devices(training.config, data, at_once)
+                    self._compiling[programs] = threads.submit(
+                        compile_programs, programs, training, at_once, on
+                    )
+            yield
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def fit(self, data: ImageData, trainings: Sequence[Training]) -> None:
         if not trainings:
@@ -92,8 +111,8 @@ class JaxStrategy(Strategy):
             super().fit(data, trainings)
             return
         programs = self._programs_of(config, data)
-        for compilation in self._compiling.pop(programs, []):
-            compilation.result()
+        if programs in self._compiling:
+            self._compiling.pop(programs).result()
         fit(programs, trainings, self._on_devices(config, data, len(trainings)))
 
     def accuracy(

@@ -34,6 +34,7 @@ from experiments.devices.jax_programs import (
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.gradients import finite_rows
 
+_FEWER_TIMES = 4  # as few runs as pay for programs of another size
 # What Keras calls the parts of a `State`.
 _PARTS = ("trainable_variables", "non_trainable_variables", "optimizer_variables")
 
@@ -50,41 +51,55 @@ def fit(
     """
     runs = [_Run(programs, training) for training in trainings]
     active = [run for run in runs if not run.has_ended]
-    size = -(-len(active) // len(data))  # of the group on each device
     while active:
+        size = _size(programs, len(active), len(data))
         parts = [active[i : i + size] for i in range(0, len(active), size)]
         groups = [
-            _Group(programs, part, on) for part, on in zip(parts, data, strict=False)
+            _Group(programs, part, size, on)
+            for part, on in zip(parts, data, strict=False)
         ]
-        # The place of a run that has ended stays until half of them are such places.
-        while active and len(active) > len(data) * (size // 2):
+        # The place of a run that has ended stays: for another size programs are
+        # compiled again.
+        fewer = len(data) * (size // _FEWER_TIMES)
+        while active and len(active) > fewer:
             _train_epoch(groups)
             active = [run for run in active if not run.has_ended]
         for group in groups:
             group.release()
-        size = max(1, size // 2)
     if len(data) > 1:
         for run in runs:
             home = jax.local_devices()[0]
             set_state(run.model, jax.device_put(state_of(run.model), home))
 
 
+def _size(programs: Programs, runs: int, devices: int) -> int:
+    """Returns how many runs train at once on each device, some perhaps for nothing."""
+    needed = -(-runs // devices)
+    fit = [size for size in programs.sizes if needed <= size < _FEWER_TIMES * needed]
+    size = min(fit, default=needed)
+    programs.sizes.add(size)
+    return size
+
+
 def compile_programs(
-    programs: Programs, training: Training, size: int, on: DeviceData
+    programs: Programs, training: Training, runs: int, data: Sequence[DeviceData]
 ) -> None:
     """Compiles what `fit` will need, by training for no step at all.
 
     Args:
         programs: Of a kind.
         training: A model of that kind, which stays as it is.
-        size: How many will train at once on the device.
-        on: The data on the device.
+        runs: How many will train at once.
+        data: The data on each device.
     """
-    group = _Group(programs, [_Run(programs, training)] * size, on)
-    group.begin()
-    group.train(0, 0)
-    group.validate()
-    programs.validate(state_of(training.model), programs.metrics(), on.test)
+    run = _Run(programs, training)
+    size = _size(programs, runs, len(data))
+    for on in data:
+        group = _Group(programs, [run], size, on)
+        group.begin()
+        group.train(0, 0)
+        group.validate()
+    programs.validate(state_of(training.model), programs.metrics(), data[0].test)
 
 
 class _Run:
@@ -122,6 +137,8 @@ class _Run:
 
     def end_epoch(self, logs: dict[str, float]) -> None:
         """Ends an epoch, with what is known of it."""
+        names = [name for name in logs if name.startswith("val_")]
+        self.callbacks.on_test_end({n.removeprefix("val_"): logs[n] for n in names})
         self.callbacks.on_epoch_end(self.epoch, logs)
         self.epoch += 1
         self._end_if_done()
@@ -142,19 +159,22 @@ class _Group:
     Args:
         programs: Of their kind.
         runs: The runs.
+        size: How many models the programs are for. The last run's trains once more in
+            the places of those that are missing.
         on: The data on the device.
     """
 
     def __init__(
-        self, programs: Programs, runs: Sequence[_Run], on: DeviceData
+        self, programs: Programs, runs: Sequence[_Run], size: int, on: DeviceData
     ) -> None:
         self.runs = runs
+        self._places = [*runs, *[runs[-1]] * (size - len(runs))]
         self._programs = programs
         self._on = on
-        self._several = len(runs) > 1
-        self._numbers = self._put([numbers_of(run.config) for run in runs])
-        self._zeros = self._put([programs.metrics() for _ in runs])
-        losses = [np.zeros(programs.steps, "float32") for _ in runs]
+        self._several = size > 1
+        self._numbers = self._put([numbers_of(run.config) for run in self._places])
+        self._zeros = self._put([programs.metrics() for _ in self._places])
+        losses = [np.zeros(programs.steps, "float32") for _ in self._places]
         self._no_losses = self._put(losses)
         self._order: EpochOrder | None = None
         self._state: Any = None
@@ -173,7 +193,7 @@ class _Group:
             run.callbacks.on_epoch_begin(run.epoch)
         if self._state is None or not self._several or self._programs.has_schedule:
             self.release()
-            states = [state_of(run.model) for run in self.runs]
+            states = [state_of(run.model) for run in self._places]
             states = jax.device_put(states, self._on.device)
             self._state = stacked(states) if self._several else states[0]
         if self._order is None:
@@ -184,6 +204,8 @@ class _Group:
 
     def train(self, first: int, end: int) -> None:
         """Lets the device train from one step to before another."""
+        for run in self.active:
+            run.callbacks.on_train_batch_begin(first)
         self._state, self._metrics, self._losses = self._programs.train(
             self._state,
             self._numbers,
@@ -198,7 +220,7 @@ class _Group:
         """Makes the orders of the next epoch, or of this one."""
         orders = [
             self._programs.order(run.config.seed, run.epoch + epochs)
-            for run in self.runs
+            for run in self._places
         ]
         self._order = self._put(orders)
 
@@ -207,12 +229,14 @@ class _Group:
         self._measured: dict[int, np.ndarray] = {}
         self._end = end
         losses = np.atleast_2d(self._losses)[:, first:end]
-        for run, row in zip(self.runs, losses, strict=True):
+        for run, row in zip(self.runs, losses, strict=False):
             if not run.has_ended:
                 run.end_batches(first, row)
 
     def validate(self) -> None:
         """Lets the device validate."""
+        for run in self.active:
+            run.callbacks.on_test_begin()
         self._validated = self._programs.validate(
             self._state, self._zeros, self._on.validation, several=self._several
         )
@@ -232,8 +256,6 @@ class _Group:
                 run.model._jax_state = _Later(self._state, index)
                 run.model._jax_state_synced = False
             run.end_epoch({name: float(row[index]) for name, row in rows.items()})
-            if self._several:
-                run.model._jax_state_synced = True
 
     def release(self) -> None:
         """Gives the models their states."""

@@ -47,6 +47,14 @@ def has_variable_strength(config: TrainingConfig) -> bool:
     return config.accelerates and not config.unit_gain
 
 
+def has_variable_dropout(config: TrainingConfig) -> bool:
+    """Whether the rate of dropout is an input of the program.
+
+    Keras divides by it in the precision of the layer, where it must be a constant.
+    """
+    return config.precision == "float32"
+
+
 def numbers_of(config: TrainingConfig) -> Numbers:
     """Returns the numbers of a run that are no variables of its model."""
     numbers: Numbers = {}
@@ -54,7 +62,7 @@ def numbers_of(config: TrainingConfig) -> Numbers:
         numbers["learning_rate"] = optimization.peak(config)
     if config.weight_decay:
         numbers["weight_decay"] = config.weight_decay
-    if config.dropout:
+    if config.dropout and has_variable_dropout(config):
         numbers["dropout"] = config.dropout
     return {name: np.float32(value) for name, value in numbers.items()}
 
@@ -103,6 +111,7 @@ class Programs:
         steps: How many an epoch has.
         has_schedule: Whether callbacks change the strength.
         measured: The layers that `measure` returns numbers of.
+        sizes: The numbers of models that programs are compiled for.
     """
 
     def __init__(self, config: TrainingConfig, data: ImageData) -> None:
@@ -115,6 +124,7 @@ class Programs:
         if optimization.is_scheduled(config):
             self._schedule = optimization.schedule(config, 1.0, self.steps)
         self.measured: list[str] = []
+        self.sizes: set[int] = set()
         self._train = _compiled(self._steps, (0, 0, 0, 0, 0, None, None, None))
         self._validate = _compiled(self._evaluation, (0, 0, None, None, None))
         self._measure = _compiled(self._measured, (0, None, None, None))
@@ -335,7 +345,11 @@ class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Rate:
-    """A rate of dropout that is traced: greater than 0, and otherwise unknown."""
+    """A rate of dropout that is traced.
+
+    Keras asks whether it is above 0, and subtracts it from 1; what is traced answers
+    the second alone.
+    """
 
     def __init__(self, rate: Any) -> None:
         self._rate = rate

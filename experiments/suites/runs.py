@@ -21,7 +21,7 @@ from experiments.training.result import TrainingResult
 from experiments.training.run import (
     Prepared,
     Request,
-    compile_ahead,
+    compiling_ahead,
     prepare,
     train,
 )
@@ -73,7 +73,7 @@ def run(
             f"Received: {parallel_runs} and {runs_at_once}"
         )
     at_once = {
-        name: each.strategy.runs_at_once(runs_at_once, plan.variants[name])
+        name: strategy.runs_at_once(runs_at_once, plan.variants[name], each.data)
         for name, each in prepared.items()
     }
     strategy.decide(lambda: _make_room(output_dir, plan, runs))
@@ -161,14 +161,15 @@ def _one_after_the_other(
         for label, config in runs
     ]
     parts = _parts(requests, at_once)
-    if len(parts) > 1:
-        of_kinds = {_kind(requests[part[0]]): part for part in reversed(parts)}
-        compile_ahead([(requests[part[0]], len(part)) for part in of_kinds.values()])
-    for part in parts:
-        results = train([requests[index] for index in part])
-        for index, result in zip(part, results, strict=True):
-            yield index, dataclasses.replace(result, model=None)
-        keras.backend.clear_session()
+    of_kinds = {_kind(requests[part[0]]): part for part in reversed(parts)}
+    ahead = [(requests[part[0]], len(part)) for part in of_kinds.values()]
+    with compiling_ahead(ahead):
+        for part in parts:
+            results = train([requests[index] for index in part])
+            for index, result in zip(part, results, strict=True):
+                yield index, dataclasses.replace(result, model=None)
+            if keras.backend.backend() == "tensorflow":
+                keras.backend.clear_session()  # its graphs
 
 
 def _parts(requests: Sequence[Request], at_once: Mapping[str, int]) -> list[list[int]]:

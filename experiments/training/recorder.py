@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from experiments import deadline
 from experiments.records.history import COLUMNS, Row, best_row, is_finite
 from experiments.training.checkpoints import Checkpoint, State, state_of
 
@@ -67,11 +68,15 @@ class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not self.best:
             self.best = state_of(self.model)
+        self._is_late = False
+        self._epoch_end: float | None = None
         spent = self.history[-1]["seconds"] if self.history else 0.0
         self._start = time.monotonic() - spent
         self._next_save = time.monotonic() + self._pause(_SECONDS_A_SAVE)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._is_late:
+            deadline.stop()
         self._epoch = epoch + 1
 
     def on_train_batch_end(
@@ -83,7 +88,13 @@ class Recorder(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        seconds = round(time.monotonic() - self._start, 3)
+        now = time.monotonic()
+        # The first epoch is compiled, and says nothing of the next.
+        self._is_late = self._epoch_end is not None and deadline.is_near(
+            2 * (now - self._epoch_end)
+        )
+        self._epoch_end = now
+        seconds = round(now - self._start, 3)
         values = {**(logs or {}), "epoch": epoch + 1, "seconds": seconds}
         right = round(values["val_accuracy"] * self._validation_examples)
         values["val_accuracy"] = right / self._validation_examples
@@ -98,9 +109,20 @@ class Recorder(keras.callbacks.Callback):
         if self.finished:
             self.model.stop_training = True
         is_last = self.finished or epoch + 1 == self.params["epochs"]
-        is_due = is_last or time.monotonic() >= self._next_save
+        is_due = is_last or self._is_late or now >= self._next_save
         if self._save is not None and is_due:
             self._save_by(self._save)
+
+    def save_if_whole(self, steps: int) -> None:
+        """Saves the last epoch, if the model has not been trained since.
+
+        Args:
+            steps: How many an epoch has.
+        """
+        if self._save is not None and self.history and self.diverged_at is None:
+            trained = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+            if trained == len(self.history) * steps:
+                self._save_by(self._save)
 
     def _save_by(self, save: Callable[[Checkpoint], None]) -> None:
         begin = time.monotonic()

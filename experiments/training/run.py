@@ -1,5 +1,6 @@
 """One run: fit, choose the best epoch on validation data, score it on test."""
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ def train_and_evaluate(
     `saved_model/` (with `config.export`) and, last, `result.json`.
 
     Until then `checkpoint.npz` there has all that the run needs to resume. Called again
-    with the same configuration, it resumes after the last completed epoch as if it had
+    with the same configuration, it resumes at the end of an epoch as if it had
     never stopped; a finished run is read and not trained again.
 
     Args:
@@ -91,15 +92,22 @@ def train(requests: Sequence[Request]) -> list[TrainingResult]:
     waiting = [each for each in begun if isinstance(each, Request)]
     with strategy.guarded(), strategy.scope():
         runs = [_Run(request, len(waiting)) for request in waiting]
-        strategy.fit(data, [run.training for run in runs])
+        try:
+            strategy.fit(data, [run.training for run in runs])
+        except BaseException:  # a signal, too
+            for run in runs:
+                run.save_if_whole()
+            raise
     results = iter([run.result() for run in runs])
     return [
         each if isinstance(each, TrainingResult) else next(results) for each in begun
     ]
 
 
-def compile_ahead(requests: Sequence[tuple[Request, int]]) -> None:
-    """Begins to compile what runs will need, where that pays.
+def compiling_ahead(
+    requests: Sequence[tuple[Request, int]],
+) -> contextlib.AbstractContextManager[None]:
+    """Compiles meanwhile what runs will need, where that pays.
 
     Args:
         requests: A run of each kind, with how many will train at once.
@@ -110,7 +118,7 @@ def compile_ahead(requests: Sequence[tuple[Request, int]]) -> None:
         for request, many in requests
         if not _is_finished(request.config)
     )
-    strategy.compile_ahead(trainings, data)
+    return strategy.compiling_ahead(trainings, data)
 
 
 def _begin(request: Request) -> Request | TrainingResult:
@@ -213,6 +221,11 @@ class _Run:
             self._write_records(self._folder, recorder.history)
             _write(model, result, self._folder, _exports(config))
         return result
+
+    def save_if_whole(self) -> None:
+        """Saves the last epoch, if training is not in the middle of the next."""
+        config, (_, data, _), _ = self._request
+        self._recorder.save_if_whole(len(data.train) // config.batch_size)
 
     def _save(self, checkpoint: Checkpoint) -> None:
         assert self._folder is not None

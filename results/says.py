@@ -98,6 +98,8 @@ def at_your_rate(network: str) -> Study:
         if name == network:
             plain = variant == drop_in.PLAIN
             config = TrainingConfig(
+                dataset=record["settings"]["dataset"],
+                train_examples=record["result"]["examples"],
                 activation="relu" if plain else "gaaf_relu",
                 learning_rate=record["settings"]["learning_rate"],
                 seed=record["seed"],

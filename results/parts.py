@@ -1,8 +1,8 @@
-"""What docs/results.md is made of: studies, and what is said of each."""
+"""What the pages of results are made of: studies, and what is said of each."""
 
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from experiments import UsageError
@@ -113,50 +113,3 @@ def rate_of(variant: Variant, study: Study) -> str:
     if len(tried) == 1 or rate not in (tried[0], tried[-1]):
         return f"{rate:g}"
     return f"{rate:g} (none {'smaller' if rate == tried[0] else 'larger'} tried)"
-
-
-def against(variant: Variant, base: Variant) -> str:
-    """Returns the difference in test accuracy between a variant and the base."""
-    difference = comparison.paired(variant, base, "test_accuracy")
-    if variant is base or difference is None:
-        return ""
-    words = {"higher": "better", "lower": "worse"}
-    verdict = words.get(difference.direction, "no difference shown")
-    return f"{comparison.interval(difference, 2)}: {verdict}"
-
-
-def at_both_rates(studies: Mapping[str, Study]) -> Table:
-    """Returns accuracy at one learning rate and at each variant's own best.
-
-    Args:
-        studies: Of an activation at several learning rates, by its name.
-    """
-    rows, variants = [], []
-    for base, study in studies.items():
-        fixed = at_rate(study, FIXED_RATE)
-        for own in study.chosen:
-            first = fixed.chosen_of(own.group)
-            rows.append(
-                [
-                    f"{base}, {own.group}",
-                    accuracy(first),
-                    against(first, fixed.chosen_of("base")),
-                    rate_of(own, study),
-                    accuracy(own),
-                    against(own, study.chosen_of("base")),
-                    comparison.mean(own, "best_epoch"),
-                ]
-            )
-            variants += [first, *([own] if own.config != first.config else [])]
-    columns = [
-        *("MLP on MNIST", f"test accuracy %, rate {FIXED_RATE:g}", "against base"),
-        *("own best rate", "test accuracy %", "against base", "best epoch"),
-    ]
-    return Table(
-        columns,
-        rows,
-        f"Mean (standard deviation) over {len(variants[0].runs)} seeds; differences "
-        "are of pairs with the same seed, with 95 % confidence intervals. Learning "
-        "rates are chosen by validation accuracy, dropout has a rate of 0.2."
-        + comparison.cut_short(variants),
-    )

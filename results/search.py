@@ -4,10 +4,10 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from parts import accuracy, against, rate_of, recorded
+from parts import rate_of, recorded
 
-from experiments.records.studies import Study, Variant
-from experiments.report import comparison, pictures
+from experiments.records.studies import Study
+from experiments.report import comparison
 from experiments.tables import Table
 
 # The records of a search and of what confirms it, by activation and network.
@@ -21,8 +21,6 @@ SEARCHES = {
         "CIFAR-10, CNN with batch norm": "relu_cnn",
     },
 }
-# With what was found there, in a network that was not searched.
-ELSEWHERE = {"tanh: CIFAR-10, CNN, not searched": "tanh_cnn"}
 NOT_CANDIDATES = ("base", "dropout", "SiLU", "GELU")  # they change the value
 # Those that a table of activations has: the paper's, and what it competes with.
 IN_TABLE = (*NOT_CANDIDATES, "GAAF", "unit gain", "one-sided", "b_silu")
@@ -32,61 +30,6 @@ def searched(base: str) -> dict[str, Study]:
     """Returns the searches with an activation, by the name of the network."""
     names = SEARCHES[base].items()
     return {network: recorded(f"search_{name}") for network, name in names}
-
-
-def confirmed() -> dict[str, tuple[Variant, Variant, Variant]]:
-    """Returns plain network, dropout and candidate, by activation: network."""
-    names = {
-        f"{base}: {network}": name
-        for base, networks in SEARCHES.items()
-        for network, name in networks.items()
-    }
-    found = {}
-    for network, name in {**names, **ELSEWHERE}.items():
-        study = recorded(f"confirm_{name}")
-        (candidate,) = (v for v in study.chosen if v.config.accelerates)
-        plain, dropout = study.base, study.dropout
-        if plain is not None and dropout is not None:
-            found[network] = plain, dropout, candidate
-    return found
-
-
-def against_others(other: str) -> pictures.Pictures:
-    """Returns how the candidates differ from the plain networks, or from dropout."""
-    index = ("plain", "dropout").index(other)
-    pairs = {name: (found[2], found[index]) for name, found in confirmed().items()}
-    title = f"The candidate against {other}, each at its best"
-    return pictures.differences_of(pairs, title)
-
-
-def evidence() -> Table:
-    """Returns what the candidates are worth in each network they were searched in."""
-    columns = [
-        *("test accuracy %", "plain", "dropout", "candidate"),
-        *("against plain", "against dropout"),
-    ]
-    rows = [
-        [
-            name,
-            accuracy(plain),
-            accuracy(dropout),
-            f"{candidate.group}: {accuracy(candidate)}",
-            against(candidate, plain) or "not compared",
-            against(candidate, dropout) or "not compared",
-        ]
-        for name, (plain, dropout, candidate) in confirmed().items()
-    ]
-    return Table(
-        columns,
-        rows,
-        "Mean (standard deviation) over ten seeds, with 10,000 training images of "
-        "MNIST or 5,000 of CIFAR-10, at the learning rate, and the dropout rate, that "
-        "the search chose. With that of dropout some seeds failed in the deep network: "
-        "its second best was added, and the better one on validation data is shown. "
-        "The last row has five seeds, at rates chosen by their own validation data. "
-        "Differences are of pairs with the same seed, in percentage points, with 95 % "
-        "confidence intervals.",
-    )
 
 
 def table(studies: Mapping[str, Study]) -> Table:

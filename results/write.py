@@ -1,19 +1,25 @@
-"""Writes docs/results.md, its pictures and the README's table from the records here.
+"""Writes docs/results.md and what is behind it from the records here.
 
     python results/write.py
 
-`page.md` has the order and the words. Nothing in the tables and verdicts is typed by
-hand: they follow from the records, which `python -m experiments.report FOLDER
---records=FILE` has made of runs.
+`page.md` has the words of docs/results.md and, in a block, those of the README;
+`pages/` those of docs/results/. No number is typed by hand: they follow from the
+records, which `python -m experiments.report FOLDER --records=FILE` has made of runs.
+Where a sentence says more than the records, nothing is written (`says.py`).
 """
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))  # for drop_in
 
 import claims
+import drop_in
 import jinja2
 import parts
+import says
 import search
 from absl import app
 from matplotlib.figure import Figure
@@ -23,10 +29,10 @@ from experiments.report import comparison, measurements, pictures
 from gaaf_keras.analysis import figures
 
 README = parts.HERE.parent / "README.md"
-PAGE = parts.HERE.parent / "docs" / "results.md"
-IMAGES = PAGE.parent / "images" / "results"
+DOCS = parts.HERE.parent / "docs"
+IMAGES = DOCS / "images" / "results"
 MARK = "<!-- results -->"
-BLOCKS = ("rates", "search")  # of the page, which the README has too
+SENTENCE = 80  # characters: what is longer and no row of a table is said once a page
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,54 +41,53 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"write.py: unexpected argument {arguments[1]!r}")
     readme = README.read_text(encoding="utf-8").split(MARK)
     if len(readme) != 3:  # noqa: PLR2004
-        sys.exit(f"write.py: README.md must have '{MARK}' before and after the table")
+        sys.exit(f"write.py: README.md must have '{MARK}' before and after its part")
     try:
-        text, drawn = page()
+        texts, drawn = pages()
         readme[1] = f"\n{in_readme()}"
     except UsageError as error:
         sys.exit(f"write.py: {error}")
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    for path in IMAGES.iterdir():
-        path.unlink()
+    for folder in (IMAGES, DOCS / "results"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            path.unlink()
     for name, figure in drawn.items():
         figures.save(figure, IMAGES, name, png=False)
-    PAGE.write_text(text, encoding="utf-8")
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
     README.write_text(MARK.join(readme), encoding="utf-8")
 
 
-def page() -> tuple[str, dict[str, Figure]]:
-    """Returns docs/results.md and its pictures by their names."""
+def pages() -> tuple[dict[Path, str], dict[str, Figure]]:
+    """Returns the pages by their paths, and their pictures by their names."""
     found: dict[str, Figure] = {}
 
-    def drawn(prefix: str, some: pictures.Pictures) -> str:
+    def drawn(prefix: str, some: pictures.Pictures, folder: str = "../images") -> str:
         named = {f"{prefix}_{name}": figure for name, figure in some.items()}
         found.update(named)
         return "\n".join(
-            f"![{name.replace('_', ' ')}](images/results/{name}.svg)\n"
+            f"![{name.replace('_', ' ')}]({folder}/results/{name}.svg)\n"
             for name in named
         )
 
-    return _tidied(_template(drawn).render()), found
+    behind = sorted((parts.HERE / "pages").glob("*.md"))
+    names = {DOCS / "results" / path.name: f"pages/{path.name}" for path in behind}
+    names[DOCS / "results.md"] = "page.md"
+    texts = {
+        path: _tidied(_template(name).render(drawn=drawn))
+        for path, name in names.items()
+    }
+    return texts, found
 
 
 def in_readme() -> str:
-    """Returns what the README says: pictures are side by side there."""
-
-    def drawn(prefix: str, some: pictures.Pictures) -> str:
-        return "".join(
-            f'<img src="docs/images/results/{prefix}_{name}.svg" width="49%" '
-            f'alt="{figure.get_suptitle()}: differences in test accuracy">\n\n'
-            for name, figure in some.items()
-        )
-
-    template = _template(drawn)
-    context = template.new_context()
-    text = "\n".join("".join(template.blocks[name](context)) for name in BLOCKS)
-    return _tidied(re.sub(r">\n+<img", ">\n<img", text))
+    """Returns what the README says."""
+    template = _template("page.md")
+    return _tidied("".join(template.blocks["readme"](template.new_context())))
 
 
-def _template(drawn: Callable[[str, pictures.Pictures], str]) -> jinja2.Template:
-    """Returns the page to be filled in, by what draws pictures on it."""
+def _template(name: str) -> jinja2.Template:
+    """Returns a page to be filled in."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(parts.HERE),
         undefined=jinja2.StrictUndefined,
@@ -91,19 +96,25 @@ def _template(drawn: Callable[[str, pictures.Pictures], str]) -> jinja2.Template
     )
     environment.globals |= {
         "rates": {base: parts.recorded(name) for base, name in parts.RATES.items()},
-        "drawn": drawn,
         "claims": claims,
         "comparison": comparison,
+        "drop_in": drop_in,
         "measurements": measurements,
         "parts": parts,
         "pictures": pictures,
+        "says": says,
         "search": search,
     }
-    return environment.get_template("page.md")
+    return environment.get_template(name)
 
 
 def _tidied(text: str) -> str:
-    """Returns Markdown with one empty line where there are several."""
+    """Returns Markdown in which nothing is said twice, with single empty lines."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line not in lines or len(line) < SENTENCE or line.startswith("|"):
+            lines.append(line)
+    text = "\n".join(lines)
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
 
 

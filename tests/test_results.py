@@ -24,17 +24,38 @@ def write(monkeypatch):
     import write as module
 
     yield module
-    for name in ("write", "claims", "parts", "search"):
+    for name in ("write", "claims", "drop_in", "parts", "says", "search"):
         del sys.modules[name]
 
 
-def test_the_page_and_the_readme_say_what_the_records_say(write):
-    text, drawn = write.page()
-    assert write.PAGE.read_text() == text
-    _, table, _ = write.README.read_text().split(write.MARK)
-    assert table.strip() == write.in_readme().strip()
+def test_the_pages_and_the_readme_say_what_the_records_say(write):
+    texts, drawn = write.pages()
+    for path, text in texts.items():
+        assert path.read_text() == text, path.name
+    behind = write.DOCS / "results"
+    assert set(texts) == {behind.with_suffix(".md"), *behind.iterdir()}
+    _, part, _ = write.README.read_text().split(write.MARK)
+    assert part.strip() == write.in_readme().strip()
     assert {path.name for path in write.IMAGES.iterdir()} == {f"{n}.svg" for n in drawn}
-    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+
+
+def test_results_are_read_in_two_minutes(write):
+    overview = (write.DOCS / "results.md").read_text()
+    assert len(overview.splitlines()) <= 150
+    assert len(write.in_readme().splitlines()) == 3
+    for path in (write.DOCS / "results").iterdir():
+        assert f"](results/{path.name})" in overview
+
+
+def test_no_table_is_shown_twice(write):
+    texts, _ = write.pages()
+    tables = [
+        table
+        for text in texts.values()
+        for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    ]
+    assert len(set(tables)) == len(tables) > len(texts)
+    for table in tables:
         lines = table.splitlines()
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
@@ -146,7 +167,6 @@ def test_diverged_runs_decide_no_epochs(write):
     rows = write.claims.table(trained).rows
     assert not [row for row in rows if "GAAF needs" in row[0]]
     assert write.parts.accuracy(diverged) == "3 of 3 diverged"
-    assert write.parts.against(diverged, trained.variants[0]) == ""
 
 
 def test_missing_analyses_are_named(write):
@@ -167,6 +187,52 @@ def test_the_papers_gradients_stand_beside_its_own_network(write, activation, be
 def test_kurtosis(write):
     middle = {"edges": [0, 1, 2, 3], "density": [0.1, 0.8, 0.1]}
     assert write.claims.kurtosis(middle) == pytest.approx(5.0)
+
+
+def test_words_that_the_records_do_not_bear_out_are_refused(write, monkeypatch):
+    rows = {
+        "base": [0.980, 0.981, 0.982],
+        "up": [0.990, 0.9911, 0.992],
+        "down": [0.97, 0.9711, 0.972],
+        "level": [0.97, 0.981, 0.992],
+    }
+    variants = [
+        variant(
+            name,
+            [(accuracy, 3, 1e-4) for accuracy in accuracies],
+            activation="tanh" if name == "base" else "gaaf_tanh",
+        )
+        for name, accuracies in rows.items()
+    ]
+    variants.append(variant("ruined", [(0.98, 3, 1e-4)] * 2 + [(0.1, 3, 1e-4, 7)]))
+    records = Study(Path(), "", "", variants, 0)
+    monkeypatch.setattr(write.says, "recorded", lambda _: records)
+    says = write.says
+    assert says.better("some", "up") == "+1.00 [+0.99, +1.02]"
+    assert says.worse("some", "down") == "−1.00 [−1.01, −0.98]"
+    assert says.alike("some", "level").startswith("±0.00 [−")
+    assert says.failed("some", "ruined") == "1 of 3"
+    for word, group, found in (
+        (says.better, "down", "worse"),
+        (says.better, "level", "no difference shown"),
+        (says.worse, "up", "better"),
+        (says.alike, "up", "better"),
+        (says.alike, "ruined", "not compared"),
+    ):
+        with pytest.raises(UsageError, match=f"'{group}' against 'plain'.*'{found}'"):
+            word("some", group)
+    with pytest.raises(UsageError, match="0 runs of 'up' failed"):
+        says.failed("some", "up")
+
+
+def test_what_drop_in_has_recorded_is_compared_in_the_same_way(write):
+    study = write.says.at_your_rate("cnn")
+    assert study.base.name == write.drop_in.PLAIN
+    assert study.chosen_of("the paper's form").diverged == 10
+    rows = write.drop_in.table(write.drop_in.read(RESULTS / "drop_in.json")).rows
+    (row,) = (row for row in rows if row[0] == "CNN" and row[2] == "as it comes")
+    assert write.says.better("drop_in/cnn", "as it comes") == row[7]
+    assert write.says.rate_of("drop_in/cnn", "plain") == row[4]
 
 
 CONFIRMATIONS = [

@@ -1,0 +1,129 @@
+"""What a page says of two variants: numbers, if the records bear out the words.
+
+Variants are named by their records and their group, in the records of
+`benchmarks/drop_in.py` by the network too: `"drop_in/cnn"`. `"plain"` and `"dropout"`
+are the plain network, without and with it.
+"""
+
+import functools
+from collections.abc import Mapping
+
+import drop_in
+from parts import HERE, accuracy, recorded
+
+from experiments import TrainingConfig, UsageError
+from experiments.records.studies import Run, Study, Variant
+from experiments.report import comparison, pictures
+
+
+def better(records: str, group: str, other: str = "plain") -> str:
+    """Returns by how much a variant is better than another."""
+    return _difference("better", records, group, other)
+
+
+def worse(records: str, group: str, other: str = "plain") -> str:
+    """Returns by how much a variant is worse than another."""
+    return _difference("worse", records, group, other)
+
+
+def alike(records: str, group: str, other: str = "plain") -> str:
+    """Returns the difference between two variants, of which none is shown."""
+    return _difference("no difference shown", records, group, other)
+
+
+def failed(records: str, group: str) -> str:
+    """Returns how many runs of a variant failed, and none of the plain network."""
+    variant, plain = variant_of(records, group), variant_of(records, "plain")
+    if not variant.diverged or plain.diverged:
+        raise UsageError(
+            f"{records}: {variant.diverged} runs of '{group}' failed and "
+            f"{plain.diverged} of the plain network, so results/page.md may not say "
+            "that it alone fails. Change its words."
+        )
+    return f"{variant.diverged} of {len(variant.runs)}"
+
+
+def accuracy_of(records: str, group: str) -> str:
+    """Returns a variant's test accuracy in percent."""
+    return accuracy(variant_of(records, group))
+
+
+def rate_of(records: str, group: str) -> str:
+    """Returns a variant's learning rate."""
+    return f"{variant_of(records, group).config.learning_rate:g}"
+
+
+def examples(records: str) -> str:
+    """Returns how many examples the networks are trained on."""
+    return f"{variant_of(records, 'plain').config.train_examples:,}"
+
+
+def seeds(records: str) -> str:
+    """Returns how many seeds there are."""
+    return str(len(variant_of(records, "plain").runs))
+
+
+def differences(
+    tried: Mapping[str, tuple[str, str]], other: str, title: str
+) -> pictures.Pictures:
+    """Returns a picture of how variants differ from another of the same records.
+
+    Args:
+        tried: Records and group of each, by what it is called.
+        other: The group of the other.
+        title: What is shown.
+    """
+    pairs = {
+        name: (variant_of(records, group), variant_of(records, other))
+        for name, (records, group) in tried.items()
+    }
+    return pictures.differences_of(pairs, title)
+
+
+def variant_of(records: str, group: str) -> Variant:
+    """Returns a variant that is compared."""
+    name, _, network = records.partition("/")
+    study = at_your_rate(network) if network else recorded(name)
+    special = {"plain": study.base, "dropout": study.dropout}
+    return special.get(group) or study.chosen_of(group)
+
+
+@functools.cache
+def at_your_rate(network: str) -> Study:
+    """Returns what `benchmarks/drop_in.py` has recorded of a network."""
+    path = HERE / "drop_in.json"
+    variants: dict[str, dict[int, Run]] = {}
+    for record in drop_in.read(path):
+        name, _, variant = record["variant"].partition(", ")
+        if name == network:
+            plain = variant == drop_in.PLAIN
+            config = TrainingConfig(
+                dataset=record["settings"]["dataset"],
+                train_examples=record["result"]["examples"],
+                activation="relu" if plain else "gaaf_relu",
+                learning_rate=record["settings"]["learning_rate"],
+                seed=record["seed"],
+            )
+            found = record["result"]
+            result = {
+                "test_accuracy": found["test_accuracy"],
+                "diverged_at": len(found["losses"]) if found["failed"] else None,
+            }
+            runs = variants.setdefault(variant, {})
+            runs[config.seed] = Run(path, config, record["resolved"], result, [], [])
+    chosen = [Variant(name, name, True, runs) for name, runs in variants.items()]
+    return Study(path, network, "", chosen, 0)
+
+
+def _difference(verdict: str, records: str, group: str, other: str) -> str:
+    difference = comparison.paired(
+        variant_of(records, group), variant_of(records, other), "test_accuracy"
+    )
+    words = ("better", "worse")
+    found = comparison.verdict(difference, words) if difference else "not compared"
+    if difference is None or found != verdict:
+        raise UsageError(
+            f"{records}: '{group}' against '{other}' is said to be '{verdict}' in "
+            f"results/page.md, and the records show '{found}'. Change its words."
+        )
+    return comparison.interval(difference, 2)

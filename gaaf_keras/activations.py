@@ -1,6 +1,7 @@
 """Activation functions whose value is kept and whose gradient is accelerated."""
 
 import contextlib
+import difflib
 import functools
 
 import keras
@@ -184,9 +185,11 @@ def get(identifier: Activation | Config) -> Function:
     try:
         return keras.activations.get(identifier)
     except ValueError as error:
-        names = ", ".join(f"gaaf_{name}" for name in known_activations())
+        names = [f"gaaf_{name}" for name in known_activations()]
+        close = difflib.get_close_matches(str(identifier), names, n=1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
             "Argument `identifier` must be the name of a Keras activation, one of "
-            f"{names}, a configuration or a callable. "
-            f"Received: identifier={identifier!r}"
+            f"{', '.join(names)}, a configuration or a callable. "
+            f"Received: identifier={identifier!r}{hint}"
         ) from error

@@ -76,8 +76,9 @@ def gaaf(
             negative or not finite, if `frequency` or `unit_gain` cannot be used, or
             if `activation` is a layer that may have weights, which only a layer can
             train: `gaaf_keras.GAAF`.
-        TypeError: If a number is none, or the function is called on a tensor that is
-            not floating-point.
+        TypeError: If `strength` or `frequency` is no number, if an argument is a tensor
+            (brackets forgotten), or if the function is called on a tensor that is not
+            floating-point.
 
     Examples:
         >>> import keras
@@ -166,6 +167,8 @@ def get(identifier: Activation | Config) -> Function:
             NAME, with its default shape (`"gaaf_tanh"`, `"gaaf_relu"`,
             `"gaaf_elu"`, ...); the name of a Keras activation; a configuration; or a
             callable, which is returned as it is.
+
+    Layers of Keras do not know the names `"gaaf_NAME"`: give them what this returns.
 
     Raises:
         ValueError: If there is no such activation; the message lists what exists.

@@ -76,8 +76,8 @@ class AcceleratedLayer(keras.layers.Layer):
                 f"in {self.name!r}. For the model to train on with {now:g}, call "
                 "`model.make_train_function(force=True)` before `fit`; to change the "
                 "strength during `fit`, use `gaaf_keras.AccelerationSchedule`.",
-                # Past Keras's `__setattr__`, of which TensorFlow's layers have two.
-                stacklevel=3 + (keras.backend.backend() == "tensorflow"),
+                # Past Keras's `__setattr__`, of which TensorFlow's layers have three.
+                stacklevel=5 if keras.backend.backend() == "tensorflow" else 3,
             )
 
     def make_strength_variable(self) -> None:

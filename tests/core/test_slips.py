@@ -146,7 +146,7 @@ def test_a_strength_that_a_compiled_step_does_not_read():
 
     if keras.backend.backend() == "torch":  # which reads it at each step
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             weakened = trained(weaken)
     else:
         message = r"keep strength 1 in 'inner'.*with 0, call `model.make_train_function"

@@ -39,7 +39,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlo
 # Before NumPy: its threads and the backend's would wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-_BACKENDS = ("tensorflow", "jax", "torch")
 _WORKER_LOST = 75  # what sysexits.h calls a temporary failure
 _STOPPED_BY_SIGNAL = 128  # and the number of the signal, as shells have it
 # That end a run; the last when its time is up.
@@ -157,14 +156,12 @@ def _run(output_dir: str) -> None:
         plan = plan_of_flags()
         plans.require_files(plan)
         try:
+            import gaaf_keras  # noqa: F401  it says what is wrong with the backend
             from experiments.suites.runs import run
-        except ModuleNotFoundError as error:
-            if error.name not in _BACKENDS:
+        except ImportError as error:
+            if error.name != "keras":
                 raise
-            raise UsageError(
-                f"Keras is to run on {error.name}, which is not installed. Install "
-                f"it, or set KERAS_BACKEND to what is: {', '.join(_BACKENDS)}."
-            ) from error
+            raise UsageError(str(error)) from error
         gc.freeze()  # what is imported stays; collecting after each run skips it
         results = run(plan, Path(output_dir), PARALLEL_RUNS.value, RUNS_AT_ONCE.value)
     except UsageError as error:

@@ -3,6 +3,16 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+try:  # before anything else imports it
+    import keras as _keras  # noqa: F401
+except (ImportError, ValueError) as _error:
+    from gaaf_keras._core.backends import advice
+
+    _advice = advice(_error)
+    if _advice is None:
+        raise
+    raise ImportError(_advice, name="keras") from None
+
 # These register what saved models are made of; the rest is imported when it is used.
 from gaaf_keras import activations, layers, shapes
 from gaaf_keras._core.sawtooth import gradient_acceleration

@@ -1,6 +1,7 @@
 """Activation functions whose value is kept and whose gradient is accelerated."""
 
 import contextlib
+import difflib
 import functools
 
 import keras
@@ -75,8 +76,9 @@ def gaaf(
             negative or not finite, if `frequency` or `unit_gain` cannot be used, or
             if `activation` is a layer that may have weights, which only a layer can
             train: `gaaf_keras.GAAF`.
-        TypeError: If a number is none, or the function is called on a tensor that is
-            not floating-point.
+        TypeError: If `strength` or `frequency` is no number, if an argument is a tensor
+            (brackets forgotten), or if the function is called on a tensor that is not
+            floating-point.
 
     Examples:
         >>> import keras
@@ -166,6 +168,8 @@ def get(identifier: Activation | Config) -> Function:
             `"gaaf_elu"`, ...); the name of a Keras activation; a configuration; or a
             callable, which is returned as it is.
 
+    Layers of Keras do not know the names `"gaaf_NAME"`: give them what this returns.
+
     Raises:
         ValueError: If there is no such activation; the message lists what exists.
 
@@ -184,9 +188,11 @@ def get(identifier: Activation | Config) -> Function:
     try:
         return keras.activations.get(identifier)
     except ValueError as error:
-        names = ", ".join(f"gaaf_{name}" for name in known_activations())
+        names = [f"gaaf_{name}" for name in known_activations()]
+        close = difflib.get_close_matches(str(identifier), names, n=1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
             "Argument `identifier` must be the name of a Keras activation, one of "
-            f"{names}, a configuration or a callable. "
-            f"Received: identifier={identifier!r}"
+            f"{', '.join(names)}, a configuration or a callable. "
+            f"Received: identifier={identifier!r}{hint}"
         ) from error

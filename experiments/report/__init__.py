@@ -3,7 +3,7 @@
     python -m experiments.report FOLDER ...
 
 writes `report.html`, `figures/` and `tables/` into the folder, or into what several
-have in common. It needs the packages that `pip install 'gaaf-keras[train]'` installs.
+have in common. It needs the packages that `pip install '.[train]'` installs.
 """
 
 from experiments.report.page import write

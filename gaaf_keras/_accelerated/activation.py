@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from gaaf_keras import shapes
@@ -25,7 +26,7 @@ from gaaf_keras._core.gradients import (
     with_scaled_gradient,
     with_slope,
 )
-from gaaf_keras._core.kinds import derivative_of, is_function_of_keras, name_of
+from gaaf_keras._core.kinds import derivative_of, get, is_function_of_keras, name_of
 from gaaf_keras._core.known_activations import Derivative
 from gaaf_keras._core.sawtooth import gradient_acceleration, require_floating_point
 from gaaf_keras._core.types import Activation, Config, Function, Tensor
@@ -53,7 +54,9 @@ class AcceleratedActivation(keras.Operation):
         differentiate: bool = False,
     ) -> None:
         super().__init__(name=name)
-        self.activation = keras.activations.get(activation)
+        _require_no_tensor(activation=activation, shape_function=shape_function)
+        _require_no_shape(activation)
+        self.activation = get(activation)
         # What computes phi, if not that: a function with its values, as a layer has
         # it, of which the backend gives the derivative if `differentiate`.
         self._applied = self.activation if applied is None else applied
@@ -271,6 +274,28 @@ class AcceleratedActivation(keras.Operation):
 @functools.cache
 def _differentiated(activation: Function) -> Derivative:
     return Derivative(derivative_by_differentiation(activation))
+
+
+def _require_no_tensor(**arguments: Any) -> None:
+    """Raises if brackets were forgotten, as in `Dense(3, activation=GAAFTanh)`."""
+    for name, value in arguments.items():
+        if ops.is_tensor(value) or isinstance(value, (keras.KerasTensor, np.ndarray)):
+            raise TypeError(
+                "`GAAFTanh`, `GAAFReLU`, `GAAF` and `gaaf` make an activation, which "
+                "is then called on tensors. Write the brackets: "
+                "`activation=GAAFTanh()` or `activation=GAAF('relu')`. "
+                f"Received: a tensor of shape {tuple(value.shape)} as `{name}`"
+            )
+
+
+def _require_no_shape(activation: Activation) -> None:
+    name = activation.partition("(")[0] if isinstance(activation, str) else None
+    if isinstance(activation, shapes.Shape) or name in shapes.base.DEFINED:
+        raise ValueError(
+            "Argument `activation` must be an activation. The shape function comes "
+            f"second: `GAAF('relu', {activation!r})`. "
+            f"Received: activation={activation!r}, which is a shape function"
+        )
 
 
 def _shape_for(activation: Activation, shape: shapes.ShapeLike | None) -> Function:

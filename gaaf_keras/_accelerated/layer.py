@@ -1,6 +1,7 @@
 """What `GAAF` layers and activations that are accelerated in place have in common."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import keras
 
 from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._core.checks import non_negative_number
-from gaaf_keras._core.compiling import is_of_torch
+from gaaf_keras._core.compiling import is_of_torch, is_traced
 from gaaf_keras._core.forms import current_form
 from gaaf_keras._core.sawtooth import require_floating_point
 from gaaf_keras._core.types import Activation, Function, Tensor
@@ -28,6 +29,7 @@ class AcceleratedLayer(keras.layers.Layer):
         self.supports_masking = True
         self._accelerated = accelerated
         self._strength_variable: keras.Variable | None = None
+        self._was_traced = False  # for training: its strength is a constant there
 
     @property
     def activation(self) -> Activation:
@@ -57,16 +59,26 @@ class AcceleratedLayer(keras.layers.Layer):
     def strength(self) -> float:
         """The factor on the shape, as it is now.
 
-        Compiled training steps keep the one they began with, unless an
-        `AccelerationSchedule` is among the callbacks.
+        Compiled training steps keep the one they began with, and a warning says so,
+        unless an `AccelerationSchedule` is among the callbacks.
         """
         return self._accelerated.strength
 
     @strength.setter
     def strength(self, value: float) -> None:
-        self._accelerated.strength = non_negative_number("strength", value)
+        before, now = self.strength, non_negative_number("strength", value)
+        self._accelerated.strength = now
         if self._strength_variable is not None:
-            self._strength_variable.assign(self.strength)
+            self._strength_variable.assign(now)
+        elif self._was_traced and now != before:
+            warnings.warn(
+                f"Training steps that are compiled already keep strength {before:g} "
+                f"in {self.name!r}. For the model to train on with {now:g}, call "
+                "`model.make_train_function(force=True)` before `fit`; to change the "
+                "strength during `fit`, use `gaaf_keras.AccelerationSchedule`.",
+                # Past Keras's `__setattr__`, of which TensorFlow's layers have three.
+                stacklevel=5 if keras.backend.backend() == "tensorflow" else 3,
+            )
 
     def make_strength_variable(self) -> None:
         """Makes the strength something that a compiled training step reads each time.
@@ -114,6 +126,8 @@ class AcceleratedLayer(keras.layers.Layer):
         require_floating_point(inputs)
         if not (training is None or training):
             return self._accelerated.plain(inputs)
+        if training and not self._was_traced and is_traced(inputs):
+            self._was_traced = True
         return self._apply(self._accelerated, inputs)
 
     def _apply(self, accelerated: AcceleratedActivation, inputs: Tensor) -> Any:

@@ -61,6 +61,23 @@ def is_compiling() -> bool:
     return keras.backend.backend() == "jax" or _COMPILING.get()
 
 
+def is_traced(x: Tensor) -> bool:
+    """Whether what is computed now will be called again without its Python code.
+
+    `torch.compile` runs that again when a number in it has changed.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return isinstance(x, jax.core.Tracer)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.executing_eagerly()
+    return False
+
+
 def product(operation: str, upstream: Tensor, value: Tensor, added: Tensor) -> Tensor:
     """Returns upstream * (phi' + added), phi' by the backend's operation on phi(x)."""
     if keras.backend.backend() == "torch":

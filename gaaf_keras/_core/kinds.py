@@ -4,6 +4,7 @@ ReLU can be the function `keras.activations.relu`, the layers `Activation("relu"
 `ReLU()`, or the operation that `keras.ops.relu` leaves in a functional model.
 """
 
+import difflib
 import re
 import types
 from collections.abc import Mapping
@@ -17,7 +18,26 @@ from gaaf_keras._core.known_activations import (
     Derivative,
     Known,
 )
-from gaaf_keras._core.types import Activation
+from gaaf_keras._core.types import Activation, Function
+
+
+def get(identifier: Activation) -> Function:
+    """Returns an activation as Keras does, but says what exists if there is none."""
+    try:
+        return keras.activations.get(identifier)
+    except ValueError as error:
+        names = [known.name for known in ACTIVATIONS if known.function is not None]
+        given = str(identifier).lower()
+        plain = given.removeprefix("gaaf_")
+        close = difflib.get_close_matches(plain, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        if plain != given and plain in names:
+            hint = f" Name the plain activation, {plain!r}: this accelerates it."
+        raise ValueError(
+            "Argument `activation` must be a callable or the name of a Keras "
+            f"activation: {', '.join(names)}. "
+            f"Received: activation={identifier!r}.{hint}"
+        ) from error
 
 
 def name_of(activation: Activation) -> str:
@@ -45,7 +65,7 @@ def function_of(activation: Activation) -> Activation:
     Or `activation` itself if there is none, as for layers whose parameters are not that
     function's defaults.
     """
-    activation = keras.activations.get(activation)
+    activation = get(activation)
     known = _known_operation(activation)
     if known is not None and known.operation_parameters is None:
         return known.function

@@ -1,5 +1,6 @@
 """Acceleration of a model that exists already: in place, and taken back."""
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 
@@ -200,7 +201,9 @@ def summary(model: keras.Model) -> ActivationTable:
 
 def _require_layer(model: object) -> None:
     if not isinstance(model, keras.layers.Layer):
+        is_path = isinstance(model, (str, os.PathLike))
+        load = f". Load it: keras.saving.load_model({str(model)!r})" if is_path else ""
         raise TypeError(
             "Argument `model` must be a Keras model or layer. "
-            f"Received: model={model!r} (of type {type(model).__name__})"
+            f"Received: model={model!r} (of type {type(model).__name__}){load}"
         )

@@ -198,10 +198,7 @@ def compare(
 def _require_readable(**data: Any) -> None:
     """Raises if data can be read once only, or SciPy is not there."""
     if find_spec("scipy") is None:
-        raise ImportError(
-            "`compare` needs SciPy for its intervals: "
-            "pip install 'gaaf-keras[analysis]'"
-        )
+        raise ImportError("`compare` needs SciPy for its intervals: pip install scipy")
     for name, each in data.items():
         if hasattr(each, "__next__"):
             raise TypeError(

@@ -48,7 +48,7 @@ def export(
     |---|---|---|
     | `"tf_saved_model"` | a folder for TensorFlow and TensorFlow Serving | |
     | `"litert"` | a `.tflite` file for LiteRT (TensorFlow Lite) | Keras 3.12 or later |
-    | `"onnx"` | a `.onnx` file for ONNX Runtime and others | `gaaf-keras[export]` |
+    | `"onnx"` | a `.onnx` file for ONNX Runtime and others | `onnx`, `tf2onnx` |
     | `"keras"` | a `.keras` file of the model with plain activations | any backend |
 
     All but `"keras"` need Keras on TensorFlow. Recurrent layers run in LiteRT only with
@@ -317,7 +317,7 @@ def _require_possible(path: Path, kind: str, trainable: bool, overwrite: bool) -
     if missing:
         raise ImportError(
             f"Format 'onnx' needs {' and '.join(missing)}: "
-            "pip install 'gaaf-keras[export]'"
+            f"pip install {' '.join(missing)}"
         )
 
 

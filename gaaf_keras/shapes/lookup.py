@@ -1,7 +1,9 @@
 """Shape functions by name, and the default one of an activation."""
 
 import ast
+import difflib
 import functools
+import numbers
 import operator
 import re
 from collections.abc import Callable
@@ -55,8 +57,19 @@ def get(identifier: ShapeLike | Config) -> Function:
         f"{', '.join(map(repr, DEFINED))}, perhaps with parameters as in "
         "'gaussian(width=3.0)' and combined as in '0.5 * gaussian + constant', an "
         "object such as `Gaussian(width=2.0)`, or a callable of one tensor. "
-        f"Received: shape_function={identifier!r}"
+        f"Received: shape_function={identifier!r}.{_hint(identifier)}"
     )
+
+
+def _hint(identifier: object) -> str:
+    """Returns what was probably meant by what is no shape function."""
+    if isinstance(identifier, numbers.Real):
+        return f" If that is the factor on the shape, write strength={identifier!r}."
+    if isinstance(identifier, type):
+        return f" Write the brackets: {identifier.__name__}(...)."
+    name = str(identifier).partition("(")[0].lower()
+    close = difflib.get_close_matches(name, DEFINED, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 @functools.lru_cache(maxsize=64)

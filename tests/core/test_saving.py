@@ -226,7 +226,14 @@ def test_keras_file_in_a_fresh_process(tmp_path):
     np.savez(tmp_path / "expected.npz", value=value, gradient=gradient)
     program = """
 import sys
-import gaaf_keras, keras, numpy as np
+import keras, numpy as np
+try:
+    keras.models.load_model(sys.argv[1] + "/model.keras")
+except TypeError as error:
+    assert "Could not locate class 'AcceleratedActivation'" in str(error)
+else:
+    raise AssertionError("docs/guides/serve.md says that this needs gaaf_keras")
+import gaaf_keras
 from tests.core.test_saving import behaviour
 model = keras.models.load_model(sys.argv[1] + "/model.keras")
 expected = np.load(sys.argv[1] + "/expected.npz")

@@ -379,8 +379,14 @@ def _hidden_activation(config: TrainingConfig) -> Any:
 
 
 def _shape_function(config: TrainingConfig) -> Any:
-    shape = config.shape_function
-    return None if shape is None else own_shapes.shape_of(shape)
+    text = config.shape_function
+    if text is None or ":" not in text:
+        return text
+    shape = own_shapes.shape_of(text)
+    named = shape if hasattr(shape, "__qualname__") else type(shape)
+    if keras.saving.get_registered_name(named) == named.__name__:  # it is not yet
+        keras.saving.register_keras_serializable(named.__module__)(named)
+    return shape
 
 
 def _gaaf_layer(base: str, **arguments: Any) -> GAAF:

@@ -84,7 +84,7 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         (["--strength=2", "--activation=tanh"], "strength would have no effect"),
         (["--unit_gain", "--frequency=100"], "Arguments `frequency` and `unit_gain`"),
         (["--learning_rate=0.1,x"], "learning_rate must be numbers separated by"),
-        (["--learning_rate=0.1,0.1"], "learning_rate must be numbers that differ"),
+        (["--learning_rate=0.1,0.1"], "learning_rate must be values that differ"),
         (["--warm_up_epochs=100"], "warm_up_epochs must be from 0 to below epochs"),
         (["--label_smoothing=1"], "label_smoothing must be from 0 to below 1"),
         (
@@ -111,7 +111,7 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         (["--init_from=a.keras", "--model=cnn"], "model would describe a new model"),
         (
             ["--suite=digits", "--init_from=a.keras"],
-            "The suite 'digits' sets init",
+            "The suite 'digits' trains new models",
         ),
     ],
 )

@@ -262,9 +262,13 @@ def require_files(plan: Plan) -> None:
                 "numpy.savez wrote, with x_train, y_train, x_test and y_test."
             )
         path = Path(config.init_from or "none.keras").expanduser()
-        missing = config.init_from is not None and not path.is_file()
-        if path.suffix != ".keras" or missing:
+        if path.suffix != ".keras":
             raise UsageError(
                 "init_from must be a .keras file, as `model.save` writes it. "
                 f"Received: '{path}'"
+            )
+        if config.init_from is not None and not path.is_file():
+            raise UsageError(
+                "init_from must be a .keras file, as `model.save` writes it. "
+                f"Received: '{path}', which is not there"
             )

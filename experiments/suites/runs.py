@@ -1,5 +1,6 @@
 """Tables of variants side by side, each trained with several seeds."""
 
+import contextlib
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -163,7 +164,7 @@ def _one_after_the_other(
     parts = _parts(requests, at_once)
     of_kinds = {_kind(requests[part[0]]): part for part in reversed(parts)}
     ahead = [(requests[part[0]], len(part)) for part in of_kinds.values()]
-    with compiling_ahead(ahead):
+    with compiling_ahead(ahead) if len(parts) > 1 else contextlib.nullcontext():
         for part in parts:
             results = train([requests[index] for index in part])
             for index, result in zip(part, results, strict=True):

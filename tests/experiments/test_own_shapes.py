@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -18,11 +17,12 @@ from tests.processes import train
 
 MODULE = """
 import dataclasses
-import keras
 from keras import ops
-from gaaf_keras.shapes import OneSided, Shape
+from gaaf_keras.shapes import Shape
 
-@keras.saving.register_keras_serializable()
+def lorentzian(x):
+    return 1 / (1 + x * x)
+
 @dataclasses.dataclass(frozen=True)
 class Lorentzian(Shape):
     width: float = 1.0
@@ -32,12 +32,10 @@ class Lorentzian(Shape):
 """
 
 
-@keras.saving.register_keras_serializable("tests")
 def half(x):
     return ops.ones_like(x) / 2
 
 
-@keras.saving.register_keras_serializable("tests")
 @dataclasses.dataclass(frozen=True)
 class Level(Shape):
     height: float = 0.5
@@ -89,10 +87,10 @@ def test_a_shape_in_a_file_beside_the_command(tmp_path):
     (tmp_path / "my_shapes.py").write_text(MODULE)
     done = train(
         *("--hidden_units=8", "--epochs=1", "--noexport", "--output_dir=new"),
-        "--shape_function=my_shapes:Lorentzian(width=2),gaussian",
+        "--shape_function=my_shapes:Lorentzian(width=2),gaussian,my_shapes:lorentzian",
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert "my_shapes:Lorentzian(width=2), seed 0: test accuracy" in done.stdout
-    assert len(list((tmp_path / "new").rglob("result.json"))) == 2
+    assert len(list((tmp_path / "new").rglob("result.json"))) == 3
     sys.modules.pop("my_shapes", None)

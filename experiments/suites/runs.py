@@ -201,6 +201,8 @@ def show(study: Study, output_dir: Path, view: ProgressView) -> None:
     for row in scores.rows:
         shown.add_row(*map(escape, row))
     view.console.print(shown)
+    for sentence in comparison.summary(study):
+        view.print(sentence)
     view.print(f"Results: {output_dir}")
     *_, last = study.chosen[-1].runs.values()
     saved_model = last.folder / run_folder.SAVED_MODEL

@@ -166,8 +166,8 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
         "interval includes 0. Where all differences are the same, their deviation is "
         "taken to be one step of the values, or 2 % of them. The intervals are for one "
         "comparison each; of twenty, one misses on average. Accuracies are not "
-        "compared where a run diverged, epochs and seconds are without those runs; seconds depend on "
-        "what else the machine did.",
+        "compared where a run diverged, epochs and seconds are without those runs; "
+        "seconds depend on what else the machine did.",
     )
 
 

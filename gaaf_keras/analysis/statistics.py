@@ -69,8 +69,8 @@ class Difference:
     def decimals(self) -> int:
         """How many decimals show two digits of the interval, and on which side 0 is."""
         if self.low is None or self.high is None or self.identical:
-            return _decimals(self.mean, 3)
-        return self._deciding(_decimals((self.high - self.low) / 2, 2))
+            return decimals_of(self.mean, 3)
+        return self._deciding(decimals_of((self.high - self.low) / 2, 2))
 
     def _deciding(self, decimals: int) -> int:
         """Returns so many decimals, or more if a bound would seem to be 0."""
@@ -89,9 +89,12 @@ class Difference:
     def __str__(self) -> str:
         return self.with_decimals(self.decimals)
 
-    def with_decimals(self, decimals: int) -> str:
-        """Returns mean and interval as text, with more decimals if 0 is near."""
-        decimals = self._deciding(decimals)
+    def with_decimals(self, decimals: int, *, exactly: bool = False) -> str:
+        """Returns mean and interval as text, with more decimals if 0 is near.
+
+        Not with more if it is to have `exactly` so many.
+        """
+        decimals = decimals if exactly else self._deciding(decimals)
         mean = signed(self.mean, decimals)
         if self.low is None or self.high is None:
             return f"{mean} (one pair)"
@@ -101,7 +104,7 @@ class Difference:
         return f"{mean} [{low}, {high}]"
 
 
-def _decimals(value: float, digits: int) -> int:
+def decimals_of(value: float, digits: int) -> int:
     """Returns how many decimals show some digits of a number."""
     if not value or not math.isfinite(value):
         return 0

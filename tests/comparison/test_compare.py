@@ -225,10 +225,10 @@ def test_failed_runs_are_counted_and_not_compared():
     failed = [run for run in found.runs if run["failed"]]
     assert {run["variant"] for run in failed} == {"boom"}
     assert [run["value"] for run in failed] == [None, None]
-    assert "boom fails in 2 of 2 runs; nothing else shows" in found.verdict
+    assert "boom failed in 2 of 2 runs; nothing else shows" in found.verdict
     assert list(found.answers[0].differences) == ["alias"]
     plain = compare(lambda: make(keras.optimizers.SGD(1e30)), {"ours": {}})
-    assert "plain fails in 1 of 1 run;" in plain.verdict
+    assert "plain failed in 1 of 1 run, so nothing" in plain.verdict
     assert plain.answers[0].differences == {}
 
 

@@ -22,6 +22,7 @@ from gaaf_keras.comparison.result import Comparison
 from gaaf_keras.comparison.start import (
     Start,
     checksum,
+    configuration,
     require_compiled,
     scale_learning_rate,
 )
@@ -108,7 +109,11 @@ def compare(
         time_limit: Seconds after which no run should be going on: none is started that
             would take longer, by those before.
         folder: Where finished runs are kept. The same call with the same folder does
-            not train them again.
+            not train them again; one with another model, loss, data or arguments is
+            refused. Arrays are told apart by their contents, models by their
+            configuration and their weights at seed 0, functions by their code. What a
+            generator, a data set or a function returns is not known, nor are steps of
+            training of one's own: give another folder if they change.
         verbose: 0 shows no progress. `fit` itself is silent.
         **fit_arguments: Passed to `fit`: `batch_size`, `class_weight`, ...
 
@@ -162,8 +167,11 @@ def compare(
         for factor in factors:
             with scale_learning_rate(trial, factor):
                 pass
-        settings = training.settings(trial)
-        settings["start"] = None if given is None else checksum(trial)
+        settings: dict[str, Any] = {}
+        if folder is not None:
+            settings = training.settings(trial)
+            settings["configuration"] = configuration(trial)
+            settings["weights"] = checksum(trial)
         del trial
         plan = [
             Run(*key)

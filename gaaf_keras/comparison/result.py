@@ -252,7 +252,7 @@ def _table(answer: Answer) -> rich.table.Table:
         table.add_column(title)
     scaled = [difference.times(scale) for difference in answer.differences.values()]
     decimals = max((_decimals(each, unit) for each in scaled), default=2 if unit else 4)
-    spreads = [found for name in answer.runs if (found := answer.spread(name))]
+    spreads = [each for name in answer.runs if (each := answer.spread(name))]
     if spreads and not unit:
         largest = max(abs(each.mean) for each in spreads)
         decimals = min(decimals, decimals_of(largest, _DIGITS))

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 import gaaf_keras
+from gaaf_keras.comparison.records import as_text
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(96, 8)).astype("float32")
@@ -273,9 +274,66 @@ def test_finished_runs_are_not_trained_again(tmp_path):
         compare(make, **given, epochs=3)
     with pytest.raises(ValueError, match=r"other settings: ours as .*strength"):
         compare(make, {"ours": {"strength": 0.3}}, **given)
+    with pytest.raises(ValueError, match="other settings: .*array of"):
+        compare(make, **given, data=(TRAIN[0] + 1, TRAIN[1]))
+    with pytest.raises(ValueError, match="other settings: validation_data="):
+        compare(make, **given, validation_data=TEST)
+
+    def other_loss():
+        model = make()
+        model.compile(keras.optimizers.SGD(0.2), "mse", metrics=["accuracy"], **EAGER)
+        return model
+
+    def other_weights():
+        model = make()
+        model.set_weights([weight + 1 for weight in model.get_weights()])
+        return model
+
+    def other_dropout():
+        model = keras.models.clone_model(
+            make(),
+            clone_function=lambda layer: (
+                keras.layers.Dropout(0.5)
+                if isinstance(layer, keras.layers.Dropout)
+                else layer
+            ),
+        )
+        model.compile(keras.optimizers.SGD(0.2), LOSS, metrics=["accuracy"], **EAGER)
+        return model
+
+    for other, name in (
+        (other_loss, "configuration"),
+        (other_weights, "weights"),
+        (other_dropout, "configuration"),
+    ):
+        with pytest.raises(ValueError, match=f"other settings: {name}="):
+            compare(other, **given)
     path.write_text("[]\n")
     with pytest.raises(ValueError, match="not one of `compare`"):
         compare(make, **given)
+
+
+def functions():
+    def closing(factor):
+        return lambda z: factor * z
+
+    return {
+        "ops": lambda z: 1 + keras.ops.tanh(z),
+        "other": lambda z: 1 + keras.ops.sin(z),
+        "number": lambda z: 2 * z,
+        "another number": lambda z: 3 * z,
+        "closure": closing(0.5),
+        "another closure": closing(0.25),
+        "default": lambda z, k=4: k * z,
+        "another default": lambda z, k=5: k * z,
+    }
+
+
+@pytest.mark.once
+def test_functions_are_told_apart_by_what_they_do():
+    texts = {name: as_text(each) for name, each in functions().items()}
+    assert len({*texts.values()}) == len(texts)
+    assert texts == {name: as_text(each) for name, each in functions().items()}
 
 
 @pytest.mark.once

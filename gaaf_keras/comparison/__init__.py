@@ -17,7 +17,7 @@ from gaaf_keras._core.checks import positive_integer, positive_number
 from gaaf_keras.acceleration import accelerate
 from gaaf_keras.comparison.answers import PLAIN, Answer
 from gaaf_keras.comparison.progress import Progress
-from gaaf_keras.comparison.records import Records, Run
+from gaaf_keras.comparison.records import Records, Run, require_folder
 from gaaf_keras.comparison.result import Comparison
 from gaaf_keras.comparison.start import (
     Start,
@@ -123,12 +123,13 @@ def compare(
 
     Raises:
         ImportError: If SciPy is not installed.
-        TypeError: If `model` is neither a model nor a function, or `x` can be read
-            only once.
+        TypeError: If `model` is neither a model nor a function, `x` can be read only
+            once, or an argument is of another type.
         ValueError: If an argument is out of range; the model is not compiled, or given
             and not built; a variant cannot be made of it; its learning rate cannot be
-            scaled; `monitor` is nothing that it reports; or the folder has runs with
-            other settings.
+            scaled; `monitor` is nothing that it reports; a variant names layers that
+            the next model does not have; or `folder` is a file or has runs with other
+            settings.
 
     Examples:
         ```python
@@ -149,6 +150,8 @@ def compare(
         math.inf if time_limit is None else positive_number("time_limit", time_limit)
     )
     _require_readable(x=x, validation_data=validation_data, test_data=test_data)
+    _require_pairs(validation_data=validation_data, test_data=test_data)
+    require_folder(folder)
     positive_integer("epochs", epochs)
     positive_integer("seeds", seeds)
     factors = _factors(learning_rates)
@@ -164,6 +167,8 @@ def compare(
     with given or contextlib.nullcontext():
         trial = begin(0)
         found, notes = _variants(trial, variants)
+        if given is None and any(each and "layers" in each for each in found.values()):
+            _require_lasting_names(begin(0), found)
         for factor in factors:
             with scale_learning_rate(trial, factor):
                 pass
@@ -218,8 +223,27 @@ def _require_readable(**data: Any) -> None:
             )
 
 
+def _require_pairs(**data: Any) -> None:
+    """Raises if arrays are given that are not in a tuple, as `fit` takes them."""
+    for name, each in data.items():
+        is_pair = isinstance(each, (tuple, list)) and 1 <= len(each) <= 3
+        has_arrays = isinstance(each, (tuple, list, dict)) or hasattr(each, "shape")
+        if has_arrays and not is_pair:
+            raise ValueError(
+                f"Argument `{name}` must be (x, y) or (x, y, sample_weight), or what "
+                "has batches of these, or a function that returns it. Received: "
+                f"{name} of type {type(each).__name__}"
+            )
+
+
 def _factors(learning_rates: Sequence[float]) -> list[float]:
     """Returns the factors on the learning rate, that of the model itself first."""
+    if isinstance(learning_rates, (str, bytes)):
+        raise TypeError(
+            "Argument `learning_rates` must be factors, such as (0.3, 1, 3). "
+            f"Received: learning_rates={learning_rates!r} (of type "
+            f"{type(learning_rates).__name__})"
+        )
     rates = learning_rates if isinstance(learning_rates, Iterable) else [learning_rates]
     factors = sorted({positive_number("learning_rates", rate) for rate in rates})
     if not factors:
@@ -303,6 +327,14 @@ def _variants(
             "`gaaf_keras.accelerate`, or to None for the plain model, as the name "
             f"'{PLAIN}' is. Received: variants={variants!r}"
         )
+    for name, arguments in given.items():
+        if arguments is not None and not isinstance(arguments, Mapping):
+            raise TypeError(
+                "Argument `variants` must map each name to arguments of "
+                '`gaaf_keras.accelerate`, such as {"strength": 0.3}, or to None. '
+                f"Received: {name!r}: {arguments!r} (of type "
+                f"{type(arguments).__name__})"
+            )
     found: dict[str, Arguments | None] = {PLAIN: None}
     notes = []
     for name, arguments in given.items():
@@ -320,6 +352,23 @@ def _variants(
             f"Received: variants={variants!r}"
         )
     return found, notes
+
+
+def _require_lasting_names(
+    model: keras.Model, variants: Mapping[str, Arguments | None]
+) -> None:
+    """Raises if variants name layers that a second model does not have."""
+    for name, arguments in variants.items():
+        try:
+            with _accelerated(model, arguments):
+                pass
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Variant {name!r} selects layers that the next model does not have: "
+                "Keras numbers the names of layers, on and on with each model. Give "
+                'the layers names, such as `Dense(16, "relu", name="first")`. '
+                f"Received: layers={(arguments or {}).get('layers')!r}. {error}"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -123,6 +123,18 @@ class Records:
             self.runs[run.key] = run
 
 
+def require_folder(folder: Any) -> None:
+    """Raises if there cannot be a folder, for a file is there."""
+    if folder is None:
+        return
+    path = Path(folder).expanduser()
+    if any(each.is_file() for each in (path, *path.parents)):
+        raise ValueError(
+            "Argument `folder` must be a folder, or the name of a new one, and not "
+            f"that of a file. Received: folder={str(folder)!r}"
+        )
+
+
 def as_text(value: Any) -> str:
     """Returns a text of an argument, the same in the next process.
 

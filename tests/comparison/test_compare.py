@@ -274,7 +274,7 @@ def test_finished_runs_are_not_trained_again(tmp_path):
         compare(make, **given, epochs=3)
     with pytest.raises(ValueError, match=r"other settings: ours as .*strength"):
         compare(make, {"ours": {"strength": 0.3}}, **given)
-    with pytest.raises(ValueError, match="other settings: .*array of"):
+    with pytest.raises(ValueError, match=r"other settings: .*array of"):
         compare(make, **given, data=(TRAIN[0] + 1, TRAIN[1]))
     with pytest.raises(ValueError, match="other settings: validation_data="):
         compare(make, **given, validation_data=TEST)
@@ -383,6 +383,18 @@ def test_no_variants_given():
         ({"model": keras.Sequential()}, ValueError, "must be compiled"),
         ({"model": own()}, ValueError, "must be built"),
         ({"data": (iter([]),)}, TypeError, "Give a function that"),
+        ({"test_data": TEST[0]}, ValueError, r"`test_data` must be \(x, y\)"),
+        ({"validation_data": 2 * TEST}, ValueError, "`validation_data` must be"),
+        ({"learning_rates": "13"}, TypeError, "must be factors"),
+        ({"folder": __file__}, ValueError, "`folder` must be a folder"),
+        ({"folder": f"{__file__}/new"}, ValueError, "`folder` must be a folder"),
+        ({"variants": {"a": 0.3}}, TypeError, "must map each name .*'a': 0.3"),
+        ({"monitor": 3}, TypeError, "`monitor` must be a name"),
+        (
+            {"monitor": "val_loss", "validation_data": None},
+            ValueError,
+            "`monitor` needs validation data",
+        ),
         ({"time_limit": 0}, ValueError, "`time_limit` must be greater than 0"),
     ],
 )
@@ -391,6 +403,25 @@ def test_wrong_arguments(given, error, message):
     given = {key: value for key, value in given.items() if key != "model"}
     with pytest.raises(error, match=message):
         compare(model, **given)
+
+
+@pytest.mark.once
+def test_layers_that_keras_numbers_are_refused_before_training():
+    begins = Begins()
+    number = make().layers[0].name.removeprefix("dense").lstrip("_")
+    following = f"dense_{int(number or 0) + 2}"
+    variants = {"first": {"layers": following}}
+    with pytest.raises(ValueError, match=r"next model does not have.*Give the layers"):
+        compare(make, variants, callbacks=[begins])
+    assert begins.rates == []
+
+    def named():
+        layers = [keras.Input((8,)), keras.layers.Dense(4, "relu", name="first")]
+        model = keras.Sequential([*layers, keras.layers.Dense(3)])
+        model.compile("sgd", LOSS, **EAGER)
+        return model
+
+    assert len(compare(named, {"first": {"layers": "first"}}, epochs=1).runs) == 2
 
 
 @pytest.mark.once

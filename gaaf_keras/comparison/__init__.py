@@ -226,7 +226,7 @@ def _require_readable(**data: Any) -> None:
 def _require_pairs(**data: Any) -> None:
     """Raises if arrays are given that are not in a tuple, as `fit` takes them."""
     for name, each in data.items():
-        is_pair = isinstance(each, (tuple, list)) and 1 <= len(each) <= 3
+        is_pair = isinstance(each, (tuple, list)) and len(each) in (1, 2, 3)
         has_arrays = isinstance(each, (tuple, list, dict)) or hasattr(each, "shape")
         if has_arrays and not is_pair:
             raise ValueError(

@@ -163,10 +163,11 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
         rows,
         "Mean difference over pairs of runs with the same seed, and its 95 % "
         "confidence interval (Student’s t, n − 1). No difference is shown if the "
-        "interval includes 0 or has no width. The intervals are for one comparison "
-        "each; of twenty, one misses on average. Accuracies are not compared where a "
-        "run diverged, epochs and seconds are without those runs; seconds depend on "
-        "what else the machine did.",
+        "interval includes 0. Where all differences are the same, their deviation is "
+        "taken to be one step of the values, or 2 % of them. The intervals are for one "
+        "comparison each; of twenty, one misses on average. Accuracies are not "
+        "compared where a run diverged, epochs and seconds are without those runs; "
+        "seconds depend on what else the machine did.",
     )
 
 

@@ -54,8 +54,14 @@ def weights_of(
             numbers of classes, or one-hot.
 
     Raises:
+        TypeError: If `class_weight` is no mapping.
         ValueError: If both are given, or there are not as many weights as examples.
     """
+    if class_weight is not None and not isinstance(class_weight, Mapping):
+        raise TypeError(
+            "Argument `class_weight` must map classes to factors, such as {0: 2.0}. "
+            f"Received: class_weight={class_weight!r}"
+        )
     if class_weight is None:
         if sample_weight is None:
             return ()

@@ -250,6 +250,7 @@ def draw_differences(
     title: str,
     x_label: str,
     *,
+    higher_is_better: bool = True,
     place: SubFigure | None = None,
 ) -> Figure:
     """Returns a picture of differences with their confidence intervals.
@@ -259,6 +260,8 @@ def draw_differences(
             shows a direction the mark is filled, otherwise it is hollow.
         title: What is shown.
         x_label: In what they differ, with its unit.
+        higher_is_better: Whether a higher value is the better one, as of accuracies;
+            False for losses. Better and worse have their own colours.
         place: Where to draw. Defaults to a figure of its own.
 
     Examples:
@@ -269,7 +272,8 @@ def draw_differences(
         ).savefig("differences.png")
         ```
     """
-    colours = dict(zip(("not shown", "lower", "higher"), _COLOURS, strict=False))
+    worse, better = ("lower", "higher") if higher_is_better else ("higher", "lower")
+    colours = dict(zip(("not shown", worse, better), _COLOURS, strict=False))
     with mpl.rc_context(_SETTINGS):
         height = _FRAME_HEIGHT + _DIFFERENCE_HEIGHT * len(differences)
         figure, axes = _panel((_SIZE[0], height), place)

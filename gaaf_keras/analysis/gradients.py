@@ -284,6 +284,7 @@ class GradientFlow(keras.callbacks.Callback):
         probe: What measures a batch, from when training begins.
 
     Raises:
+        TypeError: If `class_weight` is no mapping.
         ValueError: If `every` or `batch_size` is below 1, or both weights are given;
             when training begins, if the model has no activations to look at, or no
             loss.

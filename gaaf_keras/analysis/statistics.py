@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 _ROUNDING = 1e-8  # relative to the values; records keep nine digits
+_COARSE = 0.02  # relative to the values: what may hide where runs do not differ at all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Difference:
         confidence: Its confidence, such as 0.95.
         n: How many pairs there are.
         p: Probability of differences as large, were there none (two-sided t test); None
-            for a single pair, and where all differences are the same and not 0.
+            for a single pair.
+        identical: Whether all differences are the same; see `paired_difference`.
     """
 
     mean: float
@@ -52,15 +54,12 @@ class Difference:
     confidence: float
     n: int
     p: float | None = None
+    identical: bool = False
 
     @property
     def direction(self) -> Literal["higher", "lower", "not shown"]:
-        """What the interval shows: nothing if it includes 0, or if there is none.
-
-        Nor if it has no width: a few differences that are all the same, of accuracies
-        or epochs, are coarse and not certain.
-        """
-        if self.low is None or self.high is None or self.low == self.high:
+        """What the interval shows: nothing if it includes 0, or if there is none."""
+        if self.low is None or self.high is None:
             return "not shown"
         if self.low > 0:
             return "higher"
@@ -69,9 +68,9 @@ class Difference:
     @property
     def decimals(self) -> int:
         """How many decimals show two digits of the interval, and on which side 0 is."""
-        if self.low is None or self.high is None or self.low == self.high:
-            return _decimals(self.mean, 3)
-        return self._deciding(_decimals((self.high - self.low) / 2, 2))
+        if self.low is None or self.high is None or self.identical:
+            return decimals_of(self.mean, 3)
+        return self._deciding(decimals_of((self.high - self.low) / 2, 2))
 
     def _deciding(self, decimals: int) -> int:
         """Returns so many decimals, or more if a bound would seem to be 0."""
@@ -90,19 +89,22 @@ class Difference:
     def __str__(self) -> str:
         return self.with_decimals(self.decimals)
 
-    def with_decimals(self, decimals: int) -> str:
-        """Returns mean and interval as text, with more decimals if 0 is near."""
-        decimals = self._deciding(decimals)
+    def with_decimals(self, decimals: int, *, exactly: bool = False) -> str:
+        """Returns mean and interval as text, with more decimals if 0 is near.
+
+        Not with more if it is to have `exactly` so many.
+        """
+        decimals = decimals if exactly else self._deciding(decimals)
         mean = signed(self.mean, decimals)
         if self.low is None or self.high is None:
             return f"{mean} (one pair)"
-        if self.low == self.high:
+        if self.identical:
             return f"{mean} in each of {self.n} pairs"
         low, high = (signed(value, decimals) for value in (self.low, self.high))
         return f"{mean} [{low}, {high}]"
 
 
-def _decimals(value: float, digits: int) -> int:
+def decimals_of(value: float, digits: int) -> int:
     """Returns how many decimals show some digits of a number."""
     if not value or not math.isfinite(value):
         return 0
@@ -124,6 +126,11 @@ def paired_difference(
     `mean(d) +- t(confidence, n - 1) * standard deviation(d) / sqrt(n)` with
     `d = values - base`. For runs, pair those of the same seed, which begin with
     the same weights and see the same batches.
+
+    Differences that are all the same and not 0 have no deviation, which is certain of
+    no measure: accuracies and epochs come in steps. For these it is taken to be one
+    step, or 2 % of the largest value if that is more. A step is the smallest distance
+    between two values of a variant, or of the base.
 
     Args:
         values: The values of a variant.
@@ -160,11 +167,25 @@ def paired_difference(
     if n == 1:
         return Difference(mean, None, None, confidence, n)
     if np.ptp(differences) <= _ROUNDING * np.max(np.abs([values, base])):
-        p = None if mean else 1.0
-        return Difference(mean, mean, mean, confidence, n, p)  # but for rounding
+        half, p = 0.0, 1.0
+        if mean:
+            error = _least_deviation(values, base) / math.sqrt(n)
+            half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+            p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
+        low, high = mean - half, mean + half
+        return Difference(mean, low, high, confidence, n, p, identical=True)
     test = stats.ttest_rel(values, base)
     low, high = map(float, test.confidence_interval(confidence))
     return Difference(mean, low, high, confidence, n, float(test.pvalue))
+
+
+def _least_deviation(values: Sequence[float], base: Sequence[float]) -> float:
+    """Returns a deviation for differences that are all the same."""
+    largest = float(np.max(np.abs([values, base])))
+    distances = np.concatenate([np.diff(np.sort(each)) for each in (values, base)])
+    steps = distances[distances > _ROUNDING * largest]
+    step = float(np.min(steps)) if len(steps) else 0.0
+    return max(_COARSE * largest, step)
 
 
 def paired_differences(

@@ -17,11 +17,12 @@ from gaaf_keras._core.checks import positive_integer, positive_number
 from gaaf_keras.acceleration import accelerate
 from gaaf_keras.comparison.answers import PLAIN, Answer
 from gaaf_keras.comparison.progress import Progress
-from gaaf_keras.comparison.records import Records, Run
+from gaaf_keras.comparison.records import Records, Run, require_folder
 from gaaf_keras.comparison.result import Comparison
 from gaaf_keras.comparison.start import (
     Start,
     checksum,
+    configuration,
     require_compiled,
     scale_learning_rate,
 )
@@ -108,7 +109,11 @@ def compare(
         time_limit: Seconds after which no run should be going on: none is started that
             would take longer, by those before.
         folder: Where finished runs are kept. The same call with the same folder does
-            not train them again.
+            not train them again; one with another model, loss, data or arguments is
+            refused. Arrays are told apart by their contents, models by their
+            configuration and their weights at seed 0, functions by their code. What a
+            generator, a data set or a function returns is not known, nor are steps of
+            training of one's own: give another folder if they change.
         verbose: 0 shows no progress. `fit` itself is silent.
         **fit_arguments: Passed to `fit`: `batch_size`, `class_weight`, ...
 
@@ -118,12 +123,13 @@ def compare(
 
     Raises:
         ImportError: If SciPy is not installed.
-        TypeError: If `model` is neither a model nor a function, or `x` can be read
-            only once.
+        TypeError: If `model` is neither a model nor a function, `x` can be read only
+            once, or an argument is of another type.
         ValueError: If an argument is out of range; the model is not compiled, or given
             and not built; a variant cannot be made of it; its learning rate cannot be
-            scaled; `monitor` is nothing that it reports; or the folder has runs with
-            other settings.
+            scaled; `monitor` is nothing that it reports; a variant names layers that
+            the next model does not have; or `folder` is a file or has runs with other
+            settings.
 
     Examples:
         ```python
@@ -144,6 +150,8 @@ def compare(
         math.inf if time_limit is None else positive_number("time_limit", time_limit)
     )
     _require_readable(x=x, validation_data=validation_data, test_data=test_data)
+    _require_pairs(validation_data=validation_data, test_data=test_data)
+    require_folder(folder)
     positive_integer("epochs", epochs)
     positive_integer("seeds", seeds)
     factors = _factors(learning_rates)
@@ -159,11 +167,16 @@ def compare(
     with given or contextlib.nullcontext():
         trial = begin(0)
         found, notes = _variants(trial, variants)
+        if given is None and any(each and "layers" in each for each in found.values()):
+            _require_lasting_names(begin(0), found)
         for factor in factors:
             with scale_learning_rate(trial, factor):
                 pass
-        settings = training.settings(trial)
-        settings["start"] = None if given is None else checksum(trial)
+        settings: dict[str, Any] = {}
+        if folder is not None:
+            settings = training.settings(trial)
+            settings["configuration"] = configuration(trial)
+            settings["weights"] = checksum(trial)
         del trial
         plan = [
             Run(*key)
@@ -207,8 +220,27 @@ def _require_readable(**data: Any) -> None:
             )
 
 
+def _require_pairs(**data: Any) -> None:
+    """Raises if arrays are given that are not in a tuple, as `fit` takes them."""
+    for name, each in data.items():
+        is_pair = isinstance(each, (tuple, list)) and len(each) in (1, 2, 3)
+        has_arrays = isinstance(each, (tuple, list, dict)) or hasattr(each, "shape")
+        if has_arrays and not is_pair:
+            raise ValueError(
+                f"Argument `{name}` must be (x, y) or (x, y, sample_weight), or what "
+                "has batches of these, or a function that returns it. Received: "
+                f"{name} of type {type(each).__name__}"
+            )
+
+
 def _factors(learning_rates: Sequence[float]) -> list[float]:
     """Returns the factors on the learning rate, that of the model itself first."""
+    if isinstance(learning_rates, (str, bytes)):
+        raise TypeError(
+            "Argument `learning_rates` must be factors, such as (0.3, 1, 3). "
+            f"Received: learning_rates={learning_rates!r} (of type "
+            f"{type(learning_rates).__name__})"
+        )
     rates = learning_rates if isinstance(learning_rates, Iterable) else [learning_rates]
     factors = sorted({positive_number("learning_rates", rate) for rate in rates})
     if not factors:
@@ -292,6 +324,14 @@ def _variants(
             "`gaaf_keras.accelerate`, or to None for the plain model, as the name "
             f"'{PLAIN}' is. Received: variants={variants!r}"
         )
+    for name, arguments in given.items():
+        if arguments is not None and not isinstance(arguments, Mapping):
+            raise TypeError(
+                "Argument `variants` must map each name to arguments of "
+                '`gaaf_keras.accelerate`, such as {"strength": 0.3}, or to None. '
+                f"Received: {name!r}: {arguments!r} (of type "
+                f"{type(arguments).__name__})"
+            )
     found: dict[str, Arguments | None] = {PLAIN: None}
     notes = []
     for name, arguments in given.items():
@@ -309,6 +349,23 @@ def _variants(
             f"Received: variants={variants!r}"
         )
     return found, notes
+
+
+def _require_lasting_names(
+    model: keras.Model, variants: Mapping[str, Arguments | None]
+) -> None:
+    """Raises if variants name layers that a second model does not have."""
+    for name, arguments in variants.items():
+        try:
+            with _accelerated(model, arguments):
+                pass
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Variant {name!r} selects layers that the next model does not have: "
+                "Keras numbers the names of layers, on and on with each model. Give "
+                'the layers names, such as `Dense(16, "relu", name="first")`. '
+                f"Received: layers={(arguments or {}).get('layers')!r}. {error}"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ class Progress:
         quiet = verbose in (0, "0")
         self._console = rich.console.Console(quiet=quiet, highlight=False)
         self._line = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
+            rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(bar_width=20),
             rich.progress.MofNCompleteColumn(),
             rich.progress.TextColumn("epochs,"),

@@ -2,9 +2,14 @@
 
 import dataclasses
 import json
+import types
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import keras
+import numpy as np
 
 _FILE = "runs.jsonl"
 Key = tuple[str, float, int]
@@ -118,15 +123,66 @@ class Records:
             self.runs[run.key] = run
 
 
+def require_folder(folder: Any) -> None:
+    """Raises if there cannot be a folder, for a file is there."""
+    if folder is None:
+        return
+    path = Path(folder).expanduser()
+    if any(each.is_file() for each in (path, *path.parents)):
+        raise ValueError(
+            "Argument `folder` must be a folder, or the name of a new one, and not "
+            f"that of a file. Received: folder={str(folder)!r}"
+        )
+
+
 def as_text(value: Any) -> str:
-    """Returns a text of an argument, the same in the next process."""
+    """Returns a text of an argument, the same in the next process.
+
+    Arrays are told apart by their contents, functions by their code and the numbers and
+    texts that it closes over.
+    """
     if isinstance(value, Mapping):
         items = ", ".join(f"{as_text(k)}: {as_text(v)}" for k, v in value.items())
         return f"{{{items}}}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(as_text, value))}]"
     if getattr(value, "shape", ()):
-        return f"array of {tuple(value.shape)}"
+        return f"array of {tuple(value.shape)}{_contents(value)}"
+    if isinstance(value, types.FunctionType):
+        return f"{value.__name__} {_code(value)}"
     name = getattr(value, "__name__", None) or getattr(value, "name", None)
     text = str(value)
     return str(name or type(value).__name__) if " at 0x" in text else text
+
+
+def _contents(value: Any) -> str:
+    """Returns a checksum of an array, or nothing of one without numbers or texts."""
+    is_tensor = keras.ops.is_tensor(value)
+    array = np.asarray(keras.ops.convert_to_numpy(value) if is_tensor else value)
+    if array.dtype.hasobject:
+        return ""
+    return f", {zlib.crc32(np.ascontiguousarray(array).tobytes())}"
+
+
+def _code(function: types.FunctionType) -> int:
+    """Returns a checksum of what a function does, wherever it is written."""
+    inside: list[Any] = [function.__code__]
+    inside += [function.__defaults__, function.__kwdefaults__]
+    for cell in function.__closure__ or ():
+        try:
+            inside.append(cell.cell_contents)
+        except ValueError:  # not assigned yet
+            continue
+    return zlib.crc32(repr(list(map(_constant, inside))).encode())
+
+
+def _constant(value: Any) -> Any:
+    """Returns a constant of a function as plain data; of what is none, its type."""
+    if isinstance(value, types.CodeType):
+        inside = list(map(_constant, value.co_consts))
+        return value.co_code, value.co_names, inside
+    if isinstance(value, (tuple, frozenset)):
+        found = [repr(_constant(each)) for each in value]
+        return found if isinstance(value, tuple) else sorted(found)
+    plain = (bool, int, float, complex, str, bytes, type(None))
+    return value if isinstance(value, plain) else type(value).__name__

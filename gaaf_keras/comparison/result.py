@@ -8,8 +8,9 @@ import rich.console
 import rich.jupyter
 import rich.table
 import rich.text
+from rich.markup import escape
 
-from gaaf_keras.analysis.statistics import Difference, Spread, signed
+from gaaf_keras.analysis.statistics import Difference, Spread, decimals_of, signed
 from gaaf_keras.comparison.answers import PLAIN, Answer, answers
 from gaaf_keras.comparison.records import Run
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FEW = 5  # pairs, below which intervals are wide
+_FEWEST = 3  # pairs, for a verdict without a caution
 _WIDTH = 100
+_PERCENT_DECIMALS = 3  # at most
+_DIGITS = 4  # at most, of what is no percentage
 
 
 class Comparison(rich.jupyter.JupyterMixin):
@@ -85,6 +89,7 @@ class Comparison(rich.jupyter.JupyterMixin):
                     {k: v.times(scale) for k, v in answer.differences.items()},
                     answer.title,
                     f"{answer.measured} against plain{unit and ','}{unit}",
+                    higher_is_better=answer.higher,
                     place=places.pop(0),
                 )
         return figure
@@ -120,10 +125,7 @@ class Comparison(rich.jupyter.JupyterMixin):
         found = []
         pairs = [d.n for answer in self.answers for d in answer.differences.values()]
         if pairs and min(pairs) < _FEW:
-            found.append(
-                f"Few seeds: with {min(pairs)}, intervals are wide, and what is not "
-                f"shown may be there. Give seeds={_FEW} or more."
-            )
+            found.append(f"{_about_seeds(min(pairs))} Give seeds={_FEW} or more.")
         monitor = next((run.monitor for run in self._runs if run.monitor), "val_")
         if not monitor.startswith("val_"):
             found.append(
@@ -156,6 +158,15 @@ class Comparison(rich.jupyter.JupyterMixin):
     __repr__ = __str__
 
 
+def _about_seeds(pairs: int) -> str:
+    if pairs == 1:
+        return "Only 1 seed: how much runs differ by chance is not known."
+    text = f"Only {pairs} seeds: a difference that is not shown may exist"
+    if pairs < _FEWEST:
+        text += f", and one shown by {pairs} rests on little"
+    return f"{text}."
+
+
 def _scale(answer: Answer) -> tuple[float, str]:
     """Returns by what values are multiplied where they are shown, and the unit."""
     name = answer.measured.rsplit(maxsplit=1)[-1].removeprefix("val_")
@@ -164,23 +175,14 @@ def _scale(answer: Answer) -> tuple[float, str]:
 
 def _sentence(answer: Answer) -> str:
     """Returns what an answer shows, and no more."""
-    scale, unit = _scale(answer)
-    parts = []
-    for name, found in answer.runs.items():
-        failed = answer.failed(name)
-        if failed:
-            parts.append(f"{name} fails in {failed} of {_runs(len(found))}")
-    if PLAIN not in answer.runs or answer.failed(PLAIN):
-        parts.append("there is no plain model to compare with")
-        return _joined(answer, parts)
-    shown = {
-        name: effect for name in answer.differences if (effect := answer.effect(name))
-    }
-    for effect in ("harms", "helps"):
-        for name in (name for name in shown if shown[name] == effect):
-            difference = answer.differences[name].times(scale)
-            parts.insert(0, f"{name} {effect} ({_in_words(difference, unit)})")
-    others = [name for name in answer.differences if name not in shown]
+    plain = answer.runs.get(PLAIN, {})
+    if not plain:
+        return _joined(answer, ["there is no plain model to compare with"])
+    if failed := answer.failed(PLAIN):
+        text = f"plain failed in {failed} of {_runs(len(plain))}"
+        return _joined(answer, [f"{text}, so nothing is compared with it"])
+    parts = [text for name in answer.runs if (text := _about(answer, name))]
+    others = [name for name in answer.differences if not answer.effect(name)]
     if len(answer.runs) == 1:
         parts.append("nothing is there to compare it with")
     elif others and all(answer.differences[name].n == 1 for name in others):
@@ -189,6 +191,19 @@ def _sentence(answer: Answer) -> str:
         subject = "nothing else shows" if parts else "no variant shows"
         parts.append(f"{subject} a difference")
     return _joined(answer, parts)
+
+
+def _about(answer: Answer, name: str) -> str:
+    """Returns what is shown of a variant, if anything is."""
+    if failed := answer.failed(name):
+        return f"{name} failed in {failed} of {_runs(len(answer.runs[name]))}"
+    effect = answer.effect(name)
+    if not effect:
+        return ""
+    scale, unit = _scale(answer)
+    difference = answer.differences[name].times(scale)
+    few = ", by two pairs only" if difference.n < _FEWEST else ""
+    return f"{name} {effect}{few} ({_in_words(difference, unit)})"
 
 
 def _joined(answer: Answer, parts: list[str]) -> str:
@@ -203,11 +218,21 @@ def _in_words(difference: Difference, unit: str) -> str:
     low, high = difference.low, difference.high
     assert low is not None
     assert high is not None
-    decimals = difference.decimals
+    decimals = _decimals(difference, unit)
     mean, low_text, high_text = (
         signed(value, decimals) for value in (difference.mean, low, high)
     )
+    if difference.identical:
+        return f"{mean}{unit} in each of {difference.n} pairs"
     return f"{mean}{unit}, corrected 95 % interval {low_text} to {high_text}"
+
+
+def _decimals(difference: Difference, unit: str) -> int:
+    """Returns as many decimals as decide, but no more than anyone would read."""
+    bounds = (difference.mean, difference.low, difference.high)
+    largest = max(abs(value) for value in bounds if value is not None)
+    most = _PERCENT_DECIMALS if unit else decimals_of(largest, _DIGITS)
+    return min(difference.decimals, most)
 
 
 def _table(answer: Answer) -> rich.table.Table:
@@ -215,18 +240,22 @@ def _table(answer: Answer) -> rich.table.Table:
     table = rich.table.Table(
         title=answer.title,
         title_justify="left",
-        caption=f"{answer.measured}{unit and ', % and'}{unit}: mean (standard "
+        caption=f"{escape(answer.measured)}{unit and ', % and'}{unit}: mean (standard "
         "deviation, n − 1). Differences are of runs with the same seed; intervals "
         "(95 %, Student’s t) and p are corrected for the number of variants (Holm).",
         caption_justify="left",
     )
     table.add_column("variant")
-    for title in ("rate", "runs", "failed", answer.measured):
+    for title in ("rate", "runs", "failed", escape(answer.measured)):
         table.add_column(title, justify="right")
     for title in ("difference", "p"):
         table.add_column(title)
     scaled = [difference.times(scale) for difference in answer.differences.values()]
-    decimals = max((each.decimals for each in scaled), default=2 if unit else 4)
+    decimals = max((_decimals(each, unit) for each in scaled), default=2 if unit else 4)
+    spreads = [each for name in answer.runs if (each := answer.spread(name))]
+    if spreads and not unit:
+        largest = max(abs(each.mean) for each in spreads)
+        decimals = min(decimals, decimals_of(largest, _DIGITS))
     decimals = max(decimals, 1)
     for name, runs in answer.runs.items():
         spread = answer.spread(name)
@@ -239,9 +268,11 @@ def _table(answer: Answer) -> rich.table.Table:
         found = ["–", "–"]
         if difference is not None:
             p = difference.p
-            found = [str(difference.times(scale)), "–" if p is None else f"{p:.3g}"]
+            difference = difference.times(scale)
+            text = difference.with_decimals(_decimals(difference, unit), exactly=True)
+            found = [text, "–" if p is None else f"{p:.3g}"]
         table.add_row(
-            *(name, f"{answer.learning_rate(name):g}x", str(len(runs))),
+            *(escape(name), f"{answer.learning_rate(name):g}x", str(len(runs))),
             *(str(answer.failed(name)), value, *found),
         )
     return table

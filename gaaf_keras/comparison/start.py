@@ -1,6 +1,9 @@
 """The state of a model when a run begins, and how it is put back."""
 
 import contextlib
+import json
+import re
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -104,6 +107,26 @@ def checksum(model: keras.Model) -> int:
     for weight in model.get_weights():
         found = zlib.crc32(np.ascontiguousarray(weight).tobytes(), found)
     return found
+
+
+def configuration(model: keras.Model) -> int | None:
+    """Returns a number that tells layers, loss and metrics from others.
+
+    None of a model that Keras cannot describe, such as some classes of one's own.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what cannot be described
+            found = keras.saving.serialize_keras_object(model)
+            found.get("compile_config", {}).pop("optimizer", None)
+            text = json.dumps(found, sort_keys=True)
+    except Exception:
+        return None
+    for index, layer in enumerate(model._flatten_layers()):  # Keras counts their names
+        name = re.sub(r"_\d+$", "", layer.name)
+        text = text.replace(f'"{layer.name}"', f'"{name} {index}"')
+    text = re.sub(r'("name": "[^"]*?)_\d+"', r'\1"', text)
+    return zlib.crc32(re.sub(r'"shared_object_id": \d+', "", text).encode())
 
 
 def require_compiled(model: keras.Model) -> None:

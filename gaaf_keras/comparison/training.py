@@ -40,6 +40,16 @@ class Training:
                 "Argument `mode` must be 'auto', 'min' or 'max'. "
                 f"Received: mode={self.mode!r}"
             )
+        if self.monitor is not None and not isinstance(self.monitor, str):
+            raise TypeError(
+                "Argument `monitor` must be a name, such as 'val_loss'. "
+                f"Received: monitor={self.monitor!r}"
+            )
+        if (self.monitor or "").startswith("val_") and not self.has_validation():
+            raise ValueError(
+                "Argument `monitor` needs validation data. Give `validation_data` or "
+                f"`validation_split`. Received: monitor={self.monitor!r}"
+            )
 
     @property
     def epochs(self) -> int:

@@ -16,3 +16,20 @@ def test_all_text_of_differences_is_inside_of_the_picture(name):
         extent = text.get_window_extent()
         assert extent.x0 >= 0, text
         assert extent.x1 <= figure.bbox.width, text
+
+
+def test_colours_say_what_is_better():
+    up = paired_difference([0.983, 0.984, 0.981], [0.90, 0.91, 0.90])
+    down = paired_difference([0.90, 0.91, 0.90], [0.983, 0.984, 0.981])
+
+    def colours(**given):
+        figure = figures.draw_differences({"a": up, "b": down}, "", "", **given)
+        return [
+            line.get_color()
+            for line in figure.axes[0].lines
+            if line.get_marker() == "o"
+        ]
+
+    better, worse = colours()
+    assert better != worse
+    assert colours(higher_is_better=False) == [worse, better]

@@ -139,3 +139,8 @@ def test_weights_are_those_of_the_examples_of_a_batch():
 def test_wrong_weights(given, message):
     with pytest.raises(ValueError, match=message):
         analysis.gradient_flow(compiled(), X, Y, **given)
+
+
+def test_class_weights_are_by_class():
+    with pytest.raises(TypeError, match="must map classes to factors"):
+        analysis.GradientFlow(np.zeros((4, 2)), np.zeros(4), class_weight=[1.0, 2.0])

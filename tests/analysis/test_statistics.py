@@ -45,6 +45,35 @@ def test_direction():
     assert paired_difference(*shares).direction == "not shown"
 
 
+@pytest.mark.parametrize(
+    ("values", "base", "direction"),
+    [
+        ([1.0] * 3, [0.66] * 3, "higher"),
+        ([100.0] * 3, [66.0] * 3, "higher"),
+        ([1.0, 0.96, 0.98], [0.66, 0.62, 0.64], "higher"),
+        ([0.66] * 3, [1.0] * 3, "lower"),
+        ([0.8, 0.7, 0.9], [0.8, 0.7, 0.9], "not shown"),
+        ([0.51] * 3, [0.5] * 3, "not shown"),
+        ([355 / 360] * 3, [354 / 360] * 3, "not shown"),
+        ([11 / 24, 12 / 24, 14 / 24], [10 / 24, 11 / 24, 13 / 24], "not shown"),
+        ([4, 7, 5], [3, 6, 4], "not shown"),
+        ([0.0, 0.0], [0.0, 0.0], "not shown"),
+    ],
+)
+def test_differences_that_are_all_the_same(values, base, direction):
+    found = paired_difference(values, base)
+    assert found.identical
+    assert found.direction == direction
+    assert (found.p < 0.05) == (direction != "not shown")
+    assert "in each of" in str(found)
+
+
+def test_identical_differences_have_the_deviation_of_a_step():
+    found = paired_difference([0.7, 0.8, 0.75], [0.4, 0.5, 0.45])
+    half = T_TABLE[3] * 0.05 / np.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half), abs=1e-4)
+
+
 def test_pairs_and_not_groups():
     """A small gain that every seed shows is not lost in the spread of the seeds."""
     base = np.array([90.0, 94.0, 98.0])

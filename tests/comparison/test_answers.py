@@ -1,5 +1,7 @@
 """What runs say: Holm's correction, chosen rates, words."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -102,8 +104,8 @@ def test_words():
     )
     assert found.verdict.startswith(
         "At the learning rate that the model has (val_accuracy): ours helps (+3.04 "
-        "points, corrected 95 % interval +2.86 to +3.22); theirs fails in 2 of 5 runs; "
-        "nothing else shows a difference."
+        "points, corrected 95 % interval +2.86 to +3.22); theirs failed in 2 of "
+        "5 runs; nothing else shows a difference."
     ), found.verdict
     assert found.cautions == ()
     loss = {"monitor": "val_loss", "higher": False}
@@ -115,6 +117,55 @@ def test_one_pair_shows_nothing():
     found = Comparison(runs("plain", [0.5]) + runs("ours", [0.9]), [1])
     assert "one run of each shows nothing" in found.verdict
     assert "helps" not in str(found)
+    assert not any("interval" in each for each in found.cautions)
+
+
+def test_the_same_in_each_pair():
+    found = Comparison(runs("plain", [0.66] * 3) + runs("ours", [1.0] * 3), [1])
+    assert "ours helps (+34.0 points in each of 3 pairs)." in found.verdict
+    assert "+34.0 in each of 3 pairs" in str(found)
+    null = Comparison(runs("plain", PLAIN) + runs("ours", PLAIN), [1])
+    assert "no variant shows a difference" in null.verdict
+
+
+def test_two_pairs_are_said_to_be_two():
+    found = Comparison(runs("plain", [0.5, 0.6]) + runs("ours", [0.8, 0.9001]), [1])
+    assert "ours helps, by two pairs only (+30." in found.verdict
+    three = Comparison(runs("plain", PLAIN[:3]) + runs("ours", [0.99, 1, 1]), [1])
+    assert "two pairs" not in three.verdict
+
+
+def test_variants_are_in_the_order_of_the_table():
+    values = {
+        name: np.add(PLAIN, size).tolist()
+        for name, size in {"a": 0.06, "b": -0.2, "c": 0.07, "d": -0.3}.items()
+    }
+    every = [run for name in values for run in runs(name, values[name])]
+    verdict = Comparison([*runs("plain", PLAIN), *every], [1]).verdict
+    assert verdict.index("a helps") < verdict.index("b harms")
+    assert verdict.index("b harms") < verdict.index("c helps")
+    assert verdict.index("c helps") < verdict.index("d harms")
+
+
+def test_without_plain_nothing_is_compared():
+    found = Comparison(runs("plain", [None, *PLAIN]) + runs("ours", [0.9] * 6), [1])
+    expected = "plain failed in 1 of 6 runs, so nothing is compared with it."
+    assert found.verdict.endswith(expected)
+
+
+@pytest.mark.parametrize(("monitor", "digits"), [("val_accuracy", 3), ("val_loss", 6)])
+def test_no_more_digits_than_anyone_reads(monitor, digits):
+    given = {"monitor": monitor, "higher": True}
+    ours = np.add(PLAIN, 0.0123456 + np.arange(5) * 1e-7).tolist()
+    found = Comparison(runs("plain", PLAIN, **given) + runs("ours", ours, **given), [1])
+    assert "ours helps" in found.verdict
+    numbers = re.findall(r"\d+\.(\d+)", str(found))
+    assert max(map(len, numbers)) <= digits
+
+
+def test_names_are_no_markup():
+    name = "a [bold]name[/bold] [/]"
+    assert str(Comparison(runs("plain", PLAIN) + runs(name, PLAIN), [1])).count(name)
 
 
 def test_few_pairs_and_the_end_of_the_rates_are_cautioned():
@@ -128,7 +179,10 @@ def test_few_pairs_and_the_end_of_the_rates_are_cautioned():
     found = Comparison(every, [1, 3, 9])
     assert len(found.answers) == 2
     assert [found.answers[1].learning_rate(n) for n in ("plain", "ours")] == [3, 3]
-    assert any("Few seeds: with 2" in each for each in found.cautions)
+    assert any(
+        each.startswith("Only 2 seeds: a difference that is not shown may exist, and")
+        for each in found.cautions
+    )
     assert not any("end of the learning" in each for each in found.cautions)
     found = Comparison(every, [1, 3])
     assert any("end of the learning" in each for each in found.cautions)

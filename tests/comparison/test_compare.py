@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 import gaaf_keras
+from gaaf_keras.comparison.records import as_text
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(96, 8)).astype("float32")
@@ -225,10 +226,10 @@ def test_failed_runs_are_counted_and_not_compared():
     failed = [run for run in found.runs if run["failed"]]
     assert {run["variant"] for run in failed} == {"boom"}
     assert [run["value"] for run in failed] == [None, None]
-    assert "boom fails in 2 of 2 runs; nothing else shows" in found.verdict
+    assert "boom failed in 2 of 2 runs; nothing else shows" in found.verdict
     assert list(found.answers[0].differences) == ["alias"]
     plain = compare(lambda: make(keras.optimizers.SGD(1e30)), {"ours": {}})
-    assert "plain fails in 1 of 1 run;" in plain.verdict
+    assert "plain failed in 1 of 1 run, so nothing" in plain.verdict
     assert plain.answers[0].differences == {}
 
 
@@ -273,9 +274,66 @@ def test_finished_runs_are_not_trained_again(tmp_path):
         compare(make, **given, epochs=3)
     with pytest.raises(ValueError, match=r"other settings: ours as .*strength"):
         compare(make, {"ours": {"strength": 0.3}}, **given)
+    with pytest.raises(ValueError, match=r"other settings: .*array of"):
+        compare(make, **given, data=(TRAIN[0] + 1, TRAIN[1]))
+    with pytest.raises(ValueError, match="other settings: validation_data="):
+        compare(make, **given, validation_data=TEST)
+
+    def other_loss():
+        model = make()
+        model.compile(keras.optimizers.SGD(0.2), "mse", metrics=["accuracy"], **EAGER)
+        return model
+
+    def other_weights():
+        model = make()
+        model.set_weights([weight + 1 for weight in model.get_weights()])
+        return model
+
+    def other_dropout():
+        model = keras.models.clone_model(
+            make(),
+            clone_function=lambda layer: (
+                keras.layers.Dropout(0.5)
+                if isinstance(layer, keras.layers.Dropout)
+                else layer
+            ),
+        )
+        model.compile(keras.optimizers.SGD(0.2), LOSS, metrics=["accuracy"], **EAGER)
+        return model
+
+    for other, name in (
+        (other_loss, "configuration"),
+        (other_weights, "weights"),
+        (other_dropout, "configuration"),
+    ):
+        with pytest.raises(ValueError, match=f"other settings: {name}="):
+            compare(other, **given)
     path.write_text("[]\n")
     with pytest.raises(ValueError, match="not one of `compare`"):
         compare(make, **given)
+
+
+def functions():
+    def closing(factor):
+        return lambda z: factor * z
+
+    return {
+        "ops": lambda z: 1 + keras.ops.tanh(z),
+        "other": lambda z: 1 + keras.ops.sin(z),
+        "number": lambda z: 2 * z,
+        "another number": lambda z: 3 * z,
+        "closure": closing(0.5),
+        "another closure": closing(0.25),
+        "default": lambda z, k=4: k * z,
+        "another default": lambda z, k=5: k * z,
+    }
+
+
+@pytest.mark.once
+def test_functions_are_told_apart_by_what_they_do():
+    texts = {name: as_text(each) for name, each in functions().items()}
+    assert len({*texts.values()}) == len(texts)
+    assert texts == {name: as_text(each) for name, each in functions().items()}
 
 
 @pytest.mark.once
@@ -325,6 +383,18 @@ def test_no_variants_given():
         ({"model": keras.Sequential()}, ValueError, "must be compiled"),
         ({"model": own()}, ValueError, "must be built"),
         ({"data": (iter([]),)}, TypeError, "Give a function that"),
+        ({"test_data": TEST[0]}, ValueError, r"`test_data` must be \(x, y\)"),
+        ({"validation_data": 2 * TEST}, ValueError, "`validation_data` must be"),
+        ({"learning_rates": "13"}, TypeError, "must be factors"),
+        ({"folder": __file__}, ValueError, "`folder` must be a folder"),
+        ({"folder": f"{__file__}/new"}, ValueError, "`folder` must be a folder"),
+        ({"variants": {"a": 0.3}}, TypeError, "must map each name .*'a': 0.3"),
+        ({"monitor": 3}, TypeError, "`monitor` must be a name"),
+        (
+            {"monitor": "val_loss", "validation_data": None},
+            ValueError,
+            "`monitor` needs validation data",
+        ),
         ({"time_limit": 0}, ValueError, "`time_limit` must be greater than 0"),
     ],
 )
@@ -333,6 +403,25 @@ def test_wrong_arguments(given, error, message):
     given = {key: value for key, value in given.items() if key != "model"}
     with pytest.raises(error, match=message):
         compare(model, **given)
+
+
+@pytest.mark.once
+def test_layers_that_keras_numbers_are_refused_before_training():
+    begins = Begins()
+    number = make().layers[0].name.removeprefix("dense").lstrip("_")
+    following = f"dense_{int(number or 0) + 2}"
+    variants = {"first": {"layers": following}}
+    with pytest.raises(ValueError, match=r"next model does not have.*Give the layers"):
+        compare(make, variants, callbacks=[begins])
+    assert begins.rates == []
+
+    def named():
+        layers = [keras.Input((8,)), keras.layers.Dense(4, "relu", name="first")]
+        model = keras.Sequential([*layers, keras.layers.Dense(3)])
+        model.compile("sgd", LOSS, **EAGER)
+        return model
+
+    assert len(compare(named, {"first": {"layers": "first"}}, epochs=1).runs) == 2
 
 
 @pytest.mark.once

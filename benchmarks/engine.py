@@ -18,6 +18,7 @@ them is the loop under `jax.vmap`; times are divided by the number of runs. With
 at once.
 """
 
+import argparse
 import contextlib
 import importlib
 import itertools
@@ -36,7 +37,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlo
 
 import keras
 import numpy as np
-from absl import app, flags
 from by_hand import loop
 
 from experiments.config import TrainingConfig
@@ -75,43 +75,58 @@ _TABLE_RATES = (0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007)
 _STACKED_EXAMPLES = 10_000
 _STACKED = tuple(itertools.product((8, 16, 64), (1, 4, 8)))  # widths, runs at once
 
-_NETWORK = flags.DEFINE_multi_enum(
-    "network", None, list(_NETWORKS), "What to train, by default all but the last."
-)
-_GPU = flags.DEFINE_bool("gpu", False, "Train the last one too: it needs a GPU.")
-_RUNS_AT_ONCE = flags.DEFINE_integer(
-    "runs_at_once", 1, "Train as many MNIST networks at once, on JAX.", lower_bound=1
-)
-_STACK_CNN = flags.DEFINE_bool("stack_cnn", False, "Train CNNs at once, on JAX.")
-_EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs a round.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer(
-    "rounds", 25, "Rounds, at most.", lower_bound=_FEWEST_ROUNDS
-)
-_SECONDS = flags.DEFINE_float(
-    "seconds", 45, "For the rounds of all networks; of each there are two at least."
-)
-_JSON = flags.DEFINE_string("json", None, "Where to write the numbers.")
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--network",
+        action="append",
+        choices=list(_NETWORKS),
+        help="What to train, by default all but the last.",
+    )
+    add("--gpu", action="store_true", help="Train the last one too: it needs a GPU.")
+    add(
+        "--runs_at_once",
+        type=int,
+        default=1,
+        help="Train as many networks at once, on JAX; by default MNIST's.",
+    )
+    add("--stack_cnn", action="store_true", help="Train CNNs at once, on JAX.")
+    add("--epochs", type=int, default=5, help="Epochs a round.")
+    add("--rounds", type=int, default=25, help="Rounds, at most; 2 at least.")
+    add("--seconds", type=float, default=45.0, help="For the rounds of all networks.")
+    add("--json", type=Path, help="Where to write the numbers.")
+    return parser
 
 
-def main(_: Sequence[str]) -> None:
+_OPTIONS = _parser().parse_args([])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
+    _parser().parse_args(arguments, _OPTIONS)
     print(_machine(), flush=True)
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for result in _measurements(Path(folder)):
             found.append(result)
-            if _JSON.value:
+            if _OPTIONS.json:
                 text = json.dumps({"machine": _machine(), "results": found}, indent=1)
-                Path(_JSON.value).write_text(text)
+                _OPTIONS.json.write_text(text)
 
 
 def _measurements(folder: Path) -> Any:
-    if _STACK_CNN.value:
+    if _OPTIONS.stack_cnn:
         yield from _stacked_cnns(folder)
         return
     runs: list[dict[str, Any]] = [{}]
-    names = list(_NETWORKS)[: None if _GPU.value else -1]
-    if _RUNS_AT_ONCE.value > 1:
+    names = list(_NETWORKS)[: None if _OPTIONS.gpu else -1]
+    if _OPTIONS.runs_at_once > 1:
         names = ["mnist"]
         runs = [
             {
@@ -119,12 +134,12 @@ def _measurements(folder: Path) -> Any:
                 "learning_rate": _TABLE_RATES[index % len(_TABLE_RATES)],
                 "seed": index // len(_TABLE_RATES),
             }
-            for index in range(_RUNS_AT_ONCE.value)
+            for index in range(_OPTIONS.runs_at_once)
         ]
-    names = _NETWORK.value or names
+    names = _OPTIONS.network or names
     for name in names:
         requests = _requests(name, folder, runs)
-        yield _measured(name, requests, _SECONDS.value / len(names))
+        yield _measured(name, requests, _OPTIONS.seconds / len(names))
 
 
 def _stacked_cnns(folder: Path) -> Any:
@@ -139,7 +154,7 @@ def _stacked_cnns(folder: Path) -> Any:
     for _, requests in cases:  # side by side, since each has data of its own
         run.compile_ahead([(requests[0], len(requests))])
     for width, requests in cases:
-        name, seconds = f"cnn of width {width}", _SECONDS.value / len(cases)
+        name, seconds = f"cnn of width {width}", _OPTIONS.seconds / len(cases)
         yield _measured(name, requests, seconds, by_hand=False)
 
 
@@ -156,7 +171,7 @@ def _requests(
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.npz"
     np.savez(path, **arrays)
-    epochs = (1 + _EPOCHS.value) * _ROUNDS.value + 1
+    epochs = (1 + _OPTIONS.epochs) * _OPTIONS.rounds + 1
     same = {**settings, "dataset": str(path), "epochs": epochs, "patience": epochs}
     configs = [TrainingConfig(**{**same, **each}) for each in runs]
     prepared = run.prepare(configs[0])
@@ -182,7 +197,7 @@ def _measured(
         "images_a_second": len(configs) * steps * configs[0].batch_size / seconds,
         "seconds_until_trained_an_epoch": timer.first,
         "rounds": len(timer.ours),
-        "epochs_a_round": _EPOCHS.value,
+        "epochs_a_round": _OPTIONS.epochs,
     }
     text = "{network}, {runs_at_once} at once: {ms_an_epoch_a_run:.4g} ms an epoch a "
     text += "run, {images_a_second:,.0f} images/s"
@@ -237,12 +252,12 @@ class _Timer(keras.callbacks.Callback):
         self._epochs += 1
         if self._epochs == 1:
             self._begin = now
-        elif self._epochs == 1 + _EPOCHS.value:
-            self.ours.append((now - self._begin) / _EPOCHS.value)
+        elif self._epochs == 1 + _OPTIONS.epochs:
+            self.ours.append((now - self._begin) / _OPTIONS.epochs)
             self._time_other()
             rounds = len(self.ours)
             is_late = time.perf_counter() > self._end and rounds >= _FEWEST_ROUNDS
-            if is_late or rounds == _ROUNDS.value:
+            if is_late or rounds == _OPTIONS.rounds:
                 raise _EnoughError
             self._epochs = 0
 
@@ -250,9 +265,9 @@ class _Timer(keras.callbacks.Callback):
         if self._other is not None:
             self._other()  # at first compiles
             begin = time.perf_counter()
-            for _ in range(_EPOCHS.value):
+            for _ in range(_OPTIONS.epochs):
                 self._other()
-            self.theirs.append((time.perf_counter() - begin) / _EPOCHS.value)
+            self.theirs.append((time.perf_counter() - begin) / _OPTIONS.epochs)
 
 
 def _machine() -> str:
@@ -276,4 +291,4 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

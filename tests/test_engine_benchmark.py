@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from absl import flags
 
 from experiments import TrainingConfig
 from experiments.data import datasets
@@ -46,10 +45,7 @@ def test_networks_by_hand_learn_what_those_of_keras_learn(engine, settings):
 
 def test_a_ratio_is_printed_and_written(engine, tmp_path, capsys):
     path = tmp_path / "numbers.json"
-    flags.FLAGS(
-        ["engine.py", "--network=digits", "--epochs=1", "--rounds=2", f"--json={path}"]
-    )
-    engine.main([])
+    engine.main(["--network=digits", "--epochs=1", "--rounds=2", f"--json={path}"])
     (found,) = json.loads(path.read_text())["results"]
     assert found["ratio"] == pytest.approx(
         found["by_hand_ms_an_epoch_a_run"] / found["ms_an_epoch_a_run"], rel=0.5

@@ -49,9 +49,8 @@ for number, given in enumerate([
         **{"augment": True, "acceleration_schedule": "linear"},
         **{"precision": "mixed_float16", "learning_rate_schedule": "cosine"},
     },
-    {"activation": "relu", "learning_rate": 1e30, "epochs": 1},
     {"model": "cnn", "width": 2, "epochs": 1, "train_examples": 200},
-    {"seed": 1, "learning_rate": 0.1, "epochs": 2},
+    {"seed": 1, "learning_rate": 0.1, "epochs": 1},
     {"seed": 2, "learning_rate": 0.2, "epochs": 2},  # the programs of the run before
     {"strength": 0.3, "learning_rate_schedule": "step", "weight_decay": 0.01},
     {"precision": "mixed_float16", "dropout": 0.2, "epochs": 2},

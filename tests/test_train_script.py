@@ -15,6 +15,16 @@ from tests.processes import SCRIPT, history, train
 from tests.small_suite import PRINTED, SEEDS, VARIANTS
 
 
+def test_a_backend_that_keras_has_not(tmp_path):
+    done = train(folder=tmp_path, KERAS_BACKEND="pytorch")
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith(
+        "train.py: KERAS_BACKEND must be one of tensorflow, jax, torch. "
+        "Received: pytorch. Did you mean torch?"
+    )
+    assert "Traceback" not in done.stderr
+
+
 def test_help_is_quick_and_complete(tmp_path):
     # TensorFlow is not even found, so it cannot have been loaded.
     program = (

@@ -11,7 +11,7 @@ import pytest
 
 import gaaf_keras
 from gaaf_keras import GAAF, AccelerationSchedule, GAAFReLU, GAAFTanh, Gaussian, gaaf
-from tests.processes import SCRIPT, WITHOUT, train
+from tests.processes import SCRIPT, WITHOUT
 
 LAYERS = keras.layers
 X = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
@@ -196,17 +196,6 @@ def test_importing_without_a_backend(hidden, backend, message, tmp_path):
     )
     assert done.stderr.rstrip().endswith(message)
     assert "site-packages/keras" not in done.stderr
-
-
-@pytest.mark.once
-def test_train_py_on_a_backend_that_keras_has_not(tmp_path):
-    done = train(folder=tmp_path, KERAS_BACKEND="pytorch")
-    assert done.returncode == 1
-    assert done.stderr.rstrip().endswith(
-        "train.py: KERAS_BACKEND must be one of tensorflow, jax, torch. "
-        "Received: pytorch. Did you mean torch?"
-    )
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.once

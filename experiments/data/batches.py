@@ -62,13 +62,18 @@ def epoch_order(
     )
 
 
+def padded(images: np.ndarray) -> np.ndarray:
+    """Returns images with black around them, as much as they move at most."""
+    return np.pad(images, [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)])
+
+
 def flip_and_shift(
     images: np.ndarray, flips: np.ndarray, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
     """Returns images mirrored and moved, with black coming in at the edges."""
     count, height, width, _ = images.shape
     images = np.where(flips[:, None, None, None], images[:, :, ::-1], images)
-    images = np.pad(images, [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)])
+    images = padded(images)
     return images[
         np.arange(count)[:, None, None],
         (rows[:, None] + np.arange(height))[:, :, None],
@@ -90,6 +95,15 @@ def training_batches(
                 images = flip_and_shift(images, *augmentation)
             yield images, split.labels[indices]
         epoch += 1
+
+
+def evaluation_batches(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns images, labels and weights of a split, in batches along the first axis.
+
+    The batches and weights are those of `evaluation_order`.
+    """
+    indices, weights = evaluation_order(len(split))
+    return split.images[indices], split.labels[indices], weights
 
 
 def evaluation_order(examples: int, replicas: int = 1) -> tuple[np.ndarray, np.ndarray]:

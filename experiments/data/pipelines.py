@@ -47,8 +47,7 @@ def training_pipeline(
         epoch = first_epoch
         while True:
             order = epoch_order(len(split), batch_size, seed, epoch)
-            parts = (part for part in order if part is not None)
-            yield tuple(_shares(part, replicas, shard) for part in parts)
+            yield tuple(_shares(part, replicas, shard) for part in order)
             epoch += 1
 
     def gather(

@@ -1,14 +1,41 @@
 """What `keras.Model.fit` does around its steps, for steps that run many at once."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import numpy as np
 
-from experiments.data.batches import EpochOrder, epoch_order
+from experiments.data.batches import (
+    EpochOrder,
+    epoch_order,
+    evaluation_batches,
+    padded,
+)
 from experiments.data.datasets import ImageData
 from experiments.devices.base import Training
+
+
+class Resident(NamedTuple):
+    """A data set on the device.
+
+    Attributes:
+        train: Images, padded for what moves them, and labels.
+        validation: Batches of images, labels and weights.
+    """
+
+    train: tuple[Any, ...]
+    validation: tuple[Any, ...]
+
+    @classmethod
+    def of(
+        cls, data: ImageData, put: Callable[[np.ndarray], Any], *, augment: bool
+    ) -> "Resident":
+        """Returns a data set, each array of it put on the device."""
+        images = data.train.images
+        train = padded(images) if augment else images, data.train.labels
+        held = train, evaluation_batches(data.validation)
+        return cls(*(tuple(map(put, part)) for part in held))
 
 
 class Programs(Protocol):

@@ -16,7 +16,13 @@ import numpy as np
 
 from experiments import optimization
 from experiments.config import TrainingConfig
-from experiments.data.batches import SHIFT, EpochOrder, epoch_order, evaluation_order
+from experiments.data.batches import (
+    SHIFT,
+    EpochOrder,
+    epoch_order,
+    evaluation_batches,
+    padded,
+)
 from experiments.data.datasets import ImageData, Split
 from gaaf_keras.analysis.gradients import GradientMeasurement
 from gaaf_keras.layers import accelerated_layers
@@ -87,18 +93,14 @@ class DeviceData:
 
     def __init__(self, data: ImageData, device: Any, *, augment: bool) -> None:
         images = data.train.images
-        if augment:
-            edge = (SHIFT, SHIFT)
-            images = np.pad(images, [(0, 0), edge, edge, (0, 0)])
+        images = padded(images) if augment else images
         self.device = device
         self.train = jax.device_put(Examples(images, data.train.labels), device)
         self.validation = self._batches(data.validation)
         self.test = self._batches(data.test)
 
     def _batches(self, split: Split) -> Examples:
-        indices, weights = evaluation_order(len(split))
-        found = Examples(split.images[indices], split.labels[indices], weights)
-        return jax.device_put(found, self.device)
+        return jax.device_put(Examples(*evaluation_batches(split)), self.device)
 
 
 class Programs:

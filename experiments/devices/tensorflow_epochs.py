@@ -8,35 +8,17 @@ same.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from experiments import optimization
 from experiments.config import TrainingConfig
-from experiments.data.batches import SHIFT, EpochOrder, evaluation_order
+from experiments.data.batches import SHIFT, EpochOrder
 from experiments.data.datasets import ImageData
-
-_Batch: TypeAlias = tuple[tf.Tensor, ...]
-
-
-class Resident(NamedTuple):
-    """A data set on the device: images with labels, and batches with weights."""
-
-    train: _Batch
-    validation: _Batch
-
-    @classmethod
-    def of(cls, data: ImageData, *, augment: bool) -> "Resident":
-        """Returns a data set on the device, padded for what moves its images."""
-        indices, weights = evaluation_order(len(data.validation))
-        train, validation = data.train, data.validation
-        held = (
-            (_padded(train.images, augment), train.labels),
-            (validation.images[indices], validation.labels[indices], weights),
-        )
-        return cls(*tf.nest.map_structure(tf.constant, held))
+from experiments.devices.epoch_loop import Resident
 
 
 class Programs:
@@ -148,11 +130,11 @@ class Epochs:
         kind = dataclasses.replace(
             config, seed=0, output_dir=None, variant="", export=None
         )
-        if config.learning_rate_schedule == "constant" and not config.warm_up_epochs:
+        if not optimization.is_scheduled(config):
             kind = dataclasses.replace(kind, learning_rate=1.0, epochs=1, patience=1)
         augment = config.augments
         if augment not in self._on:
-            self._on[augment] = Resident.of(self.data, augment=augment)
+            self._on[augment] = Resident.of(self.data, tf.constant, augment=augment)
         if kind not in self._programs:
             self._programs[kind] = Programs(model, self._on[augment], augment=augment)
         return self._programs[kind]
@@ -172,11 +154,6 @@ def _variables(model: keras.Model) -> list[tf.Variable]:
 def _assign(variables: list[tf.Variable], values: list[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _padded(images: np.ndarray, augment: bool) -> np.ndarray:
-    edge = (SHIFT, SHIFT)
-    return np.pad(images, [(0, 0), edge, edge, (0, 0)]) if augment else images
 
 
 def _gather(values: tf.Tensor, batch: EpochOrder) -> tf.Tensor:

@@ -11,7 +11,8 @@ from experiments.config import UsageError
 from experiments.data.datasets import ImageData
 from experiments.devices import epoch_loop
 from experiments.devices.base import Strategy, Training
-from experiments.devices.torch_epochs import Programs, Resident
+from experiments.devices.epoch_loop import Resident
+from experiments.devices.torch_epochs import Programs
 
 
 class TorchStrategy(Strategy):
@@ -29,7 +30,7 @@ class TorchStrategy(Strategy):
             return
         for training in trainings:
             augment = training.config.augments
-            on = Resident.of(data, augment=augment)
+            on = Resident.of(data, keras.ops.convert_to_tensor, augment=augment)
             programs = functools.partial(Programs, on, augment=augment)
             epoch_loop.fit(training, programs, data)
 

@@ -5,35 +5,12 @@ were is asked for when many steps are done. Weights and history are those of `fi
 epoch in which the loss is not a number ends all the same.
 """
 
-from typing import NamedTuple, TypeAlias
-
 import keras
 import numpy as np
 import torch
-from torch.nn.functional import pad
 
-from experiments.data.batches import SHIFT, EpochOrder, evaluation_order
-from experiments.data.datasets import ImageData
-
-_Batch: TypeAlias = tuple[torch.Tensor, ...]
-
-
-class Resident(NamedTuple):
-    """A data set on the device: images with labels, and batches with weights."""
-
-    train: _Batch
-    validation: _Batch
-
-    @classmethod
-    def of(cls, data: ImageData, *, augment: bool) -> "Resident":
-        """Returns a data set on the device, padded for what moves its images."""
-        indices, weights = evaluation_order(len(data.validation))
-        train, validation = data.train, data.validation
-        images, labels = _on_device(train.images, train.labels)
-        if augment:
-            images = pad(images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
-        batches = validation.images[indices], validation.labels[indices], weights
-        return cls((images, labels), _on_device(*batches))
+from experiments.data.batches import SHIFT, EpochOrder
+from experiments.devices.epoch_loop import Resident
 
 
 class Programs:
@@ -71,7 +48,7 @@ class Programs:
             model.test_function([(images.to(torch.float32), *rest)])
 
 
-def _on_device(*arrays: np.ndarray) -> _Batch:
+def _on_device(*arrays: np.ndarray) -> tuple[torch.Tensor, ...]:
     return tuple(map(keras.ops.convert_to_tensor, arrays))
 
 

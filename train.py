@@ -103,12 +103,11 @@ def main(arguments: Sequence[str]) -> None:
         logging.set_verbosity(logging.ERROR)  # TensorFlow reports every export
     for number in SIGNALS:
         signal.signal(number, _interrupt)
-    if TIME_LIMIT.value is not None:
-        deadline.set_limit(TIME_LIMIT.value)
     output_dir = OUTPUT_DIR.value or _fresh_folder(SUITE.value or "run")
     output_dir = str(Path(output_dir).expanduser())  # shells leave --flag=~/x alone
     try:
-        _run(output_dir)
+        with deadline.limit(TIME_LIMIT.value):
+            _run(output_dir)
     except BaseException as error:
         interruption = _interruption(error)
         if interruption is None:

@@ -13,6 +13,7 @@ import pytest
 from absl.testing import flagsaver
 
 import gaaf_keras  # noqa: F401  with which models are loaded
+from experiments import deadline
 from tests.processes import finished, history, start, train, wait_for_epochs
 
 TRAINING = (
@@ -58,6 +59,14 @@ def test_a_limit_of_time(tmp_path):
     assert stopped.returncode == 128 + signal.SIGALRM
     assert "stopped by the time limit" in stopped.stderr
     assert "Traceback" not in stopped.stderr
+
+
+def test_no_alarm_comes_after_a_limit_of_time():
+    with deadline.limit(1000):
+        assert deadline.is_near(2000)
+        assert not deadline.is_near(500)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert not deadline.is_near(2000)
 
 
 def test_what_fails_in_ending_hides_no_signal(tmp_path, monkeypatch, capsys):

@@ -1,9 +1,10 @@
 """Writes the tables of docs/performance.md and draws its picture.
 
     python docs/draw_costs.py                       # from benchmarks/measured.json
-    python docs/draw_costs.py run1.json run2.json   # puts these there beforehand
+    python docs/draw_costs.py run1.json run2.json   # puts these there first
 
-The arguments are what `benchmarks/speed.py --json=...` wrote, on CPUs or GPUs.
+The arguments are what `benchmarks/speed.py --json=...` wrote, on CPUs or GPUs, a file a
+run. They replace what was recorded of the same kinds of measurement.
 """
 
 import json
@@ -22,16 +23,21 @@ import matplotlib.pyplot as plt
 HERE = Path(__file__).parent
 MEASURED = HERE.parent / "benchmarks" / "measured.json"
 PAGE = HERE / "performance.md"
-COMPARED = ("plain",)
 COLORS = {
     "tensorflow": "#d55e00",
     "tensorflow_xla": "#e69f00",
     "jax": "#0072b2",
     "torch": "#009e73",
 }
+BACKENDS = {
+    "tensorflow": "TensorFlow",
+    "tensorflow_xla": "TensorFlow, XLA",
+    "jax": "JAX",
+    "torch": "PyTorch",
+}
 
 
-def condensed(paths: list[str]) -> dict[str, Any]:
+def condensed(paths: list[str], before: dict[str, Any]) -> dict[str, Any]:
     """Returns the machines, and a row a backend and title with a ratio a run."""
     rows: dict[str, dict[str, Any]] = {}
     machines: list[str] = []
@@ -45,7 +51,10 @@ def condensed(paths: list[str]) -> dict[str, Any]:
                     row = {"backend": backend, "of": measurement, "title": title}
                     row |= {"ratios": {}, "share": {}}
                     add(rows.setdefault(key, row), seconds, found, title)
-    return {"machines": machines, "rows": list(rows.values())}
+    again = {row["of"] for row in rows.values()}
+    kept = [row for row in before["rows"] if row["of"] not in again]
+    machines = list(dict.fromkeys([*before["machines"], *machines]))
+    return {"machines": machines, "rows": [*rows.values(), *kept]}
 
 
 def add(
@@ -66,16 +75,25 @@ def add(
 
 
 def table(measured: dict[str, Any]) -> Iterator[str]:
-    """Yields the table of ratios, of CPUs."""
-    yield (
-        "| on | measured | " + " | ".join(f"GAAF / {name}" for name in COMPARED) + " |"
-    )
-    yield "|---|---|" + "---|" * len(COMPARED)
+    """Yields the table of ratios, of CPUs: a line a title, a column a backend."""
+    cells: dict[str, dict[str, str]] = {}
     for row in measured["rows"]:
-        if row["of"] == "gpu":
-            continue
-        cells = [listed(row["ratios"].get(name, [])) for name in COMPARED]
-        yield f"| {row['backend']} | {row['title']} | " + " | ".join(cells) + " |"
+        compared = {"": "plain"}
+        if row["of"] == "training":
+            compared["; to dropout"] = "dropout"
+        for more, name in compared.items() if row["of"] != "gpu" else ():
+            line = cells.setdefault(row["title"] + more, {})
+            line[row["backend"]] = spread(row["ratios"][name])
+    yield f"| | {' | '.join(BACKENDS.values())} |"
+    yield "|---|" + "---|" * len(BACKENDS)
+    for title, line in cells.items():
+        yield f"| {title} | {' | '.join(line[backend] for backend in BACKENDS)} |"
+
+
+def spread(ratios: list[float]) -> str:
+    """Returns the median of the runs, and the least and the largest."""
+    middle, least, most = statistics.median(ratios), min(ratios), max(ratios)
+    return f"{middle:.2f} ({least:.2f} to {most:.2f})"
 
 
 def gpu_table(measured: dict[str, Any]) -> Iterator[str]:
@@ -92,37 +110,41 @@ def gpu_table(measured: dict[str, Any]) -> Iterator[str]:
             cells = [
                 row["backend"],
                 row["title"],
-                listed(row["ratios"]["plain"]),
+                f"{statistics.median(row['ratios']['plain']):.2f}",
                 *cells,
             ]
             yield "| " + " | ".join(cells) + " |"
 
 
-def listed(ratios: list[float]) -> str:
-    return " ".join(f"{ratio:.2f}" for ratio in ratios)
-
-
 def draw(measured: dict[str, Any]) -> None:
-    """Draws GAAF / plain of every row that was measured on CPUs, a dot a run."""
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-    for axis, kind in zip(axes, ("training", "inference", "elementwise"), strict=True):
+    """Draws GAAF / plain of what was measured on CPUs: median and range of runs."""
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
+    kinds = {
+        "training": "a training step",
+        "inference": "a prediction",
+        "elementwise": "an activation and its gradient alone",
+    }
+    for axis, (kind, heading) in zip(axes, kinds.items(), strict=True):
         rows = [row for row in measured["rows"] if row["of"] == kind]
         titles = list(dict.fromkeys(row["title"] for row in rows))
         for row in rows:
             place = list(COLORS).index(row["backend"]) * 0.18 - 0.27
+            place += titles.index(row["title"])
             ratios = row["ratios"]["plain"]
-            places = [titles.index(row["title"]) + place] * len(ratios)
-            label = row["backend"] if row["title"] == titles[0] else None
             color = COLORS[row["backend"]]
-            axis.plot(ratios, places, "o", color=color, markersize=4, label=label)
+            axis.plot([min(ratios), max(ratios)], [place] * 2, color=color, lw=1.5)
+            label = BACKENDS[row["backend"]] if row["title"] == titles[0] else None
+            middle = statistics.median(ratios)
+            axis.plot(middle, place, "o", color=color, markersize=4, label=label)
         axis.axvline(1, color="#8c8c8c", linewidth=1, zorder=0)
         axis.set_yticks(range(len(titles)), [short(title) for title in titles])
+        axis.set_xlim(0.8, 1.4 if kind != "elementwise" else None)
         axis.tick_params(labelsize=8)
         axis.invert_yaxis()
-        axis.set_title(kind, fontsize=10, loc="left")
+        axis.set_title(heading, fontsize=10, loc="left")
         axis.set_xlabel("time with GAAF / plain", fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize=8, frameon=False)
+    axes[1].legend(fontsize=8, frameon=False, loc="lower right")
     figure.savefig(HERE / "images" / "costs.png", dpi=160, facecolor="white")
     plt.close(figure)
 
@@ -133,12 +155,11 @@ def short(title: str) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:]:
-        lines = json.dumps(condensed(sys.argv[1:])).replace(
-            '{"backend"', '\n{"backend"'
-        )
-        MEASURED.write_text(lines + "\n", encoding="utf-8")
     measured = json.loads(MEASURED.read_text(encoding="utf-8"))
+    if sys.argv[1:]:
+        measured = condensed(sys.argv[1:], measured)
+        lines = json.dumps(measured).replace('{"backend"', '\n{"backend"')
+        MEASURED.write_text(lines + "\n", encoding="utf-8")
     draw(measured)
     page = PAGE.read_text(encoding="utf-8")
     for name, rows in (("ratios", table(measured)), ("gpu", gpu_table(measured))):

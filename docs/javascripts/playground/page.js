@@ -60,7 +60,7 @@
     const ranges = { ...Derivatives.shapes[settings.shape].parameters, strength: [0, 2, 0.05] };
     find("sliders").innerHTML = Object.entries(ranges)
       .map(([name, [smallest, largest, step]]) => `<label>
-        <span>${name} <output></output></span>
+        <span>${name} <b></b></span>
         <input type="range" name="${name}" min="${smallest}" max="${largest}" step="${step}">
         </label>`)
       .join("");
@@ -71,7 +71,7 @@
   }
 
   function showNumber(slider) {
-    slider.closest("label").querySelector("output").textContent = slider.value;
+    slider.closest("label").querySelector("b").textContent = slider.value;
   }
 
   function changed() {

@@ -1,5 +1,5 @@
 # What a contributor runs, and what .ci/run calls. Needs `pip install -e '.[dev]'`.
-.PHONY: test slow check format lists docs notebooks package oldest
+.PHONY: test slow check format lists docs playground notebooks package oldest
 
 PYTHON ?= python
 export NO_MKDOCS_2_WARNING = 1
@@ -26,6 +26,9 @@ lists:  ## what the documentation lists: shapes, activations, flags, suites
 
 docs:  ## the documentation, in site/; a warning is an error
 	$(PYTHON) -m mkdocs build --strict --quiet
+
+playground:  ## the page to play with, in Chromium (apt-get install chromium)
+	$(PYTHON) -m pytest -n 0 -m slow tests/test_playground.py
 
 notebooks:  ## the notebooks in examples/, at a reduced size
 	$(PYTHON) -m pytest -n 0 -m slow tests/test_notebooks.py

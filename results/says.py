@@ -123,7 +123,7 @@ def _difference(verdict: str, records: str, group: str, other: str) -> str:
     found = comparison.verdict(difference, words) if difference else "not compared"
     if difference is None or found != verdict:
         raise UsageError(
-            f"{records}: '{group}' against '{other}' is said to be '{verdict}', and the "
-            f"records show '{found}'. Change the words in results/."
+            f"{records}: '{group}' against '{other}' is said to be '{verdict}', and "
+            f"the records show '{found}'. Change the words in results/."
         )
     return comparison.interval(difference, 2)

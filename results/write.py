@@ -4,8 +4,9 @@
 
 `page.md` has the words of docs/results.md and, in a block, those of the README and of
 docs/index.md; `which.md` those of docs/which.md, `pages/` those of docs/results/. No
-number is typed by hand: they follow from the records, which `python -m experiments.report FOLDER --records=FILE` has made of runs.
-Where a sentence says more than the records, nothing is written (`says.py`).
+number is typed by hand: they follow from the records, which `python -m
+experiments.report FOLDER --records=FILE` has made of runs. Where a sentence says more
+than the records, nothing is written (`says.py`).
 """
 
 import re

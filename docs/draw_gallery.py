@@ -155,10 +155,19 @@ def draw_pair(axes, name, plain, accelerated):
 
 
 def draw_idea():
-    figure, axes = plt.subplots(1, 4, figsize=(11, 2.7), layout="constrained")
-    for pair, name in zip((axes[:2], axes[2:]), ("tanh", "relu"), strict=True):
-        draw_pair(pair, name, keras.activations.get(name), gaaf(name))
-    figure.savefig(IMAGES / "idea.png", dpi=160, facecolor="white")
+    """Draws the first picture of README and site, in two rows for narrow screens."""
+    figure, axes = plt.subplots(2, 2, figsize=(5.2, 4.2), layout="constrained")
+    for (value, slope), name in zip(axes.T, ("tanh", "relu"), strict=True):
+        draw_pair((value, slope), name, keras.activations.get(name), gaaf(name))
+        value.set_title(f"{name}: same value", fontsize=12, loc="left")
+        slope.set_title(f"{name}: more gradient", fontsize=12, loc="left")
+        value.legend(fontsize=11, frameon=False, loc="upper left")
+    for each in axes.flat:
+        each.set(xlim=(-4, 4), xlabel="")
+        each.locator_params(nbins=4)
+        each.tick_params(labelsize=11)
+    axes[0, 1].set_ylim(-0.2, 4)
+    figure.savefig(IMAGES / "idea.png", dpi=200, facecolor="white")
     plt.close(figure)
 
 

@@ -37,8 +37,8 @@ def failed(records: str, group: str) -> str:
     if not variant.diverged or plain.diverged:
         raise UsageError(
             f"{records}: {variant.diverged} runs of '{group}' failed and "
-            f"{plain.diverged} of the plain network, so results/page.md may not say "
-            "that it alone fails. Change its words."
+            f"{plain.diverged} of the plain network, so no page may say that it "
+            "alone fails. Change the words in results/."
         )
     return f"{variant.diverged} of {len(variant.runs)}"
 
@@ -123,7 +123,7 @@ def _difference(verdict: str, records: str, group: str, other: str) -> str:
     found = comparison.verdict(difference, words) if difference else "not compared"
     if difference is None or found != verdict:
         raise UsageError(
-            f"{records}: '{group}' against '{other}' is said to be '{verdict}' in "
-            f"results/page.md, and the records show '{found}'. Change its words."
+            f"{records}: '{group}' against '{other}' is said to be '{verdict}', and "
+            f"the records show '{found}'. Change the words in results/."
         )
     return comparison.interval(difference, 2)

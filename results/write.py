@@ -1,11 +1,12 @@
-"""Writes docs/results.md and what is behind it from the records here.
+"""Writes docs/results.md, docs/which.md and docs/results/ from the records here.
 
     python results/write.py
 
-`page.md` has the words of docs/results.md and, in a block, those of the README;
-`pages/` those of docs/results/. No number is typed by hand: they follow from the
-records, which `python -m experiments.report FOLDER --records=FILE` has made of runs.
-Where a sentence says more than the records, nothing is written (`says.py`).
+`page.md` has the words of docs/results.md and, in a block, those of the README and of
+docs/index.md; `which.md` those of docs/which.md, `pages/` those of docs/results/. No
+number is typed by hand: they follow from the records, which `python -m
+experiments.report FOLDER --records=FILE` has made of runs. Where a sentence says more
+than the records, nothing is written (`says.py`).
 """
 
 import re
@@ -28,8 +29,8 @@ from experiments import UsageError
 from experiments.report import comparison, measurements, pictures
 from gaaf_keras.analysis import figures
 
-README = parts.HERE.parent / "README.md"
 DOCS = parts.HERE.parent / "docs"
+FRONT = [parts.HERE.parent / "README.md", DOCS / "index.md"]  # with the verdict
 IMAGES = DOCS / "images" / "results"
 MARK = "<!-- results -->"
 SENTENCE = 80  # characters: what is longer and no row of a table is said once a page
@@ -39,12 +40,9 @@ def main(arguments: Sequence[str]) -> None:
     """Writes everything again."""
     if len(arguments) > 1:
         sys.exit(f"write.py: unexpected argument {arguments[1]!r}")
-    readme = README.read_text(encoding="utf-8").split(MARK)
-    if len(readme) != 3:  # noqa: PLR2004
-        sys.exit(f"write.py: README.md must have '{MARK}' before and after its part")
     try:
         texts, drawn = pages()
-        readme[1] = f"\n{in_readme()}"
+        texts |= {path: with_verdict(path) for path in FRONT}
     except UsageError as error:
         sys.exit(f"write.py: {error}")
     for folder in (IMAGES, DOCS / "results"):
@@ -55,7 +53,6 @@ def main(arguments: Sequence[str]) -> None:
         figures.save(figure, IMAGES, name, png=False)
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
-    README.write_text(MARK.join(readme), encoding="utf-8")
 
 
 def pages() -> tuple[dict[Path, str], dict[str, Figure]]:
@@ -72,7 +69,7 @@ def pages() -> tuple[dict[Path, str], dict[str, Figure]]:
 
     behind = sorted((parts.HERE / "pages").glob("*.md"))
     names = {DOCS / "results" / path.name: f"pages/{path.name}" for path in behind}
-    names[DOCS / "results.md"] = "page.md"
+    names |= {DOCS / "results.md": "page.md", DOCS / "which.md": "which.md"}
     texts = {
         path: _tidied(_template(name).render(drawn=drawn))
         for path, name in names.items()
@@ -80,10 +77,18 @@ def pages() -> tuple[dict[Path, str], dict[str, Figure]]:
     return texts, found
 
 
-def in_readme() -> str:
-    """Returns what the README says."""
+def with_verdict(path: Path) -> str:
+    """Returns a page with the verdict between the marks."""
+    parted = path.read_text(encoding="utf-8").split(MARK)
+    if len(parted) != 3:  # noqa: PLR2004
+        raise UsageError(f"{path.name} must have '{MARK}' before and after the verdict")
+    return MARK.join([parted[0], f"\n{verdict()}", parted[2]])
+
+
+def verdict() -> str:
+    """Returns whether it helps, in three lines."""
     template = _template("page.md")
-    return _tidied("".join(template.blocks["readme"](template.new_context())))
+    return _tidied("".join(template.blocks["verdict"](template.new_context())))
 
 
 def _template(name: str) -> jinja2.Template:

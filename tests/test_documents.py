@@ -224,6 +224,54 @@ def test_requirements_are_those_of_the_package():
     assert required == {each for each in listed if not each.startswith("numpy")}
 
 
+def test_the_readme_is_read_in_two_minutes():
+    assert len((ROOT / "README.md").read_text().split()) <= 600
+
+
+def test_version_title_and_address_are_the_same_everywhere():
+    import tomllib
+
+    text = (ROOT / "pyproject.toml").read_text()
+    project = tomllib.loads(text)["project"]
+    address = project["urls"]["Repository"]
+    elsewhere = [ROOT / "CITATION.cff", ROOT / "docs" / "citing.md"]
+    for path in (*elsewhere, ROOT / "mkdocs.yml"):
+        assert address in path.read_text(), path.name
+    assert set(re.findall(r"[\w-]+/gaaf_keras(?=/)", text)) == {
+        address.removeprefix("https://github.com/")
+    }
+    for path in (*elsewhere, ROOT / "CHANGELOG.md"):
+        assert gaaf_keras.__version__ in path.read_text(), path.name
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f'title: "gaaf_keras: {project["description"]}"' in citation
+    assert f"license: {project['license']}" in citation
+
+
+def test_pypi_is_given_links_that_lead_somewhere():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    hook = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    text = (ROOT / "README.md").read_text()
+    for each in hook["substitutions"]:
+        text = re.sub(each["pattern"], each["replacement"], text)
+    links = re.findall(r"\]\(([^)]*)\)|(?:src|href|srcset)=\"([^\"]*)\"", text)
+    assert len(links) > 10
+    for link in map("".join, links):
+        assert link.startswith("https://")
+        _, inside, path = link.partition("/v$HFPR_VERSION/")
+        assert not inside or (ROOT / path.partition("#")[0]).exists(), path
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_an_extra_brings_each_backend(backend):
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (required,) = project["optional-dependencies"][backend]
+    assert required.startswith(f"{backend}>=")
+
+
 def test_the_gallery_shows_every_shape_and_activation(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     import draw_gallery

@@ -28,21 +28,22 @@ def write(monkeypatch):
         del sys.modules[name]
 
 
-def test_the_pages_and_the_readme_say_what_the_records_say(write):
+def test_pages_readme_and_landing_page_say_what_the_records_say(write):
     texts, drawn = write.pages()
     for path, text in texts.items():
         assert path.read_text() == text, path.name
     behind = write.DOCS / "results"
-    assert set(texts) == {behind.with_suffix(".md"), *behind.iterdir()}
-    _, part, _ = write.README.read_text().split(write.MARK)
-    assert part.strip() == write.in_readme().strip()
+    above = {behind.with_suffix(".md"), write.DOCS / "which.md"}
+    assert set(texts) == {*above, *behind.iterdir()}
+    for path in write.FRONT:
+        assert path.read_text() == write.with_verdict(path), path.name
     assert {path.name for path in write.IMAGES.iterdir()} == {f"{n}.svg" for n in drawn}
 
 
 def test_results_are_read_in_two_minutes(write):
     overview = (write.DOCS / "results.md").read_text()
     assert len(overview.splitlines()) <= 150
-    assert len(write.in_readme().splitlines()) == 3
+    assert len(write.verdict().splitlines()) == 3
     for path in (write.DOCS / "results").iterdir():
         assert f"](results/{path.name})" in overview
 

@@ -77,6 +77,7 @@ class AcceleratedActivation(keras.Operation):
         self.unit_gain = unit_gain
         self._derivative = None if differentiate else derivative_of(self.activation)
         self._gain = self._make_gain() if unit_gain else None
+        self._function_of_torch = self._find_function_of_torch()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs and is_of_torch(args[0]):
@@ -107,7 +108,8 @@ class AcceleratedActivation(keras.Operation):
 
     def accelerate(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """Returns phi(x) accelerated by a strength of its own, perhaps a tensor."""
-        x = require_floating_point(ops.convert_to_tensor(x))
+        if self._function_of_torch is None or not is_of_torch(x):
+            x = require_floating_point(ops.convert_to_tensor(x))
         if current_form() == "plain":
             return self.plain(x)
         if not isinstance(strength, float):
@@ -144,9 +146,15 @@ class AcceleratedActivation(keras.Operation):
             return total if self._gain is None else self._gain(strength) * total
 
         def gradient_of(x: Tensor, upstream: Tensor, value: Tensor = None) -> Tensor:
-            is_ours = isinstance(self.shape_function, shapes.Shape)
-            if value is not None and is_ours and on_torch().is_worth_compiling(x):
-                return on_torch().in_one_pass(self, expression, x, upstream, strength)
+            if value is not None:
+                is_ours = isinstance(self.shape_function, shapes.Shape)
+                if is_ours and on_torch().is_worth_compiling(x):
+                    one_pass = on_torch().in_one_pass
+                    return one_pass(self, expression, x, upstream, strength)
+                if own is not None and isinstance(strength, float):
+                    shape = self._shape_of(x)
+                    total = on_torch().product(own, upstream, value, shape, strength)
+                    return total if self._gain is None else self._gain(strength) * total
             # Else not the value of the forward pass, whose own gradient eager
             # TensorFlow forgets. Graphs compute both at once.
             if value is None and of_value is not None:
@@ -155,7 +163,7 @@ class AcceleratedActivation(keras.Operation):
             one_pass = self._in_one_pass(expression, is_step=where_one is not None)
             return one_pass(x, upstream, *values)
 
-        return with_gradient(self.plain, gradient_of, x)
+        return with_gradient(self._function_of_torch or self.plain, gradient_of, x)
 
     def _appended(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation as the backend differentiates it, plus the shape's part."""
@@ -230,6 +238,14 @@ class AcceleratedActivation(keras.Operation):
         """The function compiled, if the shape is sure to be of Keras operations."""
         is_ours = isinstance(self.shape_function, shapes.Shape)
         return in_one_pass(function, is_step) if is_ours else function
+
+    def _find_function_of_torch(self) -> Function | None:
+        """Returns what computes phi there without the detours of Keras's operations."""
+        of_torch = self._derivative and self._derivative.product.get("torch")
+        is_plain = (
+            self._applied is self.activation and keras.backend.backend() == "torch"
+        )
+        return on_torch().FUNCTIONS[of_torch] if of_torch and is_plain else None
 
     def _make_gain(self) -> UnitGain:
         if self.frequency is not None:

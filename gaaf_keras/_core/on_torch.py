@@ -143,10 +143,30 @@ def without_nan(x: Tensor, is_new: bool) -> Tensor:
     return operation(x, nan=0.0, posinf=math.inf, neginf=-math.inf)
 
 
-def product(operation: str, upstream: Tensor, value: Tensor, added: Tensor) -> Tensor:
-    """Returns upstream * (phi' + added), in as little new memory as it may."""
-    more = (0,) if operation == "threshold_backward" else ()
-    total = getattr(torch.ops.aten, operation)(upstream, value, *more)
+def product(
+    operation: str,
+    upstream: Tensor,
+    value: Tensor,
+    added: Tensor,
+    strength: float = 1.0,
+) -> Tensor:
+    """Returns upstream * (phi' + strength * added), in as little memory as it may."""
+    total = _BACKWARD[operation](upstream, value)
     if torch.is_grad_enabled():  # `vmap` knows no addcmul_
-        return total + upstream * added
-    return total.addcmul_(upstream, added)
+        return total + upstream * (strength * added)
+    return total.addcmul_(upstream, added, value=strength)
+
+
+# By the operation that differentiates it: the activation, upstream * phi'.
+FUNCTIONS = {
+    "tanh_backward": torch.tanh,
+    "sigmoid_backward": torch.sigmoid,
+    "threshold_backward": torch.relu,
+}
+_BACKWARD: dict[str, Callable[..., Tensor]] = {
+    "tanh_backward": torch.ops.aten.tanh_backward.default,
+    "sigmoid_backward": torch.ops.aten.sigmoid_backward.default,
+    "threshold_backward": lambda upstream, value: (
+        torch.ops.aten.threshold_backward.default(upstream, value, 0)
+    ),
+}

@@ -93,6 +93,6 @@ gaaf_keras.export(model, {str(tmp_path / "m")!r})
     done = run(backend, "-c", program)
     assert "imported" in done.stdout, done.stderr
     assert (
-        "RuntimeError: Format 'tf_saved_model' can be written with the Ten"
+        "RuntimeError: Format 'tf_saved_model' can only be written with the Ten"
         in done.stderr
     )

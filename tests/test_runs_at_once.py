@@ -125,7 +125,7 @@ def test_what_cannot_train_at_once_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"runs_at_once needs Keras on JAX"):
         strategy.runs_at_once("2", config, data)
     plan = plans.plan(None, {}, runs=2)
-    with pytest.raises(UsageError, match=r"exclude each other.*Received: 2 and 3"):
+    with pytest.raises(UsageError, match=r"cannot be combined.*Received: 2 and 3"):
         runs.run(plan, tmp_path, 2, "3")
     assert not list(tmp_path.iterdir())
 

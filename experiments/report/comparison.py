@@ -183,7 +183,7 @@ def verdict(difference: Difference, words: tuple[str, str]) -> str:
     if difference.direction == "not shown":
         return "no difference shown"
     word = words[difference.direction == "lower"]
-    return word if difference.n >= FEWEST_PAIRS else f"{word}, by two pairs only"
+    return word if difference.n >= FEWEST_PAIRS else f"{word}, with only two pairs"
 
 
 def summary(study: Study) -> list[str]:

@@ -70,7 +70,7 @@ def run(
     processes = parallel.processes_for(parallel_runs, len(runs), strategy)
     if processes > 1 and runs_at_once not in {"auto", "1", 1}:
         raise UsageError(
-            "parallel_runs and runs_at_once exclude each other: leave one of them out. "
+            "parallel_runs and runs_at_once cannot be combined: leave one of them out. "
             f"Received: {parallel_runs} and {runs_at_once}"
         )
     at_once = {

@@ -125,7 +125,7 @@ def test_weights_are_those_of_the_examples_of_a_batch():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sample_weight": np.ones(63)}, "`y` and `sample_weight` must hold as many"),
+        ({"sample_weight": np.ones(63)}, "`y` and `sample_weight` must hold the same"),
         ({"sample_weight": np.ones(64), "class_weight": {}}, "cannot be given with"),
         (
             {

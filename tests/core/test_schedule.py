@@ -171,7 +171,7 @@ def test_half_precision_training_with_a_schedule():
         (
             lambda: fit(build(), [AccelerationSchedule({"nowhere": abs})]),
             ValueError,
-            "nowhere. There are: accelerated, inner",
+            "nowhere. The model has: accelerated, inner",
         ),
         (
             lambda: fit(build(), [AccelerationSchedule(lambda epoch: -1.0)]),
@@ -184,7 +184,7 @@ def test_half_precision_training_with_a_schedule():
                 [AccelerationSchedule({"accelerated": abs})],
             ),
             ValueError,
-            "accelerated. There are: inner",
+            "accelerated. The model has: inner",
         ),
     ],
 )

@@ -116,7 +116,7 @@ def test_weights_of_the_activation_keep_their_gradients():
         ),
         (
             {"activation": "tanh", "frequency": 1e4, "unit_gain": True},
-            "`frequency` and `unit_gain` exclude",
+            "`frequency` and `unit_gain` cannot",
         ),
     ],
 )

@@ -180,8 +180,8 @@ def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
             )
             shown = difference.mean() - half > 0, difference.mean() + half < 0
             verdict = {
-                (True, False): "better, by two pairs only",
-                (False, True): "worse, by two pairs only",
+                (True, False): "better, with only two pairs",
+                (False, True): "worse, with only two pairs",
             }
             if difference.std() == 0:
                 shown = None

@@ -112,7 +112,11 @@ def test_gelu_in_onnx(dtype, tmp_path):
         ("model", {"format": "tflite"}, r"This one is called 'litert'.*'tflite'"),
         ("model", {"format": "saved_model"}, "This one is called 'tf_saved_model'"),
         ("model", {"format": "h5"}, "`format` must be one of .'tf_saved_model', 'li"),
-        ("model.h5", {}, r"must end as the format says: .*model.h5', format=None"),
+        (
+            "model.h5",
+            {},
+            r"must have the suffix of the format: .*model.h5', format=None",
+        ),
         ("m.onnx", {"format": "tf_saved_model"}, "without a suffix for 'tf_saved_mo"),
         ("m.onnx", {"format": "litert"}, r"'.tflite' for 'litert'.*m.onnx"),
         ("model", {"format": "onnx"}, r"'.onnx' for 'onnx'.*model', format='onnx'"),

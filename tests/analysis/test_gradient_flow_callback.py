@@ -132,7 +132,7 @@ def test_weights_are_those_of_the_examples_of_a_batch():
                 "sample_weight": np.ones(64),
                 "loss": lambda y, outputs: keras.ops.mean(outputs),
             },
-            "must return a loss for each example",
+            "must return one loss per example",
         ),
     ],
 )

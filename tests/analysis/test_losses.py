@@ -73,7 +73,7 @@ LOSSES = ["mse", keras.losses.SparseCategoricalCrossentropy(from_logits=True)]
     ],
 )
 def test_losses_of_several_outputs_are_refused(analyse, loss):
-    message = r"Argument `loss` must be one loss.*compile it with.*Received: loss="
+    message = r"Argument `loss` must be one loss.*compile the model.*Received: loss="
     with pytest.raises(ValueError, match=message):
         analyse(with_two_outputs(), X, TARGETS, loss=loss)
 

@@ -185,6 +185,6 @@ def test_few_pairs_and_the_end_of_the_rates_are_cautioned():
         )
         for each in found.cautions
     )
-    assert not any("end of the learning" in each for each in found.cautions)
+    assert not any("learning rate tried" in each for each in found.cautions)
     found = Comparison(every, [1, 3])
-    assert any("end of the learning" in each for each in found.cautions)
+    assert any("learning rate tried" in each for each in found.cautions)

@@ -309,7 +309,7 @@ def test_finished_runs_are_not_trained_again(tmp_path):
         with pytest.raises(ValueError, match=f"other settings: {name}="):
             compare(other, **given)
     path.write_text("[]\n")
-    with pytest.raises(ValueError, match="not one of `compare`"):
+    with pytest.raises(ValueError, match="`compare` did not write"):
         compare(make, **given)
 
 

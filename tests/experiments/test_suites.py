@@ -156,7 +156,7 @@ def test_folders():
             None,
             {"learning_rate": (0.1, 0.10000001)},
             1,
-            "learning_rate must be values that differ in their first",
+            "learning_rate must be different values in their first",
         ),
         (None, {"width": 8}, 1, "width has no effect on the mlp"),
         (None, {"activation": ("tanh", "tanh")}, 1, "activation must be values that"),

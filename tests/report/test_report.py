@@ -300,10 +300,10 @@ def test_an_interrupted_suite_shows_what_is_finished(suite, tmp_path):
 
 
 def test_errors(tmp_path, suite, monkeypatch):
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         report.write(tmp_path / "none")
     monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "none")])
-    with pytest.raises(SystemExit, match=r"experiments.report: .* is no folder"):
+    with pytest.raises(SystemExit, match=r"experiments.report: .* is not a folder"):
         main()
     with pytest.raises(UsageError, match="holds no finished run"):
         report.write(tmp_path)

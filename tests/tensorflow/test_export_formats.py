@@ -117,7 +117,7 @@ def test_gelu_in_onnx(dtype, tmp_path):
             {},
             r"must have the suffix of the format: .*model.h5', format=None",
         ),
-        ("m.onnx", {"format": "tf_saved_model"}, "without a suffix for 'tf_saved_mo"),
+        ("m.onnx", {"format": "tf_saved_model"}, "none for 'tf_saved_model'"),
         ("m.onnx", {"format": "litert"}, r"'.tflite' for 'litert'.*m.onnx"),
         ("model", {"format": "onnx"}, r"'.onnx' for 'onnx'.*model', format='onnx'"),
         ("m.onnx", {"format": "onnx", "trainable": True}, "`trainable` must be False"),

@@ -143,7 +143,7 @@ def test_text_and_indices(make, x, tmp_path):
 
 def test_what_keras_does_not_know_can_be_given(tmp_path):
     model = used(Arguments, ROWS, ROWS)
-    with pytest.raises(ValueError, match=r"`input_signature` must be given .*others"):
+    with pytest.raises(ValueError, match=r"`input_signature` is required .*others"):
         gaaf_keras.export(model, tmp_path / "model")
     row = keras.InputSpec(shape=(None, 4), dtype="float64")
     for name, signature in {

@@ -151,7 +151,9 @@ def test_verdicts(write):
     flatter = found["GAAF finds a flatter solution"]
     assert flatter == ("0.49 [0.43, 0.55]", "holds")
     by_weights, by_images = (
-        (text, it) for claim, text, it in table.rows if "GAAF makes it robust" in claim
+        (text, it)
+        for claim, text, it in table.rows
+        if "GAAF makes the network robust" in claim
     )
     assert by_weights == ("−11.67 [−16.84, −6.50]", "does not hold: the opposite")
     assert by_images == ("+11.67 [+6.50, +16.84]", "holds")

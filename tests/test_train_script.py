@@ -85,7 +85,7 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         ),
         (
             ["--shape_function=gaussian(with=3)"],
-            "Argument `shape_function` must have parameters as in",
+            "Argument `shape_function` must give parameters as in",
         ),
         (
             ["--shape_function=helu", "--activation=gaaf_mish"],

@@ -155,7 +155,10 @@ def test_own_vectors(tmp_path):
         ({"y_test": None, "x_train": None}, "must have.*Missing: x_train, y_test"),
         ({"x_train": np.zeros(40)}, r"x_train must be finite numbers.*\(40,\)"),
         ({"x_train": np.full((40, 6, 5), np.nan)}, "x_train must be.*not all finite"),
-        ({"x_test": np.zeros((10, 5, 5))}, r"one shape.*\(6, 5, 1\) and \(5, 5, 1\)"),
+        (
+            {"x_test": np.zeros((10, 5, 5))},
+            r"the same shape.*\(6, 5, 1\) and \(5, 5, 1\)",
+        ),
         ({"x_test": np.full((10, 6, 5), "a")}, "x_test must be finite numbers.*<U1"),
         ({"y_train": np.arange(40) - 1}, "y_train must be whole.*from -1 to 38"),
         ({"y_train": np.zeros(40)}, "y_train must be whole numbers.*float64"),

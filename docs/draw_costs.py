@@ -1,9 +1,9 @@
 """Writes the tables of docs/performance.md and draws its picture.
 
     python docs/draw_costs.py                       # from benchmarks/measured.json
-    python docs/draw_costs.py run1.json run2.json   # stores these there first
+    python docs/draw_costs.py run1.json run2.json   # puts these there beforehand
 
-The arguments are files written by `benchmarks/speed.py --json=...`, on CPUs or GPUs.
+The arguments are what `benchmarks/speed.py --json=...` wrote, on CPUs or GPUs.
 """
 
 import json
@@ -32,7 +32,7 @@ COLORS = {
 
 
 def condensed(paths: list[str]) -> dict[str, Any]:
-    """Returns the machines, and a row per backend and title with a ratio per run."""
+    """Returns the machines, and a row a backend and title with a ratio a run."""
     rows: dict[str, dict[str, Any]] = {}
     machines: list[str] = []
     for path in paths:
@@ -51,7 +51,7 @@ def condensed(paths: list[str]) -> dict[str, Any]:
 def add(
     row: dict[str, Any], seconds: dict[str, Any], found: dict[str, Any], title: str
 ) -> None:
-    """Adds the measurements of one run to a row."""
+    """Adds what one run has measured to a row."""
     plain, gaaf = list(seconds)[:2]
     for variant, taken in seconds.items():
         name = "dropout" if variant.endswith(", dropout") else variant
@@ -103,7 +103,7 @@ def listed(ratios: list[float]) -> str:
 
 
 def draw(measured: dict[str, Any]) -> None:
-    """Draws GAAF / plain of every row measured on CPUs, one dot per run."""
+    """Draws GAAF / plain of every row that was measured on CPUs, a dot a run."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     for axis, kind in zip(axes, ("training", "inference", "elementwise"), strict=True):
         rows = [row for row in measured["rows"] if row["of"] == kind]

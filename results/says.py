@@ -1,8 +1,8 @@
-"""What a page says about two variants: numbers, if the records support the words.
+"""What a page says of two variants: numbers, if the records bear out the words.
 
-Variants are named by their records and their group; in the records of
-`benchmarks/drop_in.py` also by the network: `"drop_in/cnn"`. `"plain"` and `"dropout"`
-are the plain network, without and with dropout.
+Variants are named by their records and their group, in the records of
+`benchmarks/drop_in.py` by the network too: `"drop_in/cnn"`. `"plain"` and `"dropout"`
+are the plain network, without and with it.
 """
 
 import functools
@@ -27,18 +27,18 @@ def worse(records: str, group: str, other: str = "plain") -> str:
 
 
 def alike(records: str, group: str, other: str = "plain") -> str:
-    """Returns the difference between two variants, if no difference is shown."""
+    """Returns the difference between two variants, of which none is shown."""
     return _difference("no difference shown", records, group, other)
 
 
 def failed(records: str, group: str) -> str:
-    """Returns how many runs of a variant failed, if no plain run failed."""
+    """Returns how many runs of a variant failed, and none of the plain network."""
     variant, plain = variant_of(records, group), variant_of(records, "plain")
     if not variant.diverged or plain.diverged:
         raise UsageError(
             f"{records}: {variant.diverged} runs of '{group}' failed and "
             f"{plain.diverged} of the plain network, so results/page.md may not say "
-            "that only the variant fails. Change the words."
+            "that it alone fails. Change its words."
         )
     return f"{variant.diverged} of {len(variant.runs)}"
 
@@ -54,24 +54,24 @@ def rate_of(records: str, group: str) -> str:
 
 
 def examples(records: str) -> str:
-    """Returns the number of training examples."""
+    """Returns how many examples the networks are trained on."""
     return f"{variant_of(records, 'plain').config.train_examples:,}"
 
 
 def seeds(records: str) -> str:
-    """Returns the number of seeds."""
+    """Returns how many seeds there are."""
     return str(len(variant_of(records, "plain").runs))
 
 
 def differences(
     tried: Mapping[str, tuple[str, str]], other: str, title: str
 ) -> pictures.Pictures:
-    """Returns a picture of the differences of variants from another in their records.
+    """Returns a picture of how variants differ from another of the same records.
 
     Args:
-        tried: Records and group of each variant, by its label.
-        other: The group of the other variant.
-        title: Title of the picture.
+        tried: Records and group of each, by what it is called.
+        other: The group of the other.
+        title: What is shown.
     """
     pairs = {
         name: (variant_of(records, group), variant_of(records, other))
@@ -81,7 +81,7 @@ def differences(
 
 
 def variant_of(records: str, group: str) -> Variant:
-    """Returns a variant to compare."""
+    """Returns a variant that is compared."""
     name, _, network = records.partition("/")
     study = at_your_rate(network) if network else recorded(name)
     special = {"plain": study.base, "dropout": study.dropout}
@@ -90,7 +90,7 @@ def variant_of(records: str, group: str) -> Variant:
 
 @functools.cache
 def at_your_rate(network: str) -> Study:
-    """Returns the records of `benchmarks/drop_in.py` for a network."""
+    """Returns what `benchmarks/drop_in.py` has recorded of a network."""
     path = HERE / "drop_in.json"
     variants: dict[str, dict[int, Run]] = {}
     for record in drop_in.read(path):
@@ -123,7 +123,7 @@ def _difference(verdict: str, records: str, group: str, other: str) -> str:
     found = comparison.verdict(difference, words) if difference else "not compared"
     if difference is None or found != verdict:
         raise UsageError(
-            f"{records}: results/page.md says that '{group}' against '{other}' is "
-            f"'{verdict}', but the records show '{found}'. Change the words."
+            f"{records}: '{group}' against '{other}' is said to be '{verdict}' in "
+            f"results/page.md, and the records show '{found}'. Change its words."
         )
     return comparison.interval(difference, 2)

@@ -1,11 +1,11 @@
-"""Writes docs/results.md and docs/results/ from the records in this folder.
+"""Writes docs/results.md and what is behind it from the records here.
 
     python results/write.py
 
 `page.md` has the words of docs/results.md and, in a block, those of the README;
-`pages/` has those of docs/results/. No number is typed by hand: all follow from the
-records, which `python -m experiments.report FOLDER --records=FILE` makes from runs. If
-a sentence claims more than the records show, nothing is written (`says.py`).
+`pages/` those of docs/results/. No number is typed by hand: they follow from the
+records, which `python -m experiments.report FOLDER --records=FILE` has made of runs.
+Where a sentence says more than the records, nothing is written (`says.py`).
 """
 
 import re
@@ -32,7 +32,7 @@ README = parts.HERE.parent / "README.md"
 DOCS = parts.HERE.parent / "docs"
 IMAGES = DOCS / "images" / "results"
 MARK = "<!-- results -->"
-SENTENCE = 80  # longer lines outside tables appear once per page
+SENTENCE = 80  # characters: what is longer and no row of a table is said once a page
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -81,13 +81,13 @@ def pages() -> tuple[dict[Path, str], dict[str, Figure]]:
 
 
 def in_readme() -> str:
-    """Returns the part for the README."""
+    """Returns what the README says."""
     template = _template("page.md")
     return _tidied("".join(template.blocks["readme"](template.new_context())))
 
 
 def _template(name: str) -> jinja2.Template:
-    """Returns a page to fill in."""
+    """Returns a page to be filled in."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(parts.HERE),
         undefined=jinja2.StrictUndefined,
@@ -109,7 +109,7 @@ def _template(name: str) -> jinja2.Template:
 
 
 def _tidied(text: str) -> str:
-    """Returns Markdown without repeated sentences, with single empty lines."""
+    """Returns Markdown in which nothing is said twice, with single empty lines."""
     lines: list[str] = []
     for line in text.splitlines():
         if line not in lines or len(line) < SENTENCE or line.startswith("|"):

@@ -1,4 +1,4 @@
-"""Real processes that are killed, asked to stop, and begun again."""
+"""Real processes that are killed, asked to stop, and restarted."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is said of the records of runs: verdicts, and where they are silent."""
+"""Statements about the records of runs: verdicts, and where there are none."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""train.py as its user runs it: one process a command."""
+"""train.py as a user runs it: one process per command."""
 
 import dataclasses
 import itertools
@@ -129,7 +129,7 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
     ],
 )
 def test_more_mistakes(flags, message, tmp_path, monkeypatch):
-    """As above, without a process each: `sys.exit(message)` ends one so."""
+    """As above, without processes: `sys.exit(message)` ends one this way."""
     import train as script
 
     (tmp_path / "full").mkdir()

@@ -1,4 +1,4 @@
-"""What `accelerate` is asked: shapes, selections, tables, mistakes."""
+"""Options of `accelerate`: shapes, selections, tables, mistakes."""
 
 import keras
 import pytest

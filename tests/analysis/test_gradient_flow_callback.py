@@ -1,4 +1,4 @@
-"""The callback: what it measures, and that training is the same with it."""
+"""The callback: what it measures, and that it does not change training."""
 
 import keras
 import numpy as np

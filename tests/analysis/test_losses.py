@@ -1,4 +1,4 @@
-"""The loss: the compiled one, or the one that is given."""
+"""The loss: the compiled or the given one."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Where activations are found, and that looking leaves no trace."""
+"""Where activations are found, and that analyses leave no trace."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What runs say: Holm's correction, chosen rates, words."""
+"""What runs show: Holm's correction, chosen rates, words."""
 
 import re
 
@@ -23,7 +23,7 @@ def runs(variant, values, rate=1.0, **given):
 
 
 def holm(p_values, level=0.05):
-    """Returns which are rejected, by the definition."""
+    """Returns which hypotheses are rejected, by the definition."""
     order = np.argsort(p_values)
     rejected = np.zeros(len(p_values), bool)
     for rank, index in enumerate(order):

@@ -1,4 +1,4 @@
-"""`compare`: the same runs but for the variant, and the model as it was."""
+"""`compare`: runs that differ only in the variant, and an unchanged model."""
 
 import json
 
@@ -42,7 +42,7 @@ def compare(model, variants=None, **given):
 
 
 class Begins(keras.callbacks.Callback):
-    """Notes weights and learning rate at the beginning of each run."""
+    """Records the weights and learning rate at the beginning of each run."""
 
     def __init__(self):
         super().__init__()
@@ -126,7 +126,7 @@ def test_a_model_that_is_given_ends_as_it_began(interrupted):
 
 @pytest.mark.once
 def test_a_planted_improvement_is_found_and_scipy_agrees():
-    """A network that is too slow learns with a gradient ten times as large."""
+    """A network that learns too slowly, with a gradient ten times as large."""
 
     def slow():
         hidden = keras.layers.Dense(24, "tanh")
@@ -148,7 +148,7 @@ def test_a_planted_improvement_is_found_and_scipy_agrees():
 
 
 class Own(keras.Model):
-    """A class of one's own with two optimizers and a step of its own."""
+    """A custom class with two optimizers and its own training step."""
 
     def __init__(self):
         super().__init__()

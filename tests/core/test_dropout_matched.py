@@ -1,4 +1,4 @@
-"""The dropout-matched shape against Monte-Carlo noise, and how it is matched."""
+"""The dropout-matched shape against Monte Carlo noise, and the matching."""
 
 import keras
 import numpy as np
@@ -169,7 +169,7 @@ def test_matching_of_what_is_normalised_along_another_axis(axis):
 
 
 def test_real_dropout_of_a_finite_layer_is_near():
-    """The expected derivative under real masks, beside the Gaussian one."""
+    """The expected derivative under real masks, and the Gaussian one."""
     random = np.random.default_rng(0)
     activities = np.tanh(random.normal(size=(1, 100)))
     weights = random.normal(size=(100, 40)) / 10

@@ -1,4 +1,4 @@
-"""Strengths that change during training, without a new graph and without a weight."""
+"""Strengths that change during training, without a new graph or a new weight."""
 
 import keras
 import numpy as np
@@ -42,7 +42,7 @@ def fit(model, callbacks=(), epochs=1, **kwargs):
 
 
 def with_constant_strengths(strengths):
-    """Trains an epoch with each of these strengths, as constants."""
+    """Trains an epoch with each of these constant strengths."""
     model = build()
     for strength in strengths:
         for layer in (

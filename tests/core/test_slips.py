@@ -1,4 +1,4 @@
-"""The usual slips: each is told what was probably meant, and that works."""
+"""Common slips: the message says what was probably meant, and that works."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Shape functions of the user's own in the laboratory."""
+"""The user's own shape functions in experiments."""
 
 import dataclasses
 import sys

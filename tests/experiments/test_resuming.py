@@ -1,4 +1,4 @@
-"""Training that resumes: as if it had never stopped, and only if it is the same."""
+"""Training that resumes as if it had never stopped, and only if it is the same."""
 
 import json
 import shutil
@@ -172,7 +172,7 @@ def test_what_is_finished_is_read_and_not_trained_again(tmp_path):
 
 
 def test_all_epochs_trained_and_nothing_saved_yet(tmp_path):
-    """As when it is killed between the last epoch and the end."""
+    """As if it were killed between the last epoch and the end."""
     first = train(tmp_path / "first", acceleration_schedule="linear")
 
     class StopAtTheEnd(keras.callbacks.Callback):

@@ -1,4 +1,4 @@
-"""Plans and tables: which runs a suite means, and what its summary says."""
+"""Plans and tables: the runs of a suite, and its summary."""
 
 import json
 from pathlib import Path

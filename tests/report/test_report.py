@@ -1,4 +1,4 @@
-"""The page about a suite: what is in it, that it is right, that it needs nothing."""
+"""The page about a suite: its contents, their correctness, and that it is complete."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ QUANTILE = 12.7062  # of Student's t at 0.975, with one degree of freedom
 
 
 class Page(HTMLParser):
-    """What a page has: tags with their attributes, and tables as texts."""
+    """The contents of a page: tags with attributes, and tables as texts."""
 
     def __init__(self, path):
         super().__init__()

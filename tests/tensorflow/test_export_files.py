@@ -1,4 +1,4 @@
-"""Exports on the disk: where, and what is left when something goes wrong."""
+"""Exports on disk: where they are, and what remains when something goes wrong."""
 
 import signal
 import subprocess

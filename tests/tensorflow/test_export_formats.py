@@ -1,4 +1,4 @@
-"""Exports in all formats, opened where this package and Keras are not."""
+"""Exports in all formats, opened without this package and Keras."""
 
 import keras
 import numpy as np

@@ -144,7 +144,7 @@ class Hiding(LAYERS.Layer):
 
 
 class Silent(LAYERS.Layer):
-    """Has an argument that its configuration leaves out."""
+    """Has an argument that its configuration lacks."""
 
     def __init__(self, size, **arguments):
         super().__init__(**arguments)

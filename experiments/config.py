@@ -152,12 +152,12 @@ class TrainingConfig:
     model: str = _setting("mlp", "The new model.", choices=("mlp", "cnn"), group="new")
     hidden_units: tuple[int, ...] = _setting(
         (512, 256, 256),
-        "Units in each hidden layer of the mlp.",
+        "Widths of the hidden layers of the mlp.",
         bounds=_FROM_1,
         group="new",
     )
     width: int = _setting(
-        64, "Channels in the first stage of the cnn.", bounds=_FROM_1, group="new"
+        64, "Channels of the first stage of the cnn.", bounds=_FROM_1, group="new"
     )
     activation: str = _setting(
         "gaaf_tanh",

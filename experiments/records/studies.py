@@ -117,7 +117,7 @@ class Study:
 
     @property
     def base(self) -> Variant | None:
-        """The plain network, with which others are compared, if there are others."""
+        """What the others are compared with: the plain network, if there are others."""
         if len(self.chosen) == 1:
             return None
         return self._plain(dropout=False)
@@ -130,7 +130,7 @@ class Study:
     def counterpart(self, variant: Variant) -> Variant | None:
         """Returns the plain variant with the same network as an accelerated one.
 
-        They differ in the acceleration and possibly in the learning rate.
+        They differ in the acceleration and, perhaps, in the learning rate.
         """
         if not variant.config.accelerates:
             return None
@@ -394,5 +394,5 @@ def best_of_each_group(
 
 
 def slug(text: str) -> str:
-    """Returns a text in a form that can be part of a file name."""
+    """Returns a text as part of a file's name."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

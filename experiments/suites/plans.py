@@ -196,7 +196,7 @@ def _one_of(name: str, values: tuple[Any, ...]) -> Any:
 
 
 def _multiplied(single: Plan, name: str, values: tuple[Any, ...]) -> Plan:
-    """Returns a plan with each variant of another plan at each of several values."""
+    """Returns a plan with each variant of another at each of several values."""
     variants, groups = {}, {}
     for variant, config in single.variants.items():
         if name == "shape_function" and not config.accelerates:
@@ -243,7 +243,7 @@ def _require_acceleration(
 
 
 def _require_no_new_model(given: Mapping[str, Any]) -> None:
-    """Raises if a field is given that a model from a file already has."""
+    """Raises if a field is given that a model from a file has already."""
     unused = [name for name in NEW_MODEL if name in given]
     if unused:
         raise UsageError(

@@ -174,7 +174,7 @@ def test_diverged_runs_decide_no_epochs(write):
 def test_missing_analyses_are_named(write):
     some = study()
     some.variants[1].runs[1].analysis = {}
-    with pytest.raises(UsageError, match=r"of dropout with seeds \[1\] were not"):
+    with pytest.raises(UsageError, match=r"of dropout with seeds \[1\] have not"):
         write.claims.table(some)
 
 

@@ -1,4 +1,4 @@
-"""Trains a network with accelerated or plain activations, or a whole table of them.
+"""Trains a network with accelerated or plain activations, or a whole table of networks.
 
     python train.py --suite=digits
     python train.py --dataset=mnist --download --activation=gaaf_tanh --runs=5
@@ -10,8 +10,8 @@ Prints progress and a table, and writes models, histories and results to
 --output_dir. Test data is scored once, at the epoch with the best validation
 accuracy.
 
-However it was stopped, the same command with the same --output_dir resumes at the end
-of an epoch, at most half a minute before that. Exit code: 0 if all is done; 1 if
+After any interruption, the same command with the same --output_dir resumes from the end
+of an epoch, losing at most half a minute. Exit code: 0 if everything is done; 1 if
 something cannot be done, or a single run diverged; 75 if another worker was lost; 128
 plus the number of the signal, such as 143 for SIGTERM, 130 for Ctrl-C and 142 for the
 end of --time_limit.
@@ -36,16 +36,16 @@ from experiments.suites import plans
 from experiments.suites.catalogue import SUITES
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
-# Before NumPy: its threads and the backend's would wait for each other.
+# Before NumPy: otherwise its threads and the backend's wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-_WORKER_LOST = 75  # what sysexits.h calls a temporary failure
-_STOPPED_BY_SIGNAL = 128  # and the number of the signal, as shells have it
-# That end a run; the last when its time is up.
+_WORKER_LOST = 75  # a temporary failure in sysexits.h
+_STOPPED_BY_SIGNAL = 128  # plus the number of the signal, as in shells
+# These end a run; the last when its time is up.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 
 SETTINGS = setting_flags.define()
-flags.adopt_module_key_flags(setting_flags)  # else --help leaves them out
+flags.adopt_module_key_flags(setting_flags)  # otherwise --help leaves them out
 SUITE = flags.DEFINE_enum(
     "suite",
     None,
@@ -57,46 +57,46 @@ SUITE = flags.DEFINE_enum(
 RUNS = flags.DEFINE_integer(
     "runs",
     None,
-    "Repeat with the seeds seed, seed + 1, ... and show mean and standard deviation. "
-    "By default 3 for a suite, else 1.",
+    "Number of runs, with the seeds seed, seed + 1, ..., to show mean and standard "
+    "deviation. Default: 3 for a suite, otherwise 1.",
 )
 PARALLEL_RUNS = flags.DEFINE_string(
     "parallel_runs",
     "1",
-    "How many networks of a table to train at once, each in a process with its share "
-    "of the cores; auto: one a core, without a GPU.",
+    "Number of networks of a table to train at once, each in a process with its share "
+    "of the cores. auto: one per core without a GPU, one with a GPU.",
 )
 RUNS_AT_ONCE = flags.DEFINE_string(
     "runs_at_once",
     "auto",
-    "How many networks of a table that differ only in numbers (seed, learning rate, "
-    "weight decay, dropout rate, strength) to train at once, as one program, with "
-    "Keras on JAX; auto: 1 on a CPU, and on an accelerator as many as pay.",
+    "Number of networks of a table that differ only in numbers (seed, learning rate, "
+    "weight decay, dropout rate, strength) to train at once as one program, with Keras "
+    "on JAX. auto: 1 on a CPU, and on an accelerator as many as pay.",
 )
 for holder in (PARALLEL_RUNS, RUNS_AT_ONCE):
     flags.register_validator(
         holder,
         lambda value: value == "auto" or (value.isdecimal() and int(value) > 0),
-        "must be auto or a whole number from 1",
+        "must be auto or a whole number, 1 or greater",
     )
 REPORT = flags.DEFINE_bool(
     "report",
     None,
-    "Write report.html, with tables and figures of what came out, when all is trained. "
-    "By default for a suite.",
+    "Write report.html, with tables and figures of the results, when all is trained. "
+    "Default: only for a suite.",
 )
 TIME_LIMIT = flags.DEFINE_float(
     "time_limit",
     None,
-    "Seconds within which to stop: no epoch begins that would end later, those before "
-    "are saved, and the same command resumes. By default none.",
+    "Stop within this many seconds: no epoch starts that would end later, completed "
+    "epochs are saved, and the same command resumes. Default: no limit.",
     lower_bound=1.0,
 )
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, explained("output_dir"))
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Trains what the flags say, until that is done or a signal comes."""
+    """Trains what the flags say, until it is done or a signal arrives."""
     if len(arguments) > 1:
         sys.exit(f"train.py: unexpected argument {arguments[1]!r}; see --help")
     if not flags.FLAGS["verbosity"].present:
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> None:
             raise
         print(
             f"train.py: stopped by {_cause(interruption.signal)}. The same command "
-            f"resumes with --output_dir={output_dir}, at most half a minute back.",
+            f"with --output_dir={output_dir} resumes, losing at most half a minute.",
             file=sys.stderr,
         )
         sys.exit(_STOPPED_BY_SIGNAL + interruption.signal)
@@ -137,20 +137,20 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 
 def _interruption(error: BaseException | None) -> Interrupted | None:
-    """Returns the signal behind an error: what is interrupted may fail in ending."""
+    """Returns the signal behind an error: interrupted code may fail while ending."""
     while error is not None and not isinstance(error, Interrupted):
         error = error.__context__
     return error
 
 
 def plan_of_flags() -> plans.Plan:
-    """Returns what the flags ask for; imports neither Keras nor a backend."""
+    """Returns the plan of the flags; imports neither Keras nor a backend."""
     runs = (3 if SUITE.value else 1) if RUNS.value is None else RUNS.value
     return plans.plan(SUITE.value, setting_flags.given(SETTINGS), runs)
 
 
 def _run(output_dir: str) -> None:
-    """Trains, and ends with a sentence if that cannot be done."""
+    """Trains, and exits with a sentence if that cannot be done."""
     try:
         plan = plan_of_flags()
         plans.require_files(plan)
@@ -161,7 +161,7 @@ def _run(output_dir: str) -> None:
             if error.name != "keras":
                 raise
             raise UsageError(str(error)) from error
-        gc.freeze()  # what is imported stays; collecting after each run skips it
+        gc.freeze()  # collections after each run skip imported objects
         results = run(plan, Path(output_dir), PARALLEL_RUNS.value, RUNS_AT_ONCE.value)
     except UsageError as error:
         sys.exit(f"train.py: {error}")
@@ -175,13 +175,13 @@ def _run(output_dir: str) -> None:
 
 
 def _write_report(output_dir: str, config: TrainingConfig) -> None:
-    """Writes the report, or says how to; what was trained is complete either way."""
+    """Writes the report, or says how to; the runs are complete either way."""
     from experiments import devices
 
     strategy = devices.get(config)
     command = f"python -m experiments.report {shlex.quote(output_dir)}"
     try:
-        if strategy.has_other_processes:  # which would miss this one's sign of life
+        if strategy.has_other_processes:  # they would time out on this one
             if strategy.is_chief:
                 print(f"Report: {command}")
             return
@@ -190,11 +190,11 @@ def _write_report(output_dir: str, config: TrainingConfig) -> None:
         print(f"Report: {report.write(output_dir)}")
     except ModuleNotFoundError as error:
         print(
-            f"No report: it needs {error.name}. Install it, then: {command}",
+            f"No report: it needs {error.name}. Install it, then run: {command}",
             file=sys.stderr,
         )
     except UsageError as error:
-        sys.exit(f"train.py: all is trained, but there is no report: {error}")
+        sys.exit(f"train.py: training is complete, but there is no report: {error}")
 
 
 def _fresh_folder(name: str) -> str:

@@ -1,15 +1,15 @@
-"""Whether `gaaf_keras.accelerate(model)` harms a network at the rate that it has.
+"""Whether `gaaf_keras.accelerate(model)` harms a network at its own learning rate.
 
     python benchmarks/drop_in.py --networks=mlp,lstm --seeds=5
     python benchmarks/drop_in.py --table runs/drop_in.json
 
-Five networks are trained plain and accelerated in place, as it comes and in the paper's
-form, all at the best learning rate of the plain network. That is chosen first, on
-validation data with seed 0: by factors of two, until those next to the best are not
-better. Runs with the same seed are a pair: they start with the same weights and
-see the same batches. The rate falls by a cosine from epoch to epoch; the test data is
-scored once, after the last. What is recorded, in `drop_in.json` and for the rates in
-`drop_in_rates.json`, is not trained again.
+Five networks are trained plain and accelerated in place, with default settings ("as
+it comes") and in the paper's form, all at the best learning rate of the plain network.
+That rate is chosen first, on validation data with seed 0: by factors of two, until its
+neighbours are not better. Runs with the same seed are a pair: they start from the same
+weights and see the same batches. The rate follows a cosine over the epochs; the test
+data is scored once, after the last. Recorded runs, in `drop_in.json` and for the rates
+in `drop_in_rates.json`, are not trained again.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def train(
     seed: int,
     scored: str,
 ) -> Record:
-    """Returns what came of a run, scored on `"validation"` or `"test"`."""
+    """Returns the result of a run, scored on `"validation"` or `"test"`."""
     start = time.perf_counter()
     keras.utils.set_random_seed(seed)
     model = network.make(data)
@@ -64,7 +64,7 @@ def train(
     accelerated = 0
     if accelerate is not None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the paper's form, known to fail
+            warnings.simplefilter("ignore")  # the paper's form is known to fail
             acceleration = gaaf_keras.accelerate(model, **accelerate)
         accelerated = len(acceleration.accelerated)
 
@@ -98,7 +98,7 @@ def train(
 
 
 class Records:
-    """The runs in a file, written after each; what is there is not repeated."""
+    """The runs in a file, written after each run; recorded runs are not repeated."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -107,7 +107,7 @@ class Records:
     def get(
         self, variant: str, seed: int, settings: Record, train: Callable[[], Record]
     ) -> Record:
-        """Returns the result of a run, which is run unless it is recorded."""
+        """Returns the result of a run, training it unless it is recorded."""
         for record in self._records:
             if (record["variant"], record["seed"]) == (variant, seed):
                 if record["settings"] != settings:
@@ -127,12 +127,12 @@ class Records:
 
 
 def read(path: Path) -> list[Record]:
-    """Returns the records in a file, none if there is no file."""
+    """Returns the records in a file; empty if there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def machine() -> Record:
-    """Returns what a run ran on, and when."""
+    """Returns the machine, the versions and the date of a run."""
     backend = keras.backend.backend()
     device = platform.machine()
     if backend == "jax":
@@ -186,7 +186,7 @@ def run(name: str, options: argparse.Namespace, rates: Records, pairs: Records) 
 
 
 def load(network: Network, options: argparse.Namespace) -> ImageData:
-    """Returns a network's data: from a file in the folder, or as it was prepared."""
+    """Returns a network's data: from a file in the folder, or as prepared."""
     name, folder = network.dataset, options.data_dir
     path = Path(folder or "").expanduser() / f"{name}.npz"
     if folder is not None and path.exists():
@@ -195,7 +195,7 @@ def load(network: Network, options: argparse.Namespace) -> ImageData:
 
 
 def table(records: Sequence[Record]) -> Table:
-    """Returns each accelerated variant beside the plain network, from the records."""
+    """Returns each accelerated variant next to the plain network, from the records."""
     found: dict[tuple[str, str], dict[int, Record]] = {}
     for record in records:
         network, variant = record["variant"].rsplit(", ", 1)
@@ -212,9 +212,9 @@ def table(records: Sequence[Record]) -> Table:
         rows,
         "Both at the plain network's best rate. Mean (standard deviation) after the "
         "last epoch; mean difference of pairs with the same seed and its 95 % interval "
-        "(t), without pairs in which either failed. Failed is a run whose "
-        "loss was not finite or whose accuracy is below twice that of guessing: plain "
-        "/ accelerated, of how many. Activations: how many were accelerated.",
+        "(t), without pairs in which either failed. A run failed if its loss was not "
+        "finite or its accuracy is below twice that of guessing: plain / accelerated, "
+        "of how many. Activations: the number accelerated.",
     )
 
 
@@ -248,14 +248,14 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """Returns the options of the command."""
     parser = argparse.ArgumentParser(prog="drop_in.py", allow_abbrev=False)
     add = parser.add_argument
-    add("--networks", default=",".join(NETWORKS), help="Separated by commas.")
-    add("--seeds", type=int, default=5, help="Pairs of each network.")
+    add("--networks", default=",".join(NETWORKS), help="Names, separated by commas.")
+    add("--seeds", type=int, default=5, help="Number of pairs for each network.")
     add("--output", type=Path, default=Path("runs/drop_in.json"), help="The records.")
-    add("--data_dir", help="Of mnist.npz and cifar10.npz, or of tensorflow-datasets.")
-    add("--train_examples", type=int, help="Training images, by default all.")
-    add("--epochs", type=int, help="Instead of each network's own.")
+    add("--data_dir", help="Folder of mnist.npz and cifar10.npz, or of prepared data.")
+    add("--train_examples", type=int, help="Number of training images; default: all.")
+    add("--epochs", type=int, help="Epochs, instead of each network's own number.")
     add("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
-    add("--table", type=Path, help="Print the table of these records, and end.")
+    add("--table", type=Path, help="Print the table of these records, and exit.")
     options = parser.parse_args(arguments)
     options.networks = options.networks.split(",")
     if unknown := set(options.networks) - set(NETWORKS):
@@ -264,7 +264,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Trains what is not recorded yet, and prints the table."""
+    """Trains runs that are not recorded, and prints the table."""
     options = parsed(arguments)
     output = options.table or options.output
     if not options.table:

@@ -50,7 +50,7 @@ def resnet(data: ImageData) -> keras.Model:
 def lstm(data: ImageData) -> keras.Model:
     """Returns an LSTM that reads images row by row, and a dense layer with ReLU.
 
-    Without cuDNN, which Keras does not take for other activations and which computes
+    Without cuDNN, which Keras does not use for other activations and which computes
     with another precision.
     """
     inputs, x = _standardised(data)
@@ -77,7 +77,7 @@ def _of_the_package(make: Callable[..., keras.Model], **options: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network and how it is trained; the search for its rate begins at `rate`."""
+    """A network and its training; the search for its learning rate starts at `rate`."""
 
     title: str
     make: Callable[[ImageData], keras.Model]

@@ -1,4 +1,4 @@
-"""How fast `train.py` trains, beside a loop of the bare backend written by hand.
+"""The speed of `train.py`, compared with a hand-written loop in the bare backend.
 
     KERAS_BACKEND=jax python benchmarks/engine.py
     KERAS_BACKEND=jax python benchmarks/engine.py --gpu --json=engine.json
@@ -6,16 +6,16 @@
     KERAS_BACKEND=jax python benchmarks/engine.py --stack_cnn
 
 Both train the same network with the same optimizer, batches, precision and share of
-validation data, in turn in one process: some epochs of one, some of the other. After
-each change an epoch is not timed, which at the beginning compiles. An epoch is timed
-with its validation, from the end of one to the end of the next. Printed are medians,
-and median and quartiles of the time by hand divided by the engine's: 1 means as fast.
-Pixels and labels are random, which makes no difference to the time.
+validation data, in turn in one process: some epochs of one, some of the other. The
+first epoch after each change, which compiles at the beginning, is not timed. An epoch
+is timed with its validation, from the end of one epoch to the end of the next. The
+output has medians, and the median and quartiles of the hand-written loop's time divided
+by the engine's: 1 means equally fast. Pixels and labels are random, which does not
+affect the time.
 
-With `--runs_at_once` the runs are those of a table, of 7 learning rates, and beside
-them is the loop under `jax.vmap`; times are divided by the number of runs. With
-`--stack_cnn` the engine alone trains CNNs of several widths, of each one and several
-at once.
+With `--runs_at_once`, the runs are those of a table of 7 learning rates, compared with
+the loop under `jax.vmap`; times are divided by the number of runs. With `--stack_cnn`,
+only the engine trains, on CNNs of several widths, one and several at once of each.
 """
 
 import argparse
@@ -87,20 +87,20 @@ def _parser() -> argparse.ArgumentParser:
         "--network",
         action="append",
         choices=list(_NETWORKS),
-        help="What to train, by default all but the last.",
+        help="What to train; default: all but the last.",
     )
-    add("--gpu", action="store_true", help="Train the last one too: it needs a GPU.")
+    add("--gpu", action="store_true", help="Also train the last one: it needs a GPU.")
     add(
         "--runs_at_once",
         type=int,
         default=1,
-        help="Train as many networks at once, on JAX; by default MNIST's.",
+        help="Number of networks to train at once, on JAX; default network: MNIST's.",
     )
     add("--stack_cnn", action="store_true", help="Train CNNs at once, on JAX.")
-    add("--epochs", type=int, default=5, help="Epochs a round.")
-    add("--rounds", type=int, default=25, help="Rounds, at most; 2 at least.")
-    add("--seconds", type=float, default=45.0, help="For the rounds of all networks.")
-    add("--json", type=Path, help="Where to write the numbers.")
+    add("--epochs", type=int, default=5, help="Epochs per round.")
+    add("--rounds", type=int, default=25, help="Maximum number of rounds, at least 2.")
+    add("--seconds", type=float, default=45.0, help="Time for all rounds.")
+    add("--json", type=Path, help="File to write the numbers to.")
     return parser
 
 
@@ -161,7 +161,7 @@ def _stacked_cnns(folder: Path) -> Any:
 def _requests(
     name: str, folder: Path, runs: Sequence[dict[str, Any]], examples: int | None = None
 ) -> list[run.Request]:
-    """Returns runs of a network on random data, which it writes to the folder."""
+    """Returns runs of a network on random data, which it writes to a folder."""
     shape, all_examples, settings = _NETWORKS[name]
     random = np.random.default_rng(0)
     arrays = {}
@@ -181,7 +181,7 @@ def _requests(
 def _measured(
     name: str, requests: list[run.Request], limit: float, *, by_hand: bool = True
 ) -> dict[str, Any]:
-    """Times the engine, and a loop by hand if wanted; prints and returns numbers."""
+    """Times the engine and, on request, a hand-written loop; prints the numbers."""
     configs, data = [each.config for each in requests], requests[0].prepared.data
     other = loop(configs, data).epoch if by_hand else None
     timer = _Timer(other, limit)
@@ -219,20 +219,20 @@ def _measured(
 
 
 class _EnoughError(Exception):
-    """All rounds are done; nobody wants the trained models."""
+    """All rounds are done; the trained models are not needed."""
 
 
 class _Timer(keras.callbacks.Callback):
-    """Times the epochs of the run that it watches, and another's in between.
+    """Times the epochs of its run, and those of another loop in between.
 
     Args:
-        other: Trains an epoch of the other; None if there is none.
-        limit: Seconds after which no further round begins.
+        other: Trains an epoch of the other loop; None if there is none.
+        limit: Seconds after which no further round starts.
 
     Attributes:
-        ours: Seconds an epoch of the run, for each round.
-        theirs: Of the other.
-        first: Seconds until the run had trained an epoch, compilation included.
+        ours: Seconds per epoch of the run, for each round.
+        theirs: The same for the other loop.
+        first: Seconds until the run had trained an epoch, including compilation.
     """
 
     def __init__(self, other: Callable[[], Any] | None, limit: float) -> None:
@@ -242,7 +242,7 @@ class _Timer(keras.callbacks.Callback):
         self._other = other
         self._limit = limit
         self._start = time.perf_counter()
-        self._epochs = -1  # of this round; of the first one more is not timed
+        self._epochs = -1  # in this round; one more in the first is not timed
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         now = time.perf_counter()
@@ -263,7 +263,7 @@ class _Timer(keras.callbacks.Callback):
 
     def _time_other(self) -> None:
         if self._other is not None:
-            self._other()  # at first compiles
+            self._other()  # compiles the first time
             begin = time.perf_counter()
             for _ in range(_OPTIONS.epochs):
                 self._other()
@@ -271,7 +271,7 @@ class _Timer(keras.callbacks.Callback):
 
 
 def _machine() -> str:
-    """Returns versions and device in words."""
+    """Returns the versions and the device as text."""
     backend = keras.backend.backend()
     module = importlib.import_module(backend)
     device = "CPU"

@@ -1,28 +1,27 @@
-"""What an accelerated gradient costs, beside other activations and dropout.
+"""The cost of an accelerated gradient, next to other activations and dropout.
 
     python benchmarks/speed.py
     python benchmarks/speed.py --backend=jax --measure=elementwise --measure=memory
     python benchmarks/speed.py --backend=torch --measure=gpu --json=torch.json
 
-Measures, on every backend that is installed, in processes of their own:
+Measures, on every installed backend, each in its own process:
 
 - elementwise: an activation of many values and its gradient;
 - training: a training step of the paper's MLP, of a CNN with and without batch
   normalisation, and of an LSTM;
 - inference: a prediction by the same networks;
 - gpu: not by default. On JAX or PyTorch, tanh and ReLU with their gradients, for
-  tensors of 65,536 values to 512 MiB that are made on the device, as a share of the
-  bandwidth of a copy; and training steps. What must move, a value of 4 bytes: 16 bytes
-  on JAX, which computes value and gradient in one kernel (pre-activation and upstream
-  gradient in, value and gradient out), 20 on PyTorch, where the gradient is another and
-  reads a tensor again; 8 for a copy. Half a minute to one and a half;
-- memory: what a training step needs at its peak beyond what it starts with, on JAX by
-  the compiler's account, elsewhere by the kernel's; and what an activation keeps for
-  its gradient.
+  tensors of 65,536 values to 512 MiB created on the device, as a share of the bandwidth
+  of a copy; and training steps. Bytes that must move per value of 4 bytes: 16 on JAX,
+  which computes value and gradient in one kernel (pre-activation and upstream gradient
+  in, value and gradient out); 20 on PyTorch, where the gradient is a second kernel and
+  reads a tensor again; 8 for a copy. Takes half a minute to one and a half;
+- memory: the peak of a training step beyond its start, on JAX as the compiler reports
+  it, elsewhere as the kernel does; and what an activation keeps for its gradient.
 
-The variants of a measurement are timed in turn (A B C A B C ...), so that what disturbs
-the machine disturbs all of them. Printed are the medians, and medians and quartiles of
-what GAAF takes divided by what a variant takes in the same round.
+The variants of a measurement are timed in turn (A B C A B C ...), so that disturbances
+of the machine affect all of them. The output has the medians, and medians and quartiles
+of GAAF's time divided by a variant's time in the same round.
 """
 
 import argparse
@@ -46,11 +45,11 @@ BACKENDS = ("tensorflow", "tensorflow_xla", "jax", "torch")
 MEASUREMENTS = ("elementwise", "training", "inference", "memory")
 ON_GPU = ("mlp", "cnn with batch norm", "lstm")
 GPU_VALUES = (1 << 16, 1 << 22, 1 << 25, 1 << 27)
-BYTES = {"jax": 16, "torch": 20}  # that must move, a value
+BYTES = {"jax": 16, "torch": 20}  # that must move per value
 BASES = ("tanh", "relu")
 VALUES = (1 << 16, 1 << 20, 1 << 23)
 _CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-_SECONDS_A_ROUND = 0.02  # a call that takes less is repeated
+_SECONDS_A_ROUND = 0.02  # shorter calls are repeated
 _FEWEST_ROUNDS = 3
 
 Calls = Mapping[str, Callable[[], Any]]  # by variant
@@ -64,24 +63,24 @@ def main() -> None:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--backend", action="append", choices=BACKENDS, help="By default all.")
+    add("--backend", action="append", choices=BACKENDS, help="Default: all.")
     add(
         "--measure",
         action="append",
         choices=(*MEASUREMENTS, "gpu"),
-        help="By default all but gpu.",
+        help="Default: all but gpu.",
     )
-    add("--json", type=Path, help="Where to write what was measured, too.")
-    add("--rounds", type=int, default=25, help="How often to time each variant.")
-    add("--seconds", type=float, default=25, help="For all variants, at most.")
+    add("--json", type=Path, help="File for the measurements.")
+    add("--rounds", type=int, default=25, help="Timings of each variant.")
+    add("--seconds", type=float, default=25, help="Maximum, for all variants.")
     add(
         "--clock",
         choices=_CLOCKS,
         default="wall",
-        help="cpu: processor time of all threads, where others use the machine too.",
+        help="cpu: processor time of all threads, for a machine shared with others.",
     )
-    add("--variants", type=int, help="How many; 2 are the plain one and GAAF.")
-    add("--here", action="store_true", help="Measure in this process; for itself.")
+    add("--variants", type=int, help="Number; 2 are plain and GAAF.")
+    add("--here", action="store_true", help="Measure in this process (internal).")
     options = parser.parse_args()
     if options.here:
         print(json.dumps(measure(options)))
@@ -103,10 +102,10 @@ def main() -> None:
 def in_child(
     options: argparse.Namespace, backend: str, measurement: str
 ) -> dict[str, Any] | None:
-    """Returns what a process of its own measured, or None if it failed."""
+    """Returns the measurements of a separate process, or None if it failed."""
     environment = {**os.environ, "KERAS_BACKEND": backend.partition("_")[0]}
     if measurement == "memory":
-        environment["TF_ENABLE_ONEDNN_OPTS"] = "0"  # whose allocator gives nothing back
+        environment["TF_ENABLE_ONEDNN_OPTS"] = "0"  # its allocator frees nothing
     command = [sys.executable, __file__, "--here"]
     command += [f"--backend={backend}", f"--measure={measurement}"]
     command += [f"--rounds={options.rounds}", f"--seconds={options.seconds}"]
@@ -120,7 +119,7 @@ def in_child(
 
 
 def tables(found: Mapping[str, Any]) -> list[str]:
-    """Returns what was measured as Markdown; ratios are of GAAF to each variant."""
+    """Returns the measurements as Markdown; ratios are of GAAF to each variant."""
     lines = [found["machine"]]
     for title, by_variant in found["seconds"].items():
         gaaf = by_variant[next(name for name in by_variant if "GAAF" in name)]
@@ -148,7 +147,7 @@ def tables(found: Mapping[str, Any]) -> list[str]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns what was measured on a backend, and what it ran on."""
+    """Returns the measurements on a backend, and the machine."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -168,7 +167,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def moved(backend: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yields what must move, by title and variant, in gigabytes."""
+    """Yields the gigabytes that must move, by title and variant."""
     for count, base in itertools.product(GPU_VALUES, BASES):
         both = BYTES[backend] * count / 1e9
         sizes = {base: both, f"GAAF {base}": both, "copy": 8 * count / 1e9}
@@ -176,8 +175,8 @@ def moved(backend: str) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def timed(measurement: str, jit: bool, most: int | None) -> Iterator[tuple[str, Calls]]:
-    """Yields what is measured of time: a title, and calls by variant."""
-    import variants  # beside this file; imports Keras
+    """Yields the measurements of time: a title, and calls by variant."""
+    import variants  # next to this file; imports Keras
 
     on_gpu = measurement == "gpu"
     most = 2 if on_gpu else most
@@ -213,7 +212,7 @@ def in_turn(
     """Times calls in turn, after a warm-up, and returns seconds for each round."""
     from variants import device, wait_for
 
-    on_gpu = device() != "no GPU"  # which is kept busy, as it is in training
+    on_gpu = device() != "no GPU"  # keep it busy, as in training
     repeats = {}
     seconds_a_round = 0.0
     for name, call in calls.items():
@@ -238,7 +237,7 @@ def in_turn(
 
 
 def weighed(jit: bool) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yields what is measured of memory: a title, and bytes by variant."""
+    """Yields the measurements of memory: a title, and bytes by variant."""
     import keras
     import variants
 
@@ -260,17 +259,17 @@ def weighed(jit: bool) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def peak_of(call: Callable[[], Any], times: int = 3) -> float:
-    """Returns the bytes that a call needs at its peak; of several calls, the least.
+    """Returns the peak bytes of a call; the least of several calls.
 
-    By the kernel's account of this process, so that it means the same on all backends.
+    As the kernel reports them for this process, so they mean the same on all backends.
     Linux only.
     """
     call()
     call()
     peaks = []
     for _ in range(times):
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is now the present
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before = resident("VmRSS")
         call()
         peaks.append(resident("VmHWM") - before)
@@ -278,7 +277,7 @@ def peak_of(call: Callable[[], Any], times: int = 3) -> float:
 
 
 def resident(which: str) -> float:
-    """Returns the memory of this process in bytes, of now or at its peak."""
+    """Returns the memory of this process in bytes, now or at its peak."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(which):
             return 1024 * float(line.split()[1])
@@ -286,7 +285,7 @@ def resident(which: str) -> float:
 
 
 def machine() -> str:
-    """Returns versions, processor and threads in words."""
+    """Returns the versions, processor and threads as text."""
     import keras
     from variants import device
 

@@ -1,4 +1,4 @@
-"""What `speed.py` compares: activations, networks with them, and how to run them."""
+"""The variants of `speed.py`: activations, networks with them, and how to run them."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ def literal_sawtooth(base: str) -> Function:
 
 
 def functions(base: str) -> dict[str, Function]:
-    """Returns the activations that are compared, the plain one first."""
+    """Returns the activations to compare, the plain one first."""
     phi = keras.activations.get(base)
     return {
         base: phi,
@@ -68,7 +68,7 @@ NETWORKS: dict[str, tuple[str, int, Callable[..., keras.Model]]] = {
 
 
 def networks() -> Iterator[tuple[str, int, dict[str, Make]]]:
-    """Yields names, batch sizes and what makes each variant, the plain one first."""
+    """Yields names, batch sizes and the maker of each variant, the plain one first."""
     for name, (base, batch, make) in NETWORKS.items():
         options: dict[str, dict[str, Any]] = {
             base: {"activation": base},
@@ -121,7 +121,7 @@ def forward_and_backward(function: Function, count: int, jit: bool) -> Call:
 
 
 def copy(count: int) -> Call:
-    """Returns a call that reads values and writes as many, on JAX or PyTorch."""
+    """Returns a call that copies values, on JAX or PyTorch."""
     x, _ = values(count)
     if keras.backend.backend() == "jax":
         import jax
@@ -146,7 +146,7 @@ def device() -> str:
 
 
 def wait_for(result: Any) -> None:
-    """Returns when what was called last is done."""
+    """Waits until the last call is done."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -181,10 +181,10 @@ def prediction(make: Make, batch: int, jit: bool) -> Call:
 
 
 def bytes_by_compiler(make: Make, batch: int) -> float:
-    """Returns the bytes that XLA sets aside for a training step on JAX.
+    """Returns the bytes that XLA allocates for a training step on JAX.
 
-    For all that is neither argument nor result: what the backward pass needs, and the
-    gradients.
+    They cover everything but arguments and results: what the backward pass needs, and
+    the gradients.
     """
     import jax
 
@@ -210,9 +210,9 @@ def _compiled(make: Make, batch: int, jit: bool) -> tuple[keras.Model, Any, Any]
 
 
 def kept_for_backward(function: Function, count: int) -> float:
-    """Returns the bytes an element that an activation keeps for its gradient.
+    """Returns the bytes per element that an activation keeps for its gradient.
 
-    Without its input's own history and without its output, which the next layer keeps
+    Without the history of its input and without its output, which the next layer keeps
     anyway. On JAX and PyTorch.
     """
     x, _ = values(count)

@@ -1,4 +1,4 @@
-"""Draws the pictures of README and docs, and writes what lists shapes and activations.
+"""Draws the pictures of README and docs, and lists shapes and activations.
 
     python docs/draw_gallery.py
 
@@ -34,7 +34,7 @@ EXAMPLES = {each.make.__name__: each for each in DEFINED.values() if each.exampl
 
 
 def pages() -> dict[Path, str]:
-    """Returns the pages that are written here, with their texts."""
+    """Returns the generated pages with their texts."""
     explained = HERE / "shapes.md"
     text = with_table(explained.read_text(encoding="utf-8"), "shapes", shape_rows())
     return {
@@ -48,9 +48,9 @@ def gallery() -> Iterator[str]:
     """Yields the lines of docs/gallery.md."""
     yield "# Gallery"
     yield ""
-    yield "Value beside gradient, drawn from the objects themselves by"
+    yield "Value and gradient, drawn from the objects themselves by"
     yield "`python docs/draw_gallery.py`. Grey is the plain activation, blue the"
-    yield "accelerated one, orange what is added: the shape."
+    yield "accelerated one, orange the added shape."
     yield ""
     yield "## Activations, with their default shapes"
     yield ""
@@ -61,8 +61,8 @@ def gallery() -> Iterator[str]:
     yield ""
     yield "## Shapes"
     yield ""
-    yield "Each on an activation it is made for. [Shapes](shapes.md) has the formulas"
-    yield "and where they are from."
+    yield "Each shape on an activation that it is made for. [Shapes](shapes.md) has the"
+    yield "formulas and their sources."
     for name, defined in EXAMPLES.items():
         code = f'GAAF("{defined.on}", shape_function="{defined.example}")'
         yield from item(name, code, "", picture_of(name))
@@ -86,7 +86,7 @@ def reference() -> Iterator[str]:
     """Yields the lines of docs/reference/shapes.md."""
     yield "# Shapes"
     yield ""
-    yield "[Shapes](../shapes.md) explains them, and the [gallery](../gallery.md) shows"
+    yield "[Shapes](../shapes.md) explains them; the [gallery](../gallery.md) shows"
     yield "them."
     names = [defined.make.__name__ for defined in DEFINED.values()]
     for name in ("get", "default_for", "Shape", *names):
@@ -173,7 +173,7 @@ def draw_idea():
 
 def draw_item(picture, name, shape):
     figure, axes = plt.subplots(1, 2, figsize=(6.6, 2.5), layout="constrained")
-    # An activation layer, so that those that need one are drawn too.
+    # An activation layer, so that activations that need one are drawn too.
     after = draw_pair(axes, name, GAAF(name, shape, strength=0), GAAF(name, shape))
     axes[1].plot(X, after.added, color=SHAPE, linewidth=1)
     figure.savefig(GALLERY / f"{picture}.png", dpi=140, facecolor="white")

@@ -1,4 +1,4 @@
-"""How near the dropout-matched derivative is to that under real dropout masks.
+"""How close the dropout-matched derivative is to the one under real dropout masks.
 
     python docs/measure_dropout_match.py
 

@@ -20,7 +20,7 @@ def main():
 
 
 def page():
-    """Returns the page with its tables as they are to be."""
+    """Returns the page with up-to-date tables."""
     text = PAGE.read_text(encoding="utf-8")
     for mark, rows in (("<!-- flags -->", flags()), ("<!-- suites -->", suites())):
         before, _, after = text.split(mark)
@@ -42,6 +42,7 @@ def flags():
         if name == "suite":
             text = "Train one of the [whole tables](#suites); other flags override it."
         elif choices:
+            text = text.removeprefix(f"<{'|'.join(choices)}>: ")
             text = f"{', '.join(f'`{each}`' for each in choices)}. {text}"
         yield f"| `--{name}` | {shown(flag.default)} | {text} |"
 
@@ -53,7 +54,7 @@ def shown(default):
 
 
 def suites():
-    yield "| suite | runs a seed | |"
+    yield "| suite | runs per seed | |"
     yield "|---|---|---|"
     for name, suite in SUITES.items():
         count = len(plans.plan(name, {}, runs=1).variants)

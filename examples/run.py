@@ -1,4 +1,4 @@
-"""Runs the notebooks here and stores what they show.
+"""Runs the notebooks in this folder and stores their outputs.
 
 python examples/run.py
 """
@@ -44,13 +44,13 @@ def code_cells(notebook: Any) -> list[Any]:
 
 
 def is_shown(output: Any) -> bool:
-    """Whether an output is the notebook's own, and not what TensorFlow logs."""
+    """Whether an output is the notebook's own, not a log of TensorFlow."""
     is_log = output.get("text", "").startswith(_LOGGED)
     return output.get("name") != "stderr" and not is_log
 
 
 def digest(notebook: Any) -> str:
-    """Returns what changes with the code, to tell whether outputs are its own."""
+    """Returns a digest of the code, to check that outputs belong to it."""
     sources = "\n".join(cell.source for cell in code_cells(notebook))
     return hashlib.sha256(sources.encode()).hexdigest()
 

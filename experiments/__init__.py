@@ -1,4 +1,4 @@
-"""The laboratory: the paper's experiments, and tools to repeat them on your data.
+"""The paper's experiments, and tools to repeat them on your own data.
 
 `train.py` is its command line. Data sets of tensorflow-datasets, SavedModels and
 TensorBoard need TensorFlow; the rest runs on every Keras backend.
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # So that wrong settings are refused before Keras and a backend are imported.
+    # Wrong settings are refused before Keras and a backend are imported.
     if name == "TrainingResult":
         from experiments.training.result import TrainingResult
 

@@ -1,7 +1,7 @@
 """Every setting of a run: its default, its bounds, and what it does.
 
 The flags of `train.py`, its `--help`, the checks and the table in `docs/training.md`
-are all made from the fields of `TrainingConfig`. Importing this module imports neither
+all come from the fields of `TrainingConfig`. Importing this module imports neither
 Keras nor a backend.
 """
 
@@ -24,21 +24,21 @@ from experiments.names import (
 
 
 class UsageError(ValueError):
-    """Something the user asked for cannot be done; the message says what to do."""
+    """The user asked for something impossible; the message says what to do."""
 
 
 class WorkerLostError(RuntimeError):
-    """Another process of the same run is gone; all must be started again."""
+    """Another process of the same run is gone; all must be restarted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """Which numbers a setting may be; all of them are finite.
+    """The range of a numeric setting; all its numbers are finite.
 
     Attributes:
         least: The smallest number allowed.
-        above: A number that it must exceed, if there is no smallest.
-        below: A number that it must be smaller than.
+        above: A number it must exceed, if there is no smallest.
+        below: A number it must stay below.
     """
 
     least: float | None = None
@@ -46,7 +46,7 @@ class Bounds:
     below: float | None = None
 
     def hold(self, value: float) -> bool:
-        """Whether a number lies within the bounds."""
+        """Whether a number is within the bounds."""
         return (
             math.isfinite(value)
             and (self.least is None or value >= self.least)
@@ -81,13 +81,13 @@ def _setting(
     Args:
         default: Its value if none is given.
         text: What it does, in a sentence.
-        choices: The names it may be.
-        bounds: The numbers it may be.
-        by_default: What a default of None stands for.
-        group: What it describes: `"new"`, a new model; `"acceleration"`, how one is
+        choices: The names it may take.
+        bounds: The numbers it may take.
+        by_default: What a default of None means.
+        group: What it describes: `"new"`, a new model; `"acceleration"`, how a model is
             accelerated; `"place"`, where files are and what a run is called, which may
-            change when it resumes.
-        several: Whether its flag takes several values, each for runs of its own.
+            change when the run resumes.
+        several: Whether its flag takes several values, each for separate runs.
     """
     metadata = {
         "text": text,
@@ -102,10 +102,10 @@ def _setting(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Everything that decides one run: a field for each flag of `train.py`.
+    """All settings of one run: a field for each flag of `train.py`.
 
     Raises:
-        UsageError: If a value is out of range, or two exclude each other.
+        UsageError: If a value is out of range, or two cannot be combined.
 
     Examples:
         ```python
@@ -117,10 +117,10 @@ class TrainingConfig:
 
     dataset: str = _setting(
         "digits",
-        "digits, which is bundled and needs no network; a tensorflow-datasets "
-        "image-classification data set: mnist, cifar10, cifar100, svhn_cropped, ...; "
-        "or a file that numpy.savez wrote, ending in .npz, with x_train, y_train, "
-        "x_test and y_test.",
+        "The data set: digits, which is bundled and needs no network; a "
+        "tensorflow-datasets image-classification data set, such as mnist, cifar10, "
+        "cifar100 or svhn_cropped; or an .npz file written by numpy.savez, with "
+        "x_train, y_train, x_test and y_test.",
     )
     data_dir: str | None = _setting(
         None,
@@ -129,21 +129,21 @@ class TrainingConfig:
         group="place",
     )
     download: bool = _setting(
-        False, "Download the data set if it is not there.", group="place"
+        False, "Download the data set if it is missing.", group="place"
     )
     train_examples: int | None = _setting(
         None,
-        "How many training examples to use.",
+        "Number of training examples to use.",
         bounds=_FROM_1,
         by_default="all that are not held out for validation",
     )
     augment: bool | None = _setting(
-        None, "Flip and shift the training images.", by_default="for CIFAR only"
+        None, "Flip and shift the training images.", by_default="only for CIFAR"
     )
     init_from: str | None = _setting(
         None,
-        "Start from the model in this .keras file. It takes raw pixels, from 0 to "
-        "255, and returns logits or a softmax.",
+        "Start from the model in this .keras file. It must take raw pixels, from 0 to "
+        "255, and return logits or a softmax.",
         by_default="a new model",
     )
     accelerate: bool = _setting(
@@ -161,29 +161,28 @@ class TrainingConfig:
     )
     activation: str = _setting(
         "gaaf_tanh",
-        f"The hidden activation: {', '.join(BASE_ACTIVATIONS)}; or accelerated, with "
-        "gaaf_ before its name. Several, separated by commas, are compared.",
+        f"The hidden activation: {', '.join(BASE_ACTIVATIONS)}; or the accelerated "
+        "form, with the prefix gaaf_. Give several, separated by commas, to compare "
+        "them.",
         group="new",
         several=True,
     )
-    dropout: float = _setting(
-        0.0, "Rate of the dropout layers.", bounds=_SHARE, group="new"
-    )
+    dropout: float = _setting(0.0, "Dropout rate.", bounds=_SHARE, group="new")
     batch_norm: bool = _setting(
-        False, "Normalise the batch before each hidden activation.", group="new"
+        False, "Add batch normalisation before each hidden activation.", group="new"
     )
     sync_batch_norm: bool = _setting(
         True,
-        "With several replicas, normalise over the global batch, as on one device, "
-        "instead of over each replica's share.",
+        "With several replicas, compute batch statistics over the global batch, as on "
+        "one device, instead of over each replica's share.",
     )
     shape_function: str | None = _setting(
         None,
         "Shape function of the accelerated activations, such as "
-        f"{'; '.join(EXAMPLES_OF_SHAPES)}; or one of yours, such as "
-        "my_shapes:Lorentzian(width=2) in my_shapes.py. Several, separated by commas, "
-        "are compared.",
-        by_default="the activation's own",
+        f"{'; '.join(EXAMPLES_OF_SHAPES)}; or your own, such as "
+        "my_shapes:Lorentzian(width=2) from my_shapes.py. Give several, separated by "
+        "commas, to compare them.",
+        by_default="the default shape of the activation",
         group="acceleration",
         several=True,
     )
@@ -192,64 +191,66 @@ class TrainingConfig:
     )
     unit_gain: bool | None = _setting(
         None,
-        "Scale accelerated derivatives down to the largest of the plain activation.",
-        by_default="with --accelerate only",
+        "Scale accelerated derivatives down to the maximum of the plain derivative.",
+        by_default="only with --accelerate",
         group="acceleration",
     )
     frequency: float | None = _setting(
         None,
-        "Teeth a unit of the sawtooth in the paper's literal formula.",
+        "Teeth per unit of the sawtooth in the paper's literal formula.",
         bounds=_ABOVE_0,
-        by_default="its limit, the exact gradient",
+        by_default="the limit of the formula, the exact gradient",
         group="acceleration",
     )
     acceleration_schedule: str = _setting(
         "constant",
-        "How the strength changes over --epochs: constant; linear or cosine, down to "
-        "0; warm_up, up from 0 in the first tenth.",
+        "How the strength changes over --epochs. linear and cosine: down to 0; "
+        "warm_up: up from 0 during the first tenth.",
         choices=("constant", "linear", "cosine", "warm_up"),
         group="acceleration",
     )
     optimizer: str = _setting(
         "sgd",
-        "The optimizer; momentum and nesterov are sgd with momentum 0.9.",
+        "The optimizer. momentum and nesterov are sgd with momentum 0.9.",
         choices=("sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "lion"),
     )
     learning_rate: float = _setting(
         0.1,
-        "The step size. Several, separated by commas, are all tried; the one with the "
-        "best validation accuracy is chosen.",
+        "Learning rate. Give several, separated by commas, to choose the one with the "
+        "best validation accuracy.",
         bounds=_ABOVE_0,
         several=True,
     )
     scale_learning_rate: bool = _setting(
-        False, "Multiply the step size by batch_size / 128."
+        False, "Multiply the learning rate by batch_size / 128."
     )
     learning_rate_schedule: str = _setting(
         "constant",
-        "How the step size changes over --epochs: constant; cosine, down to 0; step, a "
-        "tenth after half of them and a hundredth after three quarters.",
+        "How the learning rate changes over --epochs. cosine: down to 0; step: a tenth "
+        "after half of them, a hundredth after three quarters.",
         choices=("constant", "cosine", "step"),
     )
     warm_up_epochs: int = _setting(
-        0, "Epochs over which the step size rises first.", bounds=_FROM_0
+        0, "Epochs of learning-rate warm-up.", bounds=_FROM_0
     )
     weight_decay: float = _setting(
         0.0,
-        "Share of the weights taken off in each step, times the step size. Biases and "
-        "normalisations are left alone.",
+        "Decoupled weight decay: each step subtracts this fraction of the weights, "
+        "times the learning rate. It excludes biases and normalisation parameters.",
         bounds=_FROM_0,
     )
     label_smoothing: float = _setting(
-        0.0, "Share of each label given to all classes evenly.", bounds=_SHARE
+        0.0,
+        "Label smoothing: the share of each label spread evenly over all classes.",
+        bounds=_SHARE,
     )
     batch_size: int = _setting(
-        128, "Global batch: examples a step, over all replicas.", bounds=_FROM_1
+        128, "Examples per step, over all replicas.", bounds=_FROM_1
     )
-    epochs: int = _setting(100, "Most epochs to train.", bounds=_FROM_1)
+    epochs: int = _setting(100, "Maximum number of epochs.", bounds=_FROM_1)
     patience: int = _setting(
         15,
-        "Stop after this many epochs without a better validation accuracy.",
+        "Stop after this many epochs without an improvement in validation accuracy.",
         bounds=_FROM_1,
     )
     seed: int = _setting(
@@ -259,9 +260,9 @@ class TrainingConfig:
     )
     strategy: str = _setting(
         "auto",
-        "Devices: one; mirrored, all of this machine; multi_worker, all of several "
-        "machines that TF_CONFIG or Slurm describe. auto takes those if they are "
-        "described, and all GPUs of this machine if there are several.",
+        "Devices to train on. mirrored: all of this machine; multi_worker: all of the "
+        "machines that TF_CONFIG or Slurm describes; auto: those machines if they are "
+        "described, else all GPUs of this machine if it has several, else one device.",
         choices=("auto", "one_device", "mirrored", "multi_worker"),
     )
     logical_devices: int | None = _setting(
@@ -272,24 +273,24 @@ class TrainingConfig:
     )
     precision: str = _setting(
         "float32",
-        "Dtype policy of a new model, but for its logits.",
+        "Dtype policy of a new model, except for its logits.",
         choices=("float32", "mixed_float16", "mixed_bfloat16"),
         group="new",
     )
     jit_compile: str = _setting(
         "auto",
-        "Compile the training step with XLA; auto is Keras's choice on a GPU, and no "
-        "on a CPU.",
+        "Compile the training step with XLA. auto: Keras's choice on a GPU, false on a "
+        "CPU.",
         choices=("auto", "true", "false"),
     )
     deterministic: bool = _setting(
         False,
-        "Compute the same weights to the last bit from the same seed on one device, "
-        "interrupted or not, if need be more slowly.",
+        "Compute bit-identical weights from the same seed on one device, interrupted "
+        "or not, even if that is slower.",
     )
     gradient_flow: int = _setting(
         100,
-        "Steps between two measurements of the gradient in each layer, 0 for never.",
+        "Steps between two measurements of the gradient in each layer; 0 for none.",
         bounds=_FROM_0,
     )
     histograms: bool = _setting(
@@ -299,19 +300,19 @@ class TrainingConfig:
     )
     output_dir: str | None = _setting(
         None,
-        "Folder for what is written: a new one, or that of the same command, which "
-        "resumes.",
-        by_default="a new one under runs/; from Python nothing is written",
+        "Output folder: a new one, or that of an earlier, identical command, which "
+        "then resumes.",
+        by_default="a new folder under runs/; from Python nothing is written",
         group="place",
     )
     export: bool | None = _setting(
         None,
         "Write a SavedModel for serving.",
-        by_default="where Keras runs on TensorFlow, which can",
+        by_default="if Keras runs on TensorFlow",
     )
     variant: str | None = _setting(
         None,
-        "What the run is called beside others in a table.",
+        "Name of the run in a table.",
         by_default="its activation",
         group="place",
     )
@@ -339,13 +340,13 @@ class TrainingConfig:
 
     @property
     def title(self) -> str:
-        """What a run is about: data and network."""
+        """The data and the network of a run."""
         network = self.model if self.init_from is None else Path(self.init_from).name
         return f"{self.dataset}, {network}"
 
     @property
     def accelerates(self) -> bool:
-        """Whether the model is one that this configuration accelerates."""
+        """Whether this configuration accelerates the model."""
         if self.init_from is None:
             return self.activation.startswith("gaaf_")
         return self.accelerate
@@ -380,7 +381,7 @@ class TrainingConfig:
         if self.accelerate and self.init_from is None:
             raise UsageError(
                 "accelerate needs a model in init_from, which is missing. For a new "
-                "model choose an activation such as gaaf_tanh."
+                "model, choose an activation such as gaaf_tanh."
             )
         self._require(
             "precision",
@@ -396,7 +397,7 @@ class TrainingConfig:
         self._require(
             "warm_up_epochs",
             self.warm_up_epochs < self.epochs,
-            f"be from 0 to below epochs ({self.epochs})",
+            f"be at least 0 and below epochs ({self.epochs})",
         )
 
     def _require_name(self, name: str, value: str, known: Sequence[str]) -> None:
@@ -415,18 +416,18 @@ class TrainingConfig:
 
 @functools.cache
 def settings(group: str | None = None) -> "tuple[dataclasses.Field[Any], ...]":
-    """Returns the settings, all or those of a group, in the order of the table."""
+    """Returns all settings, or those of a group, in the order of the table."""
     fields = dataclasses.fields(TrainingConfig)
     return tuple(f for f in fields if group in (None, f.metadata["group"]))
 
 
 def explained(name: str) -> str:
-    """Returns what a setting does, its bounds, and what None stands for."""
+    """Returns what a setting does, its bounds, and what None means."""
     (metadata,) = (field.metadata for field in settings() if field.name == name)
     bounds, default = metadata["bounds"], metadata["by_default"]
     text = str(metadata["text"])
     text += f" {str(bounds).capitalize()}." if bounds is not None else ""
-    return f"{text} By default {default}." if default else text
+    return f"{text} Default: {default}." if default else text
 
 
 NEW_MODEL, ACCELERATION, PLACES = (

@@ -1,4 +1,4 @@
-"""The moment by which a process is to have stopped."""
+"""The deadline of a process."""
 
 import contextlib
 import math
@@ -11,7 +11,7 @@ _end = math.inf
 
 @contextlib.contextmanager
 def limit(seconds: float | None) -> Iterator[None]:
-    """Has what runs inside stopped by `SIGALRM` after some seconds, or by `stop`."""
+    """Stops the code inside by `SIGALRM` after some seconds, or by `stop`."""
     global _end  # noqa: PLW0603
     if seconds is None:
         yield
@@ -20,16 +20,16 @@ def limit(seconds: float | None) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
-    finally:  # an alarm while Python ends would kill the process without a word
+    finally:  # an alarm while Python exits would kill the process silently
         signal.setitimer(signal.ITIMER_REAL, 0)
         _end = math.inf
 
 
 def is_near(seconds: float) -> bool:
-    """Whether what takes some seconds would end too late."""
+    """Whether work of some seconds would miss the deadline."""
     return time.monotonic() + seconds > _end
 
 
 def stop() -> None:
-    """Stops the process now, as at the end of its time."""
+    """Stops the process now, as at the deadline."""
     signal.raise_signal(signal.SIGALRM)

@@ -1,4 +1,4 @@
-"""The flags of `train.py` that are settings of a run, made from `TrainingConfig`."""
+"""The flags of `train.py` for the settings of a run, made from `TrainingConfig`."""
 
 import dataclasses
 import typing
@@ -9,7 +9,7 @@ from absl import flags
 
 from experiments.config import TrainingConfig, UsageError, explained, settings
 
-_NO_FLAGS = ("output_dir", "variant")  # which train.py decides for each run
+_NO_FLAGS = ("output_dir", "variant")  # train.py decides these for each run
 
 
 def define() -> list["flags.FlagHolder[Any]"]:
@@ -18,10 +18,10 @@ def define() -> list["flags.FlagHolder[Any]"]:
 
 
 def given(holders: list["flags.FlagHolder[Any]"]) -> dict[str, Any]:
-    """Returns the settings that are given on the command line.
+    """Returns the settings given on the command line.
 
     Raises:
-        UsageError: If a list has something that is no number.
+        UsageError: If a list contains something that is not a number.
     """
     return {
         holder.name: _value(holder.name, holder.value)
@@ -66,7 +66,7 @@ def _value(name: str, value: Any) -> Any:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Yields what stands between commas that are in no brackets."""
+    """Yields the parts of a text between commas outside brackets."""
     part, depth = "", 0
     for character in text:
         depth += (character == "(") - (character == ")")

@@ -1,7 +1,7 @@
 """Names of activations and shapes, read from the source of gaaf_keras.
 
-Importing gaaf_keras imports Keras, which takes seconds. So that `--help` and wrong
-names do not wait for it, what defines them is read and not run.
+Importing gaaf_keras imports Keras, which takes seconds. Reading the source instead of
+running it makes `--help` and errors about wrong names appear at once.
 """
 
 import ast
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def _calls(pattern: str, function: str) -> Iterator[tuple[str, dict[str, ast.expr]]]:
-    """Yields name and keyword arguments of the calls of a function, file by file."""
+    """Yields the name and keyword arguments of a function's calls, file by file."""
     spec = importlib.util.find_spec("gaaf_keras")
     assert spec is not None
     assert spec.origin is not None
@@ -41,7 +41,7 @@ EXAMPLES_OF_SHAPES = tuple(
 
 
 def names_in(shape: str) -> set[str]:
-    """Returns the names that the text of a shape has; none if it is no expression."""
+    """Returns the names in the text of a shape; empty if it is not an expression."""
     try:
         tree = ast.parse(shape.strip(), mode="eval")
     except SyntaxError:

@@ -14,12 +14,12 @@ _NOT_DECAYED = ("bias", "beta", "gamma")
 def optimizer(config: TrainingConfig, steps: int) -> keras.Optimizer:
     """Returns the optimizer of a run.
 
-    Weight decay is decoupled from the gradient, and leaves biases and the parameters
-    of normalisations alone.
+    Weight decay is decoupled from the gradient, and excludes biases and normalisation
+    parameters.
 
     Args:
-        config: The training.
-        steps: How many steps an epoch has.
+        config: The run.
+        steps: Number of steps per epoch.
     """
     arguments: dict[str, Any] = {"learning_rate": learning_rate(config, steps)}
     if config.weight_decay:
@@ -42,9 +42,9 @@ def optimizer(config: TrainingConfig, steps: int) -> keras.Optimizer:
 
 
 def learning_rate(config: TrainingConfig, steps: int) -> Any:
-    """Returns the learning rate, or the Keras schedule of it.
+    """Returns the learning rate, or its Keras schedule.
 
-    Only schedules of Keras's own, so that a saved model can be loaded anywhere.
+    It uses only Keras's own schedules, so that a saved model can be loaded anywhere.
     """
     if is_scheduled(config):
         return schedule(config, peak(config), steps)
@@ -63,12 +63,12 @@ def peak(config: TrainingConfig) -> float:
 
 
 def schedule(config: TrainingConfig, peak: float, steps: int) -> Any:
-    """Returns the Keras schedule that has a peak; all of it is in proportion to that.
+    """Returns the Keras schedule with a given peak, to which it is proportional.
 
     Args:
-        config: The training.
+        config: The run.
         peak: The largest learning rate.
-        steps: How many steps an epoch has.
+        steps: Number of steps per epoch.
     """
     if config.learning_rate_schedule == "step":
         return _steps_down(config, peak, steps)
@@ -76,7 +76,7 @@ def schedule(config: TrainingConfig, peak: float, steps: int) -> Any:
     return keras.optimizers.schedules.CosineDecay(
         peak if not config.warm_up_epochs else 0.0,
         decay_steps=max(1, (config.epochs - config.warm_up_epochs) * steps),
-        alpha=0.0 if cosine else 1.0,  # with 1 it stays where it is
+        alpha=0.0 if cosine else 1.0,  # with 1 it stays constant
         warmup_target=peak if config.warm_up_epochs else None,
         warmup_steps=config.warm_up_epochs * steps,
     )
@@ -105,15 +105,15 @@ def loss(config: TrainingConfig, from_logits: bool) -> keras.Loss:
 
 
 def crossentropy(from_logits: bool) -> keras.Loss:
-    """Returns the cross-entropy with labels as they are."""
+    """Returns the cross-entropy without label smoothing."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
 
 
 class _SmoothedCrossentropy(keras.Loss):
-    """Cross-entropy with labels that are whole numbers, smoothed.
+    """Cross-entropy with smoothed integer labels.
 
-    A label becomes the distribution of which it has `1 - smoothing`, and all classes
-    together, evenly, the rest.
+    A label becomes a distribution: `1 - smoothing` for the label, and the rest spread
+    evenly over all classes.
     """
 
     def __init__(self, smoothing: float, from_logits: bool) -> None:

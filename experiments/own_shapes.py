@@ -1,4 +1,4 @@
-"""Shape functions of the user's own, by the names of their modules.
+"""The user's own shape functions, by the names of their modules.
 
 `"my_shapes:lorentzian"` is a function, or an object, in `my_shapes.py`;
 `"my_shapes:Lorentzian(width=2)"` is made by a class or function there.
@@ -12,13 +12,13 @@ from typing import Any
 
 
 def text_of(shape: Any) -> str:
-    """Returns the text by which `shape_of` finds a shape function again.
+    """Returns the text from which `shape_of` recreates a shape function.
 
     Args:
-        shape: A text already, a function of a module, or an object.
+        shape: Such a text, a function in a module, or an object.
 
     Raises:
-        ValueError: If it cannot be found again.
+        ValueError: If it cannot be recreated.
     """
     if isinstance(shape, str):
         return shape
@@ -32,19 +32,19 @@ def text_of(shape: Any) -> str:
         shape_of(text)
     except ValueError as error:
         raise ValueError(
-            "must be a function at the top of a module, or an object that its repr "
-            f"makes again: {error}"
+            "must be a function at the top level of a module, or an object whose repr "
+            f"recreates it: {error}"
         ) from error
     return text
 
 
 def shape_of(text: str) -> Any:
-    """Returns what a text stands for: itself, if it names no module.
+    """Returns the object that a text stands for; the text itself if it has no module.
 
-    Modules are looked for in the current folder too.
+    The current folder is also searched for modules.
 
     Raises:
-        ValueError: If there is no such module or name, or it cannot be called so.
+        ValueError: If there is no such module or name, or the call fails.
     """
     module, colon, expression = text.partition(":")
     if not colon:
@@ -57,7 +57,7 @@ def shape_of(text: str) -> Any:
 
 
 def _made(node: ast.expr, module: Any) -> Any:
-    """Returns what a part of an expression stands for in a module."""
+    """Returns the value of a part of an expression in a module."""
     if isinstance(node, ast.Name):
         return getattr(module, node.id)
     if not isinstance(node, ast.Call):

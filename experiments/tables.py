@@ -1,4 +1,4 @@
-"""Tables, and numbers as their texts."""
+"""Tables, and numbers formatted for them."""
 
 import csv
 import dataclasses
@@ -10,12 +10,12 @@ from typing import TypeVar
 from gaaf_keras.analysis import Spread
 
 T = TypeVar("T")
-Column = tuple[str, Callable[[T], str]]  # its title, and the cell of an item
+Column = tuple[str, Callable[[T], str]]  # its title, and the function for its cells
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of texts, the first column of which names the rows."""
+    """A table of texts, whose first column names the rows."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -25,14 +25,14 @@ class Table:
     def of(
         cls, items: Iterable[T], columns: Sequence[Column[T]], caption: str = ""
     ) -> "Table":
-        """Returns a table with a row an item."""
+        """Returns a table with one row per item."""
         titles = [title for title, _ in columns]
         rows = [[cell(item) for _, cell in columns] for item in items]
         return cls(titles, rows, caption)
 
 
 def markdown(table: Table) -> str:
-    """Returns a table as Markdown, its caption below."""
+    """Returns a table as Markdown, with its caption below."""
     lines = [table.columns, ["---"] * len(table.columns), *table.rows]
     escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
     rows = "\n".join(f"| {' | '.join(line)} |" for line in escaped)
@@ -47,7 +47,7 @@ def as_csv(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Returns a table as a LaTeX `tabular` that needs no package, its caption below."""
+    """Returns a table as a plain LaTeX `tabular`, with its caption below."""
     lines = [" & ".join(map(_escaped, row)) for row in (table.columns, *table.rows)]
     columns, *rows = [rf"{line} \\" for line in lines]
     return "\n".join(
@@ -91,9 +91,9 @@ def _escaped(text: str) -> str:
 
 
 def spread(values: Sequence[float], decimals: int | None) -> str:
-    """Returns mean (standard deviation); without decimals, the mean's three digits.
+    """Returns mean (standard deviation); without decimals, three digits of the mean.
 
-    Of the values that are numbers; a dash if there are none.
+    NaN values are left out; without any values, returns a dash.
     """
     values = [value for value in values if not math.isnan(value)]
     if not values:
@@ -109,7 +109,7 @@ def spread(values: Sequence[float], decimals: int | None) -> str:
         if not 0 <= decimals <= _MOST_DECIMALS:
             scale, decimals = 10.0**-exponent, 2
             power = " · 10" + str(exponent).translate(_SUPERSCRIPT)
-    mean = round(scale * found.mean, decimals) + 0.0  # makes -0.0 a 0.0
+    mean = round(scale * found.mean, decimals) + 0.0  # turns -0.0 into 0.0
     text = f"{mean:.{decimals}f}"
     if found.standard_deviation is not None:
         text += f" ({scale * found.standard_deviation:.{decimals}f})"

@@ -1,4 +1,4 @@
-"""Keras activations with another gradient and the same value."""
+"""Keras activations with the same value and another gradient."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ except (ImportError, ValueError) as _error:
         raise
     raise ImportError(_advice, name="keras") from None
 
-# These register what saved models are made of; the rest is imported when it is used.
+# These register the objects in saved models; the rest is imported on first use.
 from gaaf_keras import activations, layers, shapes
 from gaaf_keras._core.sawtooth import gradient_acceleration
 from gaaf_keras._version import __version__

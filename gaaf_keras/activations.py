@@ -1,4 +1,4 @@
-"""Activation functions whose value is kept and whose gradient is accelerated."""
+"""Activation functions that keep their value and accelerate their gradient."""
 
 import contextlib
 import difflib
@@ -32,53 +32,53 @@ def gaaf(
     frequency: float | None = None,
     unit_gain: bool = False,
 ) -> AcceleratedActivation:
-    """Returns an activation function with its gradient accelerated.
+    """Returns an activation function with an accelerated gradient.
 
     - Forward: `phi(x)`, exactly the base activation.
     - Backward: `upstream * (phi'(x) + strength * s(x))`
 
-    The function always accelerates. To have the plain gradients at inference, use
-    the layer form, `gaaf_keras.GAAF`. It takes a floating-point tensor of any shape, or
+    The function always accelerates. For plain gradients at inference, use the layer
+    form, `gaaf_keras.GAAF`. The function takes a floating-point tensor of any shape, or
     a symbolic one, returns one of the same shape and dtype, and is saved with a model.
 
     For the activations of `gaaf_keras.activations.known_activations` the whole
-    backward pass is one closed expression. For any other the backend's own
-    differentiation gives `phi'`, and the shape's part is added.
+    backward pass is one closed expression. For any other activation the backend
+    differentiates `phi`, and the shape's part is added.
 
     Forward-mode differentiation does not follow custom gradients: TensorFlow's
     `tf.autodiff.ForwardAccumulator` silently returns the derivative of the base
-    activation, JAX's `jax.jvp` refuses.
+    activation, and JAX's `jax.jvp` raises an error.
 
     Args:
         activation: The base activation phi: the name of a Keras activation, or a
             callable that maps a tensor elementwise.
         shape_function: s: an object such as `gaaf_keras.Gaussian(2.0)`, a name, or a
             callable of one tensor. Defaults to
-            `gaaf_keras.shapes.default_for(activation)`, for tanh and ReLU the
-            paper's; must be given for callables of your own.
+            `gaaf_keras.shapes.default_for(activation)`, which is the paper's for tanh
+            and ReLU. Required for callables of your own.
         strength: Factor on the shape, 0 or greater; at 0 the gradient is that of
             the base activation. Defaults to 1, as in the paper.
         frequency: None for the exact limit above, or K for the paper's literal
-            formula, whose forward is `phi(x) + strength * g(x) * s(x)` with the
+            formula, whose forward pass is `phi(x) + strength * g(x) * s(x)` with the
             sawtooth g of `gaaf_keras.gradient_acceleration`. Its value differs from
             phi by at most `strength * max(s) / (2 K)`, its derivative from the exact
-            one by at most `strength * max|s'| / (2 K)`. Not in half precision.
+            one by at most `strength * max|s'| / (2 K)`. Not for half precision.
         unit_gain: Whether to multiply the total derivative by
             `sup |phi'| / sup |phi' + strength * s|` where that is below 1, so that no
-            unit passes more than the base activation could. The paper's ReLU shape
-            makes the derivative of every active unit 2, which over n layers is a
-            factor of 2^n; with unit gain only the shape of the gradient remains.
+            unit passes more gradient than the base activation could. The paper's ReLU
+            shape makes the derivative of every active unit 2, which over n layers is a
+            factor of 2^n; with unit gain only the shape of the gradient changes.
             Defaults to False, as in the paper.
 
     Raises:
-        ValueError: If there is no such activation, if `shape_function` is missing, is
-            no shape function or is one for another activation, if `strength` is
-            negative or not finite, if `frequency` or `unit_gain` cannot be used, or
-            if `activation` is a layer that may have weights, which only a layer can
-            train: `gaaf_keras.GAAF`.
-        TypeError: If `strength` or `frequency` is no number, if an argument is a tensor
-            (brackets forgotten), or if the function is called on a tensor that is not
-            floating-point.
+        ValueError: If there is no such activation; if `shape_function` is missing, is
+            not a shape function or is for another activation; if `strength` is
+            negative or not finite; if `frequency` or `unit_gain` cannot be used; or
+            if `activation` is a layer that may have weights, which only the layer
+            `gaaf_keras.GAAF` can train.
+        TypeError: If `strength` or `frequency` is not a number, if an argument is a
+            tensor (brackets forgotten), or if the function is called on a tensor that
+            is not floating-point.
 
     Examples:
         >>> import keras
@@ -90,7 +90,7 @@ def gaaf(
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), section 3; without a frequency, its limit for K to
+        (arXiv 1806.09783), section 3; without a frequency, its limit as K goes to
         infinity.
     """
     accelerated = AcceleratedActivation(
@@ -99,7 +99,7 @@ def gaaf(
     base = accelerated.activation
     if isinstance(base, keras.layers.Layer) and derivative_of(base) is None:
         raise ValueError(
-            "Argument `activation` must not be a layer that may have weights, since "
+            "Argument `activation` must not be a layer that may have weights, because "
             "a function cannot train them. Use the layer `gaaf_keras.GAAF` instead. "
             f"Received: activation={activation!r}"
         )
@@ -135,7 +135,7 @@ def gaaf_relu(x: Tensor) -> Tensor:
 
     - Forward: `max(x, 0)`
     - Backward: `upstream * ([x > 0] + sigmoid(5 * (x + 0.5)))`, where `[x > 0]` is
-      1 for positive x and 0 elsewhere, also at x = 0.
+      1 for positive x and 0 elsewhere, including x = 0.
 
     Args:
         x: Floating-point tensor of any shape, or a symbolic Keras tensor.
@@ -168,10 +168,10 @@ def get(identifier: Activation | Config) -> Function:
             `"gaaf_elu"`, ...); the name of a Keras activation; a configuration; or a
             callable, which is returned as it is.
 
-    Layers of Keras do not know the names `"gaaf_NAME"`: give them what this returns.
+    Keras layers do not know the names `"gaaf_NAME"`: pass them the result instead.
 
     Raises:
-        ValueError: If there is no such activation; the message lists what exists.
+        ValueError: If there is no such activation. The message lists the names.
 
     Examples:
         >>> from gaaf_keras import activations

@@ -15,28 +15,27 @@ Schedule: TypeAlias = Callable[[int], float | Tensor]
 class AccelerationSchedule(keras.callbacks.Callback):
     """Changes the strength of accelerated activations from epoch to epoch.
 
-    At the beginning of each epoch, counted from 0, the `strength` of `GAAF` layers, or
-    of the activations that `gaaf_keras.accelerate` accelerates in place, is set to
-    `schedule(epoch)`. The training step is compiled once. The strength is a function
-    of the epoch alone, so that training with `initial_epoch` resumes as if it had not
-    stopped; a `GAAF` layer saved meanwhile has the strength of that moment in its
-    configuration. Weights and weight files do not
-    change. `tf.saved_model.save` does not know the strength's variable: use
-    `gaaf_keras.export`.
+    At the beginning of each epoch, counted from 0, it sets the `strength` of `GAAF`
+    layers, and of activations that `gaaf_keras.accelerate` accelerates in place, to
+    `schedule(epoch)`. The training step is compiled only once. The strength depends on
+    the epoch alone, so training with `initial_epoch` resumes as if it had never
+    stopped; a `GAAF` layer saved during training stores its current strength. Weights
+    and weight files do not change. `tf.saved_model.save` does not know the variable
+    that holds the strength: use `gaaf_keras.export`.
 
     Args:
-        schedule: What maps an epoch to a strength, 0 or greater: any function of the
-            epoch, among them the schedules in `keras.optimizers.schedules`, which
-            offer linear (`PolynomialDecay`) and cosine decay and warm-up with the
-            number of epochs as `decay_steps`. Or a mapping to such functions from names
-            of accelerated activations, as `gaaf_keras.layers.accelerated_layers` lists
-            them: that of a `GAAF` or activation layer, or `"dense_activation"` for the
-            `activation` of layer `"dense"`. The others keep their strength.
+        schedule: A function from the epoch to a strength, 0 or greater. The schedules
+            in `keras.optimizers.schedules` are such functions: they offer linear
+            (`PolynomialDecay`) and cosine decay and warm-up, with the number of epochs
+            as `decay_steps`. Or a mapping from names of accelerated activations to such
+            functions. The names are those that `gaaf_keras.layers.accelerated_layers`
+            lists: the name of a `GAAF` or activation layer, or `"dense_activation"` for
+            the `activation` of layer `"dense"`. Other activations keep their strength.
 
     Raises:
         TypeError: If a schedule is not callable.
-        ValueError: When training begins, if the model has no accelerated activation,
-            or none of a name in the mapping; when an epoch begins, if a strength is
+        ValueError: When training begins, if the model has no accelerated activation or
+            lacks one named in the mapping; when an epoch begins, if a strength is
             negative.
 
     Examples:
@@ -54,7 +53,8 @@ class AccelerationSchedule(keras.callbacks.Callback):
             if not callable(function):
                 raise TypeError(
                     "Argument `schedule` must be a function of the epoch, or a mapping "
-                    f"from names of layers to such functions. Received: {function!r}"
+                    "from names of activations to such functions. "
+                    f"Received: {function!r}"
                 )
         self.schedule = schedule
         self._by_layer: list[tuple[AcceleratedLayer, Schedule]] = []
@@ -69,7 +69,7 @@ class AccelerationSchedule(keras.callbacks.Callback):
             else:
                 with strategy.scope():
                     layer.make_strength_variable()
-        model.train_function = None  # one built before reads the strengths as constants
+        model.train_function = None  # an earlier one has the strengths as constants
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for layer, schedule in self._by_layer:
@@ -97,7 +97,7 @@ class AccelerationSchedule(keras.callbacks.Callback):
         if unknown:
             raise ValueError(
                 "Argument `schedule` must name accelerated activations of the model. "
-                f"Received: {', '.join(unknown)}. There are: {', '.join(names)}"
+                f"Received: {', '.join(unknown)}. The model has: {', '.join(names)}"
             )
         return [
             (layer, self.schedule[layer.name])

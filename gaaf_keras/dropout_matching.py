@@ -1,4 +1,4 @@
-"""Shapes matched to dropout, from the noise it would make in a model's layers."""
+"""Shapes matched to dropout, from the noise it would add in a model's layers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,35 +27,36 @@ _LINEAR = (
 def match_dropout(
     model: keras.Model, x: Tensor, rate: float | Mapping[str, float]
 ) -> dict[str, float]:
-    """Gives each accelerated activation the shape that matches dropout before it.
+    """Gives each accelerated activation the shape that matches dropout below it.
 
-    For every accelerated activation the standard deviation is measured that dropout of
-    the activities entering the layer below (dense or convolution, with or without batch
-    normalisation behind it) would give to the pre-activation: the root of `rate / (1 -
-    rate) * (w^2 * a^2)`, averaged over a batch and the layer's units. The activation
-    then gets `DropoutMatched(activation, noise_std)`. Batch normalisation divides by
-    the deviation in the (noisy) batch, as it does in training. The noise that dropout
-    in still lower layers would pass on is left out.
+    For every accelerated activation, this measures the standard deviation that dropout
+    on the inputs of the layer below (dense or convolution, optionally followed by batch
+    normalisation) would give the pre-activation: the root of `rate / (1 - rate) * (w^2
+    * a^2)`, averaged over a batch and the layer's units. The activation then gets
+    `DropoutMatched(activation, noise_std)`. Batch normalisation divides by the
+    deviation in the (noisy) batch, as it does in training. Noise from dropout in
+    layers further down is ignored.
 
-    The model is called once, on `x`. Its compiled training step is built again.
+    The model is called once, on `x`. Its training step is compiled again.
 
     Args:
         model: A model without dropout, with accelerated tanh, ReLU or sigmoid, each
-            behind a `Dense` or `Conv` layer or given to one as `activation=`: in place
+            after a `Dense` or `Conv` layer or given to one as `activation=`: in place
             (`gaaf_keras.accelerate`) or as `GAAF` layers.
-        x: A batch of inputs, as the model takes them. Some hundred examples do.
+        x: A batch of inputs, as the model takes them. A few hundred examples suffice.
         rate: The dropout rate, above 0 and below 1. Or a mapping from the names of
             accelerated activations (`gaaf_keras.layers.accelerated_layers`) to rates;
-            those not named are left as they are.
+            activations not named are left as they are.
 
     Returns:
-        The standard deviation of the pre-activation by name of the activation.
+        The standard deviation of each pre-activation, by the name of the activation.
 
     Raises:
-        TypeError: If `model` is no Keras model or a rate is no number.
+        TypeError: If `model` is not a Keras model or a rate is not a number.
         ValueError: If a rate is out of range, a name is unknown or not unique, the
-            model cannot be called on `x`, has no accelerated activation, or one of them
-            does not follow a layer that can be measured. The model is left as it was.
+            model cannot be called on `x` or has no accelerated activation, or an
+            activation does not follow a layer that can be measured. The model is left
+            as it was.
 
     Examples:
         ```python
@@ -81,7 +82,7 @@ def match_dropout(
         if name not in by_name:
             raise ValueError(
                 "Argument `rate` must name accelerated activations of the model. "
-                f"Received: {name!r}. There are: {', '.join(by_name)}"
+                f"Received: {name!r}. The model has: {', '.join(by_name)}"
             )
         if not 0 < finite_number("rate", value) < 1:
             raise ValueError(
@@ -104,7 +105,7 @@ def match_dropout(
 
 
 def _calls(model: keras.Model, x: Tensor) -> list[Call]:
-    """Returns what the model's layers are called on at inference."""
+    """Returns the calls of the model's layers at inference."""
     x = keras.tree.map_structure(ops.convert_to_tensor, x)
     try:
         if not model.built:  # Keras would call it twice
@@ -113,8 +114,8 @@ def _calls(model: keras.Model, x: Tensor) -> list[Call]:
             model(x, training=False)
     except Exception as error:
         raise ValueError(
-            f"Model {model.name!r} cannot be called on argument `x`: give one batch of "
-            f"inputs, as the model takes them. Keras says: {error}"
+            f"Model {model.name!r} cannot be called on argument `x`. Give one batch of "
+            f"inputs, as the model takes them. Error from Keras: {error}"
         ) from error
     return calls
 
@@ -128,7 +129,7 @@ def _noise_std(layer: AcceleratedLayer, calls: list[Call], rate: float) -> float
     bias = [ops.convert_to_numpy(linear.bias)] if linear.use_bias else []
 
     def apply(weights: list[np.ndarray], values: np.ndarray) -> np.ndarray:
-        """Applies the layer with other weights, on its own and in full precision."""
+        """Applies the layer with other weights, alone and in full precision."""
         other = {"activation": None, "dtype": "float32", "lora_rank": None}
         config = {**linear.get_config(), **other}
         copy = type(linear).from_config({**config, "use_bias": len(weights) > 1})
@@ -138,7 +139,7 @@ def _noise_std(layer: AcceleratedLayer, calls: list[Call], rate: float) -> float
 
     noise = rate / (1 - rate) * apply([np.square(kernel)], np.square(activities))
     if normalisation is not None:
-        # In training it divides by the deviation in the batch, of which noise is part.
+        # In training it divides by the deviation in the batch, including the noise.
         axes = tuple(range(noise.ndim - 1))
         signal = apply([kernel, *bias], activities)
         noise, signal = (
@@ -159,19 +160,19 @@ def _activation_name(layer: AcceleratedLayer) -> str:
         if function_of(layer.activation) is keras.activations.get(name):
             return name
     raise _cannot_match(
-        layer.name, f"its activation is none of {', '.join(MATCHED_ACTIVATIONS)}"
+        layer.name, f"its activation is not one of {', '.join(MATCHED_ACTIVATIONS)}"
     )
 
 
 def _cannot_match(name: str, reason: str) -> ValueError:
     return ValueError(
-        f"Activation {name!r} cannot be matched to dropout: {reason}. Leave it out by "
-        "giving `rate` as a mapping from the names of the others."
+        f"Activation {name!r} cannot be matched to dropout: {reason}. To leave it out, "
+        "give `rate` as a mapping from the names of the other activations to rates."
     )
 
 
 def _linear_below(layer: AcceleratedLayer, calls: list[Call]) -> tuple[Call, Any]:
-    """Returns the call of the linear layer below, and what normalises its outputs."""
+    """Returns the call of the linear layer below, and its normalisation if any."""
     holder = layer.site.holders[-1] if isinstance(layer, InPlace) else layer
     hosts = [
         call
@@ -202,7 +203,7 @@ def _linear_below(layer: AcceleratedLayer, calls: list[Call]) -> tuple[Call, Any
 
 
 def _below(layer: AcceleratedLayer, call: Call, calls: list[Call]) -> Call:
-    """Returns the call that made the input of another."""
+    """Returns the call that produced the input of another."""
     found = producers(calls, call.inputs[0])
     if not found:
         raise _follows_nothing(layer)

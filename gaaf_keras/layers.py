@@ -1,4 +1,4 @@
-"""Keras layers that apply an activation and accelerate its gradient in training."""
+"""Keras layers that apply an activation with an accelerated gradient in training."""
 
 import types
 from typing import Any
@@ -25,31 +25,31 @@ class GAAF(AcceleratedLayer):
       with `training=False`; then it *is* the base activation, with its own
       gradient and nothing else in the graph.
 
-    So `fit`, and calls that say nothing about training, accelerate; `predict`,
+    So `fit`, and calls without a `training` argument, accelerate; `predict`,
     `evaluate` and calls with `training=False` do not. (As the activation of an `LSTM`,
-    `GRU` or `SimpleRNN` it follows those: called without a word about training they
-    run their parts with `training=False`.)
+    `GRU` or `SimpleRNN` it follows that layer, which runs its parts with
+    `training=False` when called without `training`.)
 
-    The layer computes in the dtype of its input, so that given as `activation=` to
-    another layer it keeps that layer's precision. With a `dtype` of its own it casts
-    its input to that, like any Keras layer. Masks are passed on, unless `activation` is
-    a Keras operation that is no layer.
+    The layer computes in the dtype of its input, so as the `activation=` of another
+    layer it keeps that layer's precision. If you give it a `dtype`, it casts its input
+    to that, like any Keras layer. It passes masks on, unless `activation` is a Keras
+    operation that is not a layer.
 
     Args:
         activation: The base activation phi, which may be a layer with weights.
-        shape_function: s. By default `gaaf_keras.shapes.default_for(activation)`.
+        shape_function: s. Defaults to `gaaf_keras.shapes.default_for(activation)`.
         strength: Factor on the shape, 0 or greater. Defaults to 1. To change it during
             training use `gaaf_keras.AccelerationSchedule`.
-        frequency: None for the exact limit, or teeth a unit of the paper's sawtooth.
-        unit_gain: Whether no unit passes more than the base activation could. Defaults
-            to False.
+        frequency: None for the exact limit, or teeth per unit of the paper's sawtooth.
+        unit_gain: Whether to scale the derivative so that no unit passes more gradient
+            than the base activation could. Defaults to False.
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
 
-    `gaaf_keras.gaaf` says more of the first five, and which errors they raise.
+    See `gaaf_keras.gaaf` for details of the first five, and the errors they raise.
 
     Call arguments:
         inputs: Floating-point tensor of any shape: the pre-activation.
-        training: Whether the layer runs in training. Only `False` turns the
+        training: Whether the layer runs in training mode. Only `False` turns the
             acceleration off.
 
     Examples:
@@ -83,7 +83,7 @@ class GAAF(AcceleratedLayer):
             unit_gain=unit_gain,
         )
         super().__init__(accelerated, **kwargs)
-        self._base = accelerated.activation  # tracked, should it be a layer
+        self._base = accelerated.activation  # tracked if it is a layer
         self.built = not isinstance(self._base, keras.layers.Layer)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -91,7 +91,7 @@ class GAAF(AcceleratedLayer):
             self._base.build(input_shape)
 
     def compute_mask(self, inputs: Tensor, previous_mask: Tensor) -> Tensor:
-        # An operation that is no layer passes no mask on; nor does this in its place.
+        # An operation that is not a layer passes no mask on; neither does this one.
         is_layer = isinstance(self._base, keras.layers.Layer)
         operation = isinstance(self._base, keras.Operation) and not is_layer
         return None if operation else previous_mask
@@ -117,7 +117,7 @@ class GAAF(AcceleratedLayer):
 
 
 class _PaperGAAF(GAAF):
-    """A GAAF layer whose base activation is given by its class."""
+    """A GAAF layer whose class sets the base activation."""
 
     base_activation: str
 
@@ -168,9 +168,9 @@ class GAAFReLU(_PaperGAAF):
       `s(x) = sigmoid(5 * (x + 0.5))`, or the plain ReLU gradient when called with
       `training=False`.
 
-    In active units the derivative is nearly 2 instead of 1. Over several layers
-    that compounds, so that a deep network usually needs a smaller learning rate
-    than with plain ReLU.
+    In active units the derivative is nearly 2 instead of 1. This compounds over the
+    layers, so a deep network usually needs a smaller learning rate than with plain
+    ReLU.
 
     Args:
         shape_function: s. Defaults to
@@ -196,11 +196,11 @@ def is_activation(operation: keras.Operation) -> bool:
 
 
 def accelerated_layers(model: keras.layers.Layer) -> list[AcceleratedLayer]:
-    """Returns all that accelerates activations in a model or layer, at any depth.
+    """Returns the layers that accelerate activations in a model or layer, at any depth.
 
-    That is the `GAAF` layers, and for activations that are accelerated in place, layers
-    with the same `name`, `activation`, `shape_function` and `strength`; each once, in
-    the order in which Keras lists the layers.
+    These are the `GAAF` layers and, for activations accelerated in place, objects with
+    the same attributes `name`, `activation`, `shape_function` and `strength`. Each is
+    listed once, in the order in which Keras lists the layers.
     """
     found: dict[int, AcceleratedLayer] = {}
     for layer in model._flatten_layers():
@@ -214,7 +214,7 @@ def accelerated_layers(model: keras.layers.Layer) -> list[AcceleratedLayer]:
 def accelerated_by(
     function: object,
 ) -> AcceleratedLayer | AcceleratedActivation | None:
-    """Returns what accelerates a function that is no layer; None if it is plain."""
+    """Returns what accelerates a function that is not a layer; None if it is plain."""
     if isinstance(function, AcceleratedActivation):
         return function
     if isinstance(function, types.FunctionType) and function in FUNCTION_FORMS:

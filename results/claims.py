@@ -1,4 +1,4 @@
-"""What the paper says of its MNIST networks, held against the records."""
+"""The paper's claims about its MNIST networks, compared with the records."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Value = Callable[[Run, Run], float]  # of a run, beside the other with its seed
 
 
 def table(study: Study) -> Table:
-    """Returns each claim with what was found and whether it holds.
+    """Returns each claim with the difference found and whether it holds.
 
     Raises:
         UsageError: If a network was not analysed.
@@ -28,37 +28,36 @@ def table(study: Study) -> Table:
         missing = [seed for seed, run in variant.runs.items() if not run.analysis]
         if missing:
             raise UsageError(
-                f"The networks of {variant.name} with seeds {missing} were not "
-                "analysed. Run `python -m experiments.report FOLDER` before the "
-                "records are written."
+                f"The networks of {variant.name} with seeds {missing} have not been "
+                "analysed. Run `python -m experiments.report FOLDER`, then write the "
+                "records."
             )
     return Table(
-        ["the paper's claim", "difference found", "it"],
+        ["the paper's claim", "difference found", "verdict"],
         [
             *_about_results(base, dropout, gaaf),
             *_about_networks(base, dropout),
             *_about_flatness("dropout", dropout, base),
             *_about_flatness("GAAF", gaaf, base),
         ],
-        f"Of dropout at a rate of {dropout.config.dropout:g}, the best of those tried "
-        "by validation accuracy; the paper does not say which it used. Mean "
-        "differences over pairs of runs with the same seed, with 95 % confidence "
-        "intervals, one for each claim alone: of twenty, one misses on average. A "
-        "claim holds if the interval is all on its side of 0 (of 1, if it is a "
-        "factor). "
-        "Kurtosis is that of the weights within a histogram that leaves out a "
-        "thousandth: 1.8 for a uniform distribution, 2.9 for a Gaussian.",
+        f"Dropout at a rate of {dropout.config.dropout:g}, the best of those tried by "
+        "validation accuracy; the paper does not give its rate. Mean differences over "
+        "pairs of runs with the same seed, with 95 % confidence intervals, each for a "
+        "single claim: of twenty, one misses on average. A claim holds if the whole "
+        "interval is on its side of 0 (of 1 for a factor). Kurtosis is that of the "
+        "weights within a histogram that leaves out a thousandth: 1.8 for a uniform "
+        "distribution, 2.9 for a Gaussian.",
     )
 
 
 def of_flatness(study: Study) -> Table:
-    """Returns how flat the variants of a study are against its base, if analysed."""
+    """Returns the flatness of a study's variants against its base, if analysed."""
     base = study.base
     others = (
         [v for v in study.chosen if v is not base] if base and base.analyses else []
     )
     return Table(
-        ["is it so?", "difference found", "answer"],
+        ["claim", "difference found", "verdict"],
         [row for each in others for row in _about_flatness(each.name, each, base)],
         "Against plain networks, in pairs with the same seed, as above.",
     )
@@ -67,14 +66,14 @@ def of_flatness(study: Study) -> Table:
 def _row(
     text: str, difference: Difference, expected: str, decimals: int | None
 ) -> list[str]:
-    """Returns a claim, what was found and what that says of it.
+    """Returns a claim, the difference found and the verdict.
 
     Args:
-        text: What is claimed.
-        difference: What was found.
+        text: The claim.
+        difference: The difference found.
         expected: The direction in which the claim holds.
-        decimals: Of the difference. None if it is one of decimal logarithms, to be
-            shown as a factor.
+        decimals: Decimals of the difference. None for a difference of decimal
+            logarithms, to be shown as a factor.
     """
     if decimals is not None:
         found = comparison.interval(difference, decimals)
@@ -146,7 +145,7 @@ def _about_networks(base: Variant, dropout: Variant) -> list[list[str]]:
             None,
         ),
         (
-            "the same over each one's whole run, as in the paper: layer {}",
+            "the same over each whole run, as in the paper: layer {}",
             lambda layer, _: lambda run, _: _log_gradient(run, layer, math.inf),
             None,
         ),
@@ -205,8 +204,8 @@ def _about_flatness(name: str, variant: Variant, base: Variant) -> list[list[str
     for kind, what in (("weight_noise", "weights"), ("input_noise", "images")):
         largest = base.analyses[0][kind]["sizes"][-1]
         text = (
-            f"{name} makes it robust to noise (what {what} ± {largest:g} do to the "
-            "test accuracy, % points)"
+            f"{name} makes the network robust to noise (change in test accuracy with "
+            f"{what} ± {largest:g}, % points)"
         )
         rows += _about(text, variant, base, change(kind), decimals=2)
     return rows
@@ -220,7 +219,7 @@ def _log_gradient(run: Run, layer: str, last: float) -> float:
 
 
 def kurtosis(distribution: Mapping[str, Any]) -> float:
-    """Returns the kurtosis of what is in a histogram."""
+    """Returns the kurtosis of the values in a histogram."""
     edges, density = np.array(distribution["edges"]), np.array(distribution["density"])
     shares = density / density.sum()
     middles = (edges[1:] + edges[:-1]) / 2

@@ -1,4 +1,4 @@
-"""What the pages of results are made of: studies, and what is said of each."""
+"""Parts of the results pages: studies, and the text about each."""
 
 import dataclasses
 import functools
@@ -18,18 +18,18 @@ FIXED_RATE = 0.1
 
 @functools.cache
 def recorded(name: str) -> Study:
-    """Returns the study that a file of records here is about."""
+    """Returns the study in a file of records in this folder."""
     return committed.read(HERE / f"{name}.json")
 
 
 def only(study: Study, groups: Collection[str]) -> Study:
-    """Returns a study of some groups alone."""
+    """Returns a study with only some groups."""
     variants = [variant for variant in study.variants if variant.group in groups]
     return dataclasses.replace(study, variants=variants)
 
 
 def chosen(study: Study) -> Study:
-    """Returns a study of the variants that are chosen alone."""
+    """Returns a study with only the chosen variants."""
     return dataclasses.replace(study, variants=study.chosen)
 
 
@@ -46,7 +46,7 @@ def at_rate(study: Study, rate: float) -> Study:
 
 
 def against_gaaf(study: Study) -> list[tuple[Variant, Variant]]:
-    """Returns the pairs that tell the scale of the gradient from its shape."""
+    """Returns the pairs that separate the scale of the gradient from its shape."""
     gaaf = study.chosen_of("GAAF")
     return [
         (variant, gaaf)
@@ -69,19 +69,19 @@ def made_by(study: Study) -> str:
     config = runs[0].config
     return (
         f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}, at most "
-        f"{config.epochs} epochs, until {config.patience} have passed without a better "
-        f"validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
+        f"{config.epochs} epochs, stopped after {config.patience} without an "
+        f"improvement in validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
         f"```bash\n{study.command}\n```\n\n"
     )
 
 
 def compared(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> str:
-    """Returns what came out of the variants, and how those that are chosen differ."""
+    """Returns the scores of the variants, and the differences of the chosen ones."""
     return tables(comparison.scores(study), comparison.differences(study, more))
 
 
 def tables(*found: Table) -> str:
-    """Returns tables as Markdown, without times: the machine had other work too."""
+    """Returns tables as Markdown, without times: other work ran on the machine."""
     texts = []
     for table in found:
         titles = list(table.columns)
@@ -107,7 +107,7 @@ def accuracy(variant: Variant) -> str:
 
 
 def rate_of(variant: Variant, study: Study) -> str:
-    """Returns a learning rate, and whether none was tried beyond it."""
+    """Returns a learning rate, and whether it is at an edge of the rates tried."""
     rate = variant.config.learning_rate
     tried = sorted({each.config.learning_rate for each in study.variants})
     if len(tried) == 1 or rate not in (tried[0], tried[-1]):

@@ -1,4 +1,4 @@
-"""The search for a shape by validation accuracy alone, and what it found."""
+"""The search for a shape by only validation accuracy, and what it found."""
 
 import math
 import statistics
@@ -51,11 +51,11 @@ def table(studies: Mapping[str, Study]) -> Table:
     return Table(
         [*columns, "all networks"],
         [[*row, f"{total[row[0]]:.3f}"] for row in rows],
-        "Each at its own best learning rate (dropout at its best rate too), by mean "
-        "validation accuracy over seeds; its error divided by that of the plain "
-        "activation, below 1 where it is better; and the geometric mean over networks, "
-        "which decides. The best of many is in part the luckiest: what it is worth, "
-        "only runs with other seeds can say.",
+        "Each at its own best learning rate (dropout also at its best dropout rate), "
+        "by mean validation accuracy over seeds; its error divided by that of the "
+        "plain activation, below 1 where it is better; and the geometric mean over "
+        "networks, which decides. The best of many is in part the luckiest: only runs "
+        "with other seeds can show what it is worth.",
     )
 
 

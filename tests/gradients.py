@@ -1,4 +1,4 @@
-"""Values and gradients of a function on whichever backend Keras uses."""
+"""Values and gradients of a function on Keras's current backend."""
 
 import keras
 import numpy as np
@@ -79,12 +79,12 @@ def second_derivative(function, x):
 
 
 def in_dtype(dtype, function):
-    """Returns a function that computes in half precision what is given in full."""
+    """Returns a function that computes in half precision from full-precision input."""
     return lambda x: keras.ops.cast(function(keras.ops.cast(x, dtype)), "float32")
 
 
 def assert_accelerated(function, base, slope, x):
-    """Holds a function to the values of its base, and to a slope in float64 NumPy.
+    """Checks a function against its base's values and a slope in float64 NumPy.
 
     `base` is the plain activation, `slope` a function of x.
     """
@@ -100,7 +100,7 @@ def assert_accelerated(function, base, slope, x):
 
 
 def assert_gradient(gradient, expected, upstream, precision=None):
-    """Holds a gradient against a float64 reference, as tightly as its dtype allows.
+    """Checks a gradient against a float64 reference, as tightly as its dtype allows.
 
     `precision` is the dtype in which the base activation was computed, by default
     that of the gradient. (Keras computes tanh of float64 in float32 on JAX.)

@@ -1,4 +1,4 @@
-"""Starting train.py as its user does: a process of its own."""
+"""Runs train.py as a user does, in a separate process."""
 
 import csv
 import json
@@ -75,7 +75,7 @@ def finished(process):
 
 
 def wait_for_epochs(path, epochs, process):
-    """Waits until a history.csv has so many epochs."""
+    """Waits until a history.csv has a number of epochs."""
     deadline = time.monotonic() + SECONDS
     while not path.exists() or len(path.read_text().splitlines()) <= epochs:
         assert process.poll() is None, process.communicate()
@@ -84,7 +84,7 @@ def wait_for_epochs(path, epochs, process):
 
 
 def history(folder):
-    """Returns the losses and accuracies of a run, a list of numbers an epoch."""
+    """Returns the losses and accuracies of a run, one list of numbers per epoch."""
     with (folder / "history.csv").open() as file:
         return [
             [float(row[n]) for n in ("loss", "accuracy", "val_loss", "val_accuracy")]

@@ -1,7 +1,7 @@
 """Activations, derivatives and shapes in float64 NumPy, written independently.
 
 None of these formulas is taken from the package: derivatives use other, equivalent
-expressions where there are any, so that a common slip shows.
+expressions where they exist, so that a shared mistake shows.
 """
 
 import math

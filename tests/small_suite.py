@@ -1,4 +1,4 @@
-"""A suite of small runs, run as its user runs it, which several tests look at."""
+"""A suite of small runs, run as a user would, for several tests."""
 
 import filelock
 
@@ -22,7 +22,7 @@ FLAGS = [
 def made_in(base):
     """Returns the suite's folder, made by the first process that asks for it.
 
-    What train.py has printed lies beside it, in `PRINTED`.
+    The output of train.py is next to it, in `PRINTED`.
     """
     folder = base / "suite_with_report"
     with filelock.FileLock(base / "suite.lock"):

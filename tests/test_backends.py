@@ -1,4 +1,4 @@
-"""The layers on the other backends: the same tests, and no TensorFlow needed."""
+"""The layers on the other backends: the same tests, without TensorFlow."""
 
 import importlib.util
 import os
@@ -58,7 +58,7 @@ PYTEST = ("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider")
 
 
 def assert_pass(backend, paths):
-    """Runs tests on a backend, but for those that are the same on all of them."""
+    """Runs tests on a backend, except those that are the same on all."""
     done = run(backend, *PYTEST, "-m", "not slow and not once", *map(str, paths))
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
@@ -93,6 +93,6 @@ gaaf_keras.export(model, {str(tmp_path / "m")!r})
     done = run(backend, "-c", program)
     assert "imported" in done.stdout, done.stderr
     assert (
-        "RuntimeError: Format 'tf_saved_model' can be written with the Ten"
+        "RuntimeError: Format 'tf_saved_model' can only be written with the Ten"
         in done.stderr
     )

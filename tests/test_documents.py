@@ -1,4 +1,4 @@
-"""What the documentation shows: its code runs, its commands are those there are."""
+"""The documentation: its code runs, and its commands exist."""
 
 import ast
 import contextlib
@@ -52,7 +52,7 @@ def with_blocks(language):
 
 @pytest.fixture
 def session(tmp_path, monkeypatch):
-    """The names that examples take for granted: a small model, and data for it."""
+    """The names that examples assume: a small model, and data for it."""
     monkeypatch.chdir(tmp_path)
     keras.utils.clear_session()  # and with it the names that Keras has given
     layers = [keras.Input((8,)), keras.layers.Dense(6, "tanh", name="dense_1")]
@@ -129,7 +129,7 @@ def test_examples_in_docstrings_run(code, session, request):
 
 
 def commands(path):
-    """Yields the commands of a page, without what is before and behind them."""
+    """Yields the commands of a page, without what surrounds them."""
     for line, code in blocks(path.read_text(), "bash"):
         for command in code.replace("\\\n", " ").splitlines():
             words = shlex.split(command, comments=True)
@@ -153,7 +153,7 @@ def test_commands_are_those_there_are(path, tmp_path, monkeypatch):
 
 
 def check_python(program, *words):
-    """Checks that a program is there, and that the flags of our own are."""
+    """Checks that a program exists and, for our own, its flags."""
     end = next((i for i, word in enumerate(words) if word in ("&&", ";")), len(words))
     words = [word.rstrip(";") for word in words[:end]]
     if program == "-m" and words[0] == "experiments.report":

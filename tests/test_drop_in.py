@@ -1,4 +1,4 @@
-"""benchmarks/drop_in.py: networks accelerated at the rate of the plain ones."""
+"""benchmarks/drop_in.py: networks accelerated at the plain networks' rate."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""benchmarks/engine.py: its loops by hand learn, and are timed beside the engine."""
+"""benchmarks/engine.py: its hand-written loops learn, and are timed."""
 
 import importlib
 import json

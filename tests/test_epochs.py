@@ -1,4 +1,4 @@
-"""Epochs on the device are those of `keras.Model.fit`, number by number."""
+"""Epochs on the device equal those of `keras.Model.fit`, number by number."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Real processes that are killed, asked to stop, and begun again."""
+"""Real processes that are killed, asked to stop, and restarted."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_killed_and_stopped_training_is_the_same(tmp_path):
     stopped = finished(process)
     assert stopped.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM" in stopped.stderr
-    assert "The same command resumes with --output_dir=parts" in stopped.stderr
+    assert "The same command with --output_dir=parts resumes" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert not (path.parent / "result.json").exists()
     done = train(*flags, "--output_dir=parts", folder=tmp_path)

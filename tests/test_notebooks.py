@@ -1,4 +1,4 @@
-"""The notebooks in examples/ run, at a reduced size, and show what they have shown."""
+"""The notebooks in examples/ run, at a reduced size, with up-to-date outputs."""
 
 from pathlib import Path
 

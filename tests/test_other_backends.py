@@ -20,7 +20,7 @@ def train_on(backend, *flags, data, folder):
         KERAS_BACKEND=backend,
     )
     assert done.returncode == 0, done.stderr
-    assert f"On {backend} neither SavedModels nor TensorBoard" in done.stdout
+    assert f"On {backend}, neither SavedModels nor TensorBoard" in done.stdout
 
 
 @pytest.mark.parametrize(

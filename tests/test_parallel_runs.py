@@ -1,4 +1,4 @@
-"""Runs in several processes at once: real ones, of which some are killed."""
+"""Runs in several real processes at once, some of which are killed."""
 
 import json
 import os
@@ -22,7 +22,7 @@ VARIANTS = ("base", "dropout", "GAAF")
 
 
 def children(process):
-    """Returns the processes that a process has started to train in."""
+    """Returns the training processes that a process has started."""
     tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
     pids = [pid for task in tasks for pid in task.read_text().split()]
     return [int(pid) for pid in pids if b"spawn_main" in command_line(pid)]

@@ -1,4 +1,4 @@
-"""What is said of the records of runs: verdicts, and where they are silent."""
+"""Statements about the records of runs: verdicts, and where there are none."""
 
 import dataclasses
 import json
@@ -152,7 +152,9 @@ def test_verdicts(write):
     flatter = found["GAAF finds a flatter solution"]
     assert flatter == ("0.49 [0.43, 0.55]", "holds")
     by_weights, by_images = (
-        (text, it) for claim, text, it in table.rows if "GAAF makes it robust" in claim
+        (text, it)
+        for claim, text, it in table.rows
+        if "GAAF makes the network robust" in claim
     )
     assert by_weights == ("−11.67 [−16.84, −6.50]", "does not hold: the opposite")
     assert by_images == ("+11.67 [+6.50, +16.84]", "holds")
@@ -173,7 +175,7 @@ def test_diverged_runs_decide_no_epochs(write):
 def test_missing_analyses_are_named(write):
     some = study()
     some.variants[1].runs[1].analysis = {}
-    with pytest.raises(UsageError, match=r"of dropout with seeds \[1\] were not"):
+    with pytest.raises(UsageError, match=r"of dropout with seeds \[1\] have not"):
         write.claims.table(some)
 
 

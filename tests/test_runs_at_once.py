@@ -1,4 +1,4 @@
-"""Many runs that train at once on JAX: each as if it were alone."""
+"""Many runs that train at once on JAX, each as if alone."""
 
 import json
 import os
@@ -102,7 +102,7 @@ def test_runs_at_once_on_two_devices_are_those_of_each_alone(tmp_path):
 
 
 def test_a_table_in_short_slots_comes_to_its_end(tmp_path):
-    """None of which is long enough for a save by the clock."""
+    """Runs too short for a timed save."""
     flags = (
         *("--dataset=digits", "--hidden_units=16", "--epochs=4000", "--patience=4000"),
         *("--gradient_flow=0", "--runs=40", "--runs_at_once=40", "--output_dir=table"),
@@ -125,7 +125,7 @@ def test_what_cannot_train_at_once_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"runs_at_once needs Keras on JAX"):
         strategy.runs_at_once("2", config, data)
     plan = plans.plan(None, {}, runs=2)
-    with pytest.raises(UsageError, match=r"exclude each other.*Received: 2 and 3"):
+    with pytest.raises(UsageError, match=r"cannot be combined.*Received: 2 and 3"):
         runs.run(plan, tmp_path, 2, "3")
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Several workers: real processes on this machine, which is all they know of."""
+"""Several workers: real processes on this machine."""
 
 import os
 import subprocess
@@ -150,7 +150,7 @@ print("TRAINED")
     [("build", "FAILED"), ("metrics", "FAILED"), ("", "TRAINED")],
 )
 def test_keras_issue_20585_is_still_there(unchanged, outcome, tmp_path):
-    """If this fails with "TRAINED", that part of the workaround can go."""
+    """If this fails with "TRAINED", that part of the workaround can be removed."""
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", PARTLY_MENDED, unchanged],

@@ -24,7 +24,7 @@ HOUSES = {lines[-1][0]: lines[:-1] for lines in PICTURES}  # without their own n
 
 @pytest.fixture(params=HOUSES)
 def house(request):
-    """Name, lines of the picture, and files of a house."""
+    """The name, the lines of the picture, and the files of a package."""
     name = request.param
     folder = PACKAGE.parent / name
     if not folder.is_dir():
@@ -63,7 +63,7 @@ def test_imports_point_one_way(house):
             first, _, rest = imported.partition(".")
             other = rest.partition(".")[0]
             if first == name and other != part:
-                # A name that is no part would be one of the house's own face.
+                # A name that is not a part would be one of the package's own.
                 assert rank[other] < rank[part], f"{path} imports {imported}"
             assert not (name == "gaaf_keras" and first == "experiments"), path
 

@@ -1,4 +1,4 @@
-"""train.py as its user runs it: one process a command."""
+"""train.py as a user runs it: one process per command."""
 
 import dataclasses
 import itertools
@@ -85,7 +85,7 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         ),
         (
             ["--shape_function=gaussian(with=3)"],
-            "Argument `shape_function` must have parameters as in",
+            "Argument `shape_function` must give parameters as in",
         ),
         (
             ["--shape_function=helu", "--activation=gaaf_mish"],
@@ -94,8 +94,11 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         (["--strength=2", "--activation=tanh"], "strength would have no effect"),
         (["--unit_gain", "--frequency=100"], "Arguments `frequency` and `unit_gain`"),
         (["--learning_rate=0.1,x"], "learning_rate must be numbers separated by"),
-        (["--learning_rate=0.1,0.1"], "learning_rate must be values that differ"),
-        (["--warm_up_epochs=100"], "warm_up_epochs must be from 0 to below epochs"),
+        (["--learning_rate=0.1,0.1"], "learning_rate must be different values"),
+        (
+            ["--warm_up_epochs=100"],
+            "warm_up_epochs must be at least 0 and below epochs",
+        ),
         (["--label_smoothing=1"], "label_smoothing must be from 0 to below 1"),
         (
             ["--frequency=100", "--precision=mixed_float16"],
@@ -126,7 +129,7 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
     ],
 )
 def test_more_mistakes(flags, message, tmp_path, monkeypatch):
-    """As above, without a process each: `sys.exit(message)` ends one so."""
+    """As above, without processes: `sys.exit(message)` ends one this way."""
     import train as script
 
     (tmp_path / "full").mkdir()

@@ -1,4 +1,4 @@
-"""Training loops of bare backends, as who knows the backend writes them by hand.
+"""Training loops for bare backends, as an expert would write them by hand.
 
 Each module has a `Loop`: network, optimizer, batches and precision of a run of
 `experiments`, written without Keras, with the images on the device.
@@ -15,9 +15,9 @@ import numpy as np
 from experiments.config import TrainingConfig
 from experiments.data.datasets import ImageData
 
-MOMENTUM = 0.9  # of the optimizer, and of the moving averages
+MOMENTUM = 0.9  # of the optimizer and the moving averages
 EPSILON = 1e-3  # of batch normalisation
-SHIFT = 4  # pixels an image moves at most, in each direction
+SHIFT = 4  # maximum shift of an image in pixels, in each direction
 
 
 class Loop(Protocol):
@@ -28,13 +28,13 @@ class Loop(Protocol):
 
 
 def loop(configs: Sequence[TrainingConfig], data: ImageData) -> Loop:
-    """Returns the loop for runs on the present backend; several only on JAX."""
+    """Returns the loop for runs on the current backend; several only on JAX."""
     module = importlib.import_module(f"by_hand.{keras.backend.backend()}")
     return module.Loop(configs, data)
 
 
 def kernels(config: TrainingConfig, data: ImageData) -> list[np.ndarray]:
-    """Returns the first kernels of a network: of convolutions, then of dense layers."""
+    """Returns a network's initial kernels: of convolutions, then of dense layers."""
     random = np.random.default_rng(config.seed)
     height, width, channels = data.train.images.shape[1:]
     shapes: list[tuple[int, ...]] = []

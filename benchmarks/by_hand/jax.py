@@ -1,4 +1,4 @@
-"""A loop of bare JAX: an epoch and its validation are one compiled program.
+"""A loop in bare JAX: an epoch and its validation are one compiled program.
 
 On a CPU, of networks with convolutions, each step is.
 """
@@ -46,7 +46,7 @@ class Loop:
             self._state, self._rate = jax.device_put((states[0], rates[0]))
         self._epoch = jax.jit(epoch, donate_argnums=0)
         if config.model == "cnn" and jax.default_backend() == "cpu":
-            # In a loop of XLA's, convolutions take 20 times as long there.
+            # In an XLA loop on a CPU, convolutions take 20 times as long.
             self._one_step = jax.jit(self._step, donate_argnums=0)
             self._one_evaluation = jax.jit(self._evaluate)
             self._epoch = self._step_by_step
@@ -64,7 +64,7 @@ class Loop:
         self._order = jax.device_put(np.stack(orders) if self._several else orders[0])
 
     def _order_of(self, random: np.random.Generator) -> np.ndarray:
-        """Returns of each batch its examples and a seed."""
+        """Returns the examples and a seed for each batch."""
         size = self._config.batch_size
         steps = self._examples // size
         order = random.permutation(np.arange(self._examples, dtype="int32"))

@@ -1,4 +1,4 @@
-"""A loop of bare TensorFlow: an epoch and its validation are one `tf.function`."""
+"""A loop in bare TensorFlow: an epoch and its validation are one `tf.function`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +44,7 @@ class Loop:
             tf.constant(weights),
         )
         self._steps = len(data.train) // config.batch_size
-        # On a CPU XLA makes dense networks faster, and convolutions 30 times slower.
+        # On a CPU, XLA makes dense networks faster, and convolutions 30 times slower.
         xla = config.model == "mlp" or bool(tf.config.list_physical_devices("GPU"))
         self._epoch = tf.function(
             self._train_and_validate, autograph=False, jit_compile=xla

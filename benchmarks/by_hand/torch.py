@@ -1,4 +1,4 @@
-"""A loop of bare PyTorch: the plain one, with the images on the device."""
+"""A plain loop in bare PyTorch, with the images on the device."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

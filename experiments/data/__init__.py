@@ -1,1 +1,1 @@
-"""What networks are trained on: data sets, the order of their examples, pipelines."""
+"""Training data: data sets, the order of their examples, pipelines."""

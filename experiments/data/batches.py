@@ -1,8 +1,7 @@
-"""Which examples each batch has, and how its images are augmented, in NumPy.
+"""The examples of each batch and the augmentation of its images, in NumPy.
 
-Both are functions of the seed and the epoch alone, the same on every backend and with
-any number of replicas, so that training can resume at any epoch as if it had never
-stopped.
+Both depend only on the seed and the epoch. They are the same on every backend and with
+any number of replicas, so training can resume at any epoch as if it had never stopped.
 """
 
 import math
@@ -13,17 +12,18 @@ import numpy as np
 
 from experiments.data.datasets import Split
 
-SHIFT = 4  # pixels a training image moves at most, in each direction
+SHIFT = 4  # maximum shift of a training image in pixels, in each direction
 _LARGEST_EVALUATION_BATCH = 256
 
 
 class EpochOrder(NamedTuple):
-    """What an epoch trains on; all arrays have the shape (steps, batch size).
+    """The order of an epoch; all arrays have the shape (steps, batch size).
 
     Attributes:
         indices: The examples of each batch.
-        flips: Which images are mirrored; None, with what follows, if they stay.
-        rows: Where in the padded image the rows begin, from 0 to `2 * SHIFT`.
+        flips: Which images are mirrored. Without augmentation, this and the following
+            are None.
+        rows: Where the rows begin in the padded image, from 0 to `2 * SHIFT`.
         columns: Where the columns begin.
     """
 
@@ -36,14 +36,14 @@ class EpochOrder(NamedTuple):
 def epoch_order(
     examples: int, batch_size: int, seed: int, epoch: int, *, augment: bool = True
 ) -> EpochOrder:
-    """Returns what an epoch trains on.
+    """Returns the order of an epoch.
 
     An epoch is `examples // batch_size` batches; the few examples left over take
     their turn in another epoch.
 
     Args:
-        examples: How many there are.
-        batch_size: Examples a batch, at most `examples`.
+        examples: Number of examples.
+        batch_size: Examples per batch, at most `examples`.
         seed: Seed of order and augmentation.
         epoch: Number of the epoch, counted from 0.
         augment: Whether images are flipped and shifted.
@@ -63,14 +63,14 @@ def epoch_order(
 
 
 def padded(images: np.ndarray) -> np.ndarray:
-    """Returns images with black around them, as much as they move at most."""
+    """Returns images with a black border as wide as the maximum shift."""
     return np.pad(images, [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)])
 
 
 def flip_and_shift(
     images: np.ndarray, flips: np.ndarray, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
-    """Returns images mirrored and moved, with black coming in at the edges."""
+    """Returns images mirrored and shifted, with black filling the edges."""
     count, height, width, _ = images.shape
     images = np.where(flips[:, None, None, None], images[:, :, ::-1], images)
     images = padded(images)
@@ -84,7 +84,7 @@ def flip_and_shift(
 def training_batches(
     split: Split, batch_size: int, seed: int, augment: bool, first_epoch: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields training batches without end: float32 images and int32 labels."""
+    """Yields endless training batches: float32 images and int32 labels."""
     epoch = first_epoch
     while True:
         order = epoch_order(len(split), batch_size, seed, epoch, augment=augment)
@@ -100,25 +100,24 @@ def training_batches(
 def evaluation_batches(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns images, labels and weights of a split, in batches along the first axis.
 
-    The batches and weights are those of `evaluation_order`.
+    Batches and weights are those of `evaluation_order`.
     """
     indices, weights = evaluation_order(len(split))
     return split.images[indices], split.labels[indices], weights
 
 
 def evaluation_order(examples: int, replicas: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the order in which a whole split is evaluated, and what each weighs.
+    """Returns the order in which a whole split is evaluated, and the weights.
 
-    The batches are equally large. What is missing in the last one is filled up with
-    copies of the first example that weigh nothing, so that the replicas can share
-    each batch. (A smaller one could leave a replica without examples, and the mean of
-    none is not a number.) The other weights are such that the mean over the batches
-    is the mean over the split's examples, in Keras's losses and in weighted metrics
-    alike.
+    All batches have the same size, so that replicas can share each one: the last is
+    filled up with copies of the first example with weight 0. (A smaller batch could
+    leave a replica without examples, and the mean of no examples is NaN.) The other
+    weights make the mean over the batches equal the mean over the split's examples, in
+    Keras's losses and in weighted metrics alike.
 
     Args:
-        examples: How many there are.
-        replicas: How many replicas share a batch.
+        examples: Number of examples.
+        replicas: Number of replicas that share a batch.
 
     Returns:
         Indices, int32, and weights, float32, both of the shape (batches, batch size).

@@ -16,20 +16,20 @@ import numpy as np
 from experiments.config import UsageError
 
 _MOST_VALIDATION = (
-    5000  # examples held out, unless a tenth of the training data is less
+    5000  # examples held out, or a tenth of the training data if that is less
 )
 _DIGITS_VALIDATION = 240
 _DIGITS_TEST = 360
-_FEWEST_OWN_EXAMPLES = 10  # or there would be none to hold out
+_FEWEST_OWN_EXAMPLES = 10  # with fewer there would be none to hold out
 _DIMENSIONS = (2, 3, 4)  # of vectors, images, and images with channels
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images of shape (examples, height, width, channels) and their labels, int32.
+    """Images of shape (examples, height, width, channels) and their int32 labels.
 
-    Of a user's own data also vectors, of shape (examples, features).
+    In a user's own data, also vectors of shape (examples, features).
     """
 
     images: np.ndarray
@@ -43,7 +43,7 @@ class Split:
 class ImageData:
     """A data set: three disjoint splits, and the training pixels' statistics.
 
-    `mean` and `standard_deviation` have a value a channel.
+    `mean` and `standard_deviation` have one value per channel.
     """
 
     name: str
@@ -54,12 +54,12 @@ class ImageData:
 
     @functools.cached_property
     def mean(self) -> list[float]:
-        """Mean of the training pixels, a value a channel."""
+        """Mean of the training pixels, one value per channel."""
         return self._pixels.mean(axis=0, dtype="float64").tolist()
 
     @functools.cached_property
     def standard_deviation(self) -> list[float]:
-        """Standard deviation of the training pixels, a value a channel, never 0."""
+        """Standard deviation of the training pixels, one value per channel, never 0."""
         deviation = self._pixels.std(axis=0, dtype="float64")
         return np.where(deviation > 0, deviation, 1.0).tolist()
 
@@ -77,22 +77,22 @@ def load(
 ) -> ImageData:
     """Returns a data set with its fixed splits, decoded into memory.
 
-    Validation is always the last tenth of the training data, at most 5,000 (of the
-    digits, 240), whatever `train_examples` is. The test split is the data set's own
-    (of the digits, 360 that are always the same). Training data from a file is put in
-    an order of its own first, always the same, since it may be sorted.
+    Validation is always the last tenth of the training data, at most 5,000 examples
+    (for the digits, 240), whatever `train_examples` is. The test split is the data
+    set's own (for the digits, 360 fixed examples). Training data from a file is first
+    shuffled into a fixed order, because it may be sorted.
 
     Args:
         name: `"digits"` (the 1,797 handwritten digits bundled with scikit-learn, 8x8
-            pixels), a tensorflow-datasets image-classification data set, or a file
-            that `numpy.savez` has written, ending in `.npz`, with `x_train`,
-            `y_train`, `x_test` and `y_test`: images of shape
-            (examples, height, width), or with channels, or vectors of shape
-            (examples, features), and labels that are whole numbers from 0.
+            pixels), a tensorflow-datasets image-classification data set, or an `.npz`
+            file written by `numpy.savez`, with `x_train`, `y_train`, `x_test` and
+            `y_test`: images of shape (examples, height, width), or with channels, or
+            vectors of shape (examples, features), and labels that are whole numbers
+            from 0.
         data_dir: Folder of the prepared tensorflow-datasets data. Defaults to that
             package's own default.
-        download: Whether a data set that is not there may be downloaded.
-        train_examples: How many training examples to use. Defaults to all that are
+        download: Whether a missing data set may be downloaded.
+        train_examples: Number of training examples to use. Defaults to all that are
             not held out.
 
     Returns:
@@ -100,10 +100,10 @@ def load(
         same object.
 
     Raises:
-        UsageError: If there is no such data set, if it is not there and may not be
-            or cannot be downloaded, if it is not one of equally large, labelled
-            images, if the arrays in a file do not fit each other, or if it has fewer
-            training examples than asked for.
+        UsageError: If there is no such data set; if it is missing and may not or cannot
+            be downloaded; if it does not have labelled images of one size; if the
+            arrays in a file do not match each other; or if it has fewer training
+            examples than requested.
     """
     if name == "digits":
         return _load_digits(train_examples)
@@ -156,7 +156,7 @@ def _load_arrays(name: str, train_examples: int | None) -> ImageData:
     train, test = splits["train"], splits["test"]
     if train.images.shape[1:] != test.images.shape[1:]:
         raise UsageError(
-            f"Data set '{name}' must have training and test images of one shape. "
+            f"Data set '{name}' must have training and test images of the same shape. "
             f"Received: {train.images.shape[1:]} and {test.images.shape[1:]}"
         )
     total = len(train)
@@ -175,7 +175,7 @@ def _load_arrays(name: str, train_examples: int | None) -> ImageData:
     if unseen:
         raise UsageError(
             f"Data set '{name}' must have training examples of every class, numbered "
-            f"from 0 without gaps. Of 0 to {largest} there are none of: "
+            f"from 0 without gaps. Classes from 0 to {largest} without examples: "
             f"{', '.join(map(str, unseen))}"
         )
     first_validation = total - _held_out(total)
@@ -212,17 +212,17 @@ def _checked_split(name: str, part: str, x: np.ndarray, y: np.ndarray) -> Split:
     numbers = dtype.kind in "buif" and x.ndim in _DIMENSIONS and x.size > 0
     if not numbers or (x.dtype.kind == "f" and not np.all(np.isfinite(x))):
         raise UsageError(
-            f"Data set '{name}': x_{part} must be finite numbers of the shape "
+            f"Data set '{name}': x_{part} must be finite numbers of shape "
             "(examples, height, width), (examples, height, width, channels) or "
-            f"(examples, features). Received: {dtype} of the shape {x.shape}"
+            f"(examples, features). Received: {dtype} of shape {x.shape}"
             + (", not all finite in float32" if numbers else "")
         )
     whole = y.dtype.kind in "ui" and y.size > 0
     most = np.iinfo("int32").max
     if not whole or y.shape != x.shape[:1] or y.min() < 0 or y.max() > most:
         raise UsageError(
-            f"Data set '{name}': y_{part} must be whole numbers from 0, one an image "
-            f"({len(x)}). Received: {y.dtype} of the shape {y.shape}"
+            f"Data set '{name}': y_{part} must be whole numbers from 0, one per image "
+            f"({len(x)}). Received: {y.dtype} of shape {y.shape}"
             + (f", from {y.min()} to {y.max()}" if whole else "")
         )
     if x.ndim == len(("examples", "height", "width")):
@@ -261,7 +261,7 @@ def _load_tfds(
 
 
 def _held_out(total: int) -> int:
-    """Returns how many of the training examples are for validation."""
+    """Returns the number of training examples held out for validation."""
     return min(total // 10, _MOST_VALIDATION)
 
 
@@ -270,8 +270,9 @@ def _train_size(name: str, available: int, train_examples: int | None) -> int:
         return available
     if train_examples > available:
         raise UsageError(
-            f"train_examples must be at most {available}, which data set '{name}' has "
-            f"besides those held out for validation. Received: {train_examples}"
+            f"train_examples must be at most {available}: data set '{name}' has no "
+            "more besides those held out for validation. "
+            f"Received: {train_examples}"
         )
     return train_examples
 
@@ -279,8 +280,8 @@ def _train_size(name: str, available: int, train_examples: int | None) -> int:
 def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
     if not importlib.util.find_spec("tensorflow"):
         raise UsageError(
-            f"Data set '{name}' needs TensorFlow to be read. Install it beside the "
-            "other backend, or give 'digits' or arrays in an .npz file."
+            f"Reading data set '{name}' needs TensorFlow. Install it next to your "
+            "backend, or give 'digits' or arrays in an .npz file."
         )
     import tensorflow_datasets as tfds
 
@@ -289,7 +290,7 @@ def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
         if not data_dir or not folder.is_dir():
             raise UsageError(
                 f"data_dir '{data_dir}' is not a folder. Give the folder that holds "
-                f"the prepared data set '{name}', or make it and add --download."
+                f"the prepared data set '{name}', or create it and add --download."
             )
         data_dir = str(folder.resolve())
     try:
@@ -302,7 +303,7 @@ def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
             f"There is no data set '{name}'. Give 'digits', an .npz file or the name "
             f"of a tensorflow-datasets image-classification data set.{hint}"
         ) from error
-    except Exception as error:  # a damaged folder, a version or a source unknown to it
+    except Exception as error:  # a damaged folder, an unknown version or source
         raise UsageError(
             f"Data set '{name}' cannot be opened in "
             f"{data_dir or tfds.core.constants.DATA_DIR} ({_one_line(error)})."
@@ -333,13 +334,13 @@ def _require_labelled_images(name: str, info: Any) -> None:
         shape = info.features["image"].shape
     if len(shape) != len(("height", "width", "channels")) or None in shape:
         raise UsageError(
-            f"Data set '{name}' cannot be used here: it must have labelled images of "
-            f"one size. Its features: {_one_line(info.features)}"
+            f"Data set '{name}' cannot be used: it must have labelled images of one "
+            f"size. Its features: {_one_line(info.features)}"
         )
     missing = {"train", "test"} - set(info.splits)
     if missing:
         raise UsageError(
-            f"Data set '{name}' cannot be used here: it has no "
+            f"Data set '{name}' cannot be used: it has no "
             f"{' and no '.join(sorted(missing))} split, only {', '.join(info.splits)}."
         )
 

@@ -1,4 +1,4 @@
-"""The batches as `tf.data` pipelines: images stay in memory, batches are gathered."""
+"""The batches as `tf.data` pipelines, gathered from images in memory."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from experiments.data.batches import SHIFT, epoch_order, evaluation_order
 from experiments.data.datasets import Split
 
 _BATCHES_AHEAD = 4
-# Few, and its own: data is quickly gathered, and the run needs the processors.
+# A few private threads: gathering is fast, and the run needs the processors.
 _THREADS = max(1, (os.cpu_count() or 1) // 4)
 
 
@@ -24,15 +24,16 @@ def training_pipeline(
     replicas: int = 1,
     shard: slice = slice(None),
 ) -> tf.data.Dataset:
-    """Returns an endless stream of training batches, as `epoch_order` has them.
+    """Returns an endless stream of the training batches of `epoch_order`.
 
     Args:
         split: The examples.
-        batch_size: Examples a step, at most `len(split)` and a multiple of `replicas`.
+        batch_size: Examples per step, at most `len(split)` and a multiple of
+            `replicas`.
         seed: Seed of order and augmentation.
         augment: Whether to flip images and shift them by up to 4 pixels.
-        first_epoch: The epoch to begin with, counted from 0.
-        replicas: Into how many batches each step is divided.
+        first_epoch: The first epoch, counted from 0.
+        replicas: Number of batches into which each step is divided.
         shard: Which of them to yield; by default all, one after the other.
 
     Returns:
@@ -77,16 +78,15 @@ def training_pipeline(
 def evaluation_pipeline(
     split: Split, replicas: int = 1, shard: slice = slice(None)
 ) -> tf.data.Dataset:
-    """Returns a whole split, in order, in batches as `evaluation_order` has them.
+    """Returns a whole split, in order, in the batches of `evaluation_order`.
 
     Args:
         split: The examples.
-        replicas: Into how many batches each step is divided.
+        replicas: Number of batches into which each step is divided.
         shard: Which of them to yield; by default all, one after the other.
 
     Returns:
-        A data set of `(images, labels, weights)`, the weights being float32
-        `(batch,)`.
+        A data set of `(images, labels, weights)`, with float32 weights `(batch,)`.
     """
     images, labels = tf.constant(split.images), tf.constant(split.labels)
     indices, weights = (
@@ -107,14 +107,14 @@ def evaluation_pipeline(
 
 
 def _shares(order: np.ndarray, replicas: int, shard: slice) -> np.ndarray:
-    """Divides each batch of an order between replicas; returns those of a shard."""
+    """Divides each batch of an order between replicas; returns a shard's parts."""
     share = order.shape[1] // replicas
     return order.reshape(-1, replicas, share)[:, shard].reshape(-1, share)
 
 
 def _options() -> tf.data.Options:
     options = tf.data.Options()
-    # Its threads can take two seconds to end, and one ends with each validation.
+    # Its threads can take two seconds to end, and each validation ends some.
     options.autotune.enabled = False
     options.threading.private_threadpool_size = _THREADS
     return options

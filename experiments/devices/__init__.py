@@ -1,6 +1,6 @@
-"""Where runs take place: devices by the names of `--strategy`, on any backend.
+"""The devices of runs, by the names of `--strategy`, on any backend.
 
-One object of each in a process, since several can collide.
+There is one object of each per process, because several can collide.
 """
 
 import functools
@@ -14,16 +14,16 @@ __all__ = ["Strategy", "Training", "get"]
 
 
 def get(config: TrainingConfig) -> Strategy:
-    """Returns the strategy that a configuration asks for, on the present backend.
+    """Returns the strategy of a configuration on the current backend.
 
     Raises:
-        UsageError: If the backend or the devices there are cannot do what is asked.
+        UsageError: If the backend or the devices cannot do it.
     """
     strategy = _get(config.strategy, config.logical_devices, config.deterministic)
     if config.batch_size % strategy.replicas:
         raise UsageError(
-            f"batch_size must be a multiple of the {strategy.replicas} replicas, which "
-            f"share each batch. Received: {config.batch_size}"
+            f"batch_size must be a multiple of {strategy.replicas}, the number of "
+            f"replicas that share each batch. Received: {config.batch_size}"
         )
     return strategy
 

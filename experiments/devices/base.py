@@ -1,4 +1,4 @@
-"""What a run asks of the devices it runs on, whichever backend has them."""
+"""What a run asks of its devices, on any backend."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from experiments.data import batches
 from experiments.data.datasets import ImageData, Split
 from gaaf_keras._version import __version__
 
-_SHARE_OF_MEMORY = 0.5  # of a device's, that images may take
+_SHARE_OF_MEMORY = 0.5  # the part of a device's memory that images may take
 
 
 class Training(NamedTuple):
@@ -22,9 +22,9 @@ class Training(NamedTuple):
 
     Attributes:
         model: A compiled and built model.
-        config: The run: its batches, and what they are augmented by.
-        initial_epoch: How many epochs it has been trained for already.
-        epochs: How many it is trained for at most, those included.
+        config: The run, with its batches and augmentation.
+        initial_epoch: Number of epochs already trained.
+        epochs: Maximum number of epochs, including those.
         callbacks: Keras callbacks.
     """
 
@@ -39,11 +39,11 @@ class Strategy:
     """One device that takes its batches as NumPy arrays.
 
     Attributes:
-        name: What it is called in `config.json`.
-        devices: Names of the devices, those of other machines included: a replica each.
+        name: Its name in `config.json`.
+        devices: Names of the devices, including other machines': one replica each.
         is_chief: Whether this process is the one that reads and writes files.
-        synchronizes_batch_norm: Whether batch normalisation must be told to be over
-            the global batch.
+        synchronizes_batch_norm: Whether batch normalisation must be told to use the
+            global batch.
         has_other_processes: Whether other processes take part in the training.
     """
 
@@ -61,7 +61,7 @@ class Strategy:
         return len(self.devices)
 
     def describe(self) -> dict[str, Any]:
-        """Returns what it is made of, for `config.json`."""
+        """Returns its description for `config.json`."""
         return {
             "strategy": self.name,
             "replicas": self.replicas,
@@ -79,23 +79,23 @@ class Strategy:
         return {}
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """Returns the context in which models are made and trained."""
+        """Returns the context in which models are created and trained."""
         return contextlib.nullcontext()
 
     def jit_compile(self, choice: str) -> bool | str:
-        """Returns what `compile` is told for the flag's `auto`, `true` or `false`."""
+        """Returns the argument of `compile` for `auto`, `true` or `false`."""
         return "auto" if choice == "auto" else choice == "true"
 
     def kind(self, config: TrainingConfig) -> Hashable:
-        """Returns what runs must have in common to train at once."""
+        """Returns what runs must share to train at once."""
         return config
 
     def memory(self) -> int | None:
-        """Returns the bytes of the device's memory; None if images need not fit it."""
+        """Returns the bytes of the device's memory; None if images need not fit in."""
         return None
 
     def streams(self, data: ImageData) -> bool:
-        """Whether images are too many to stay on the device, beside a model."""
+        """Whether there are too many images to keep on the device next to a model."""
         memory = self.memory()
         splits = data.train, data.validation, data.test
         size = sum(split.images.nbytes for split in splits)
@@ -104,21 +104,21 @@ class Strategy:
     def runs_at_once(
         self, wanted: int | str, config: TrainingConfig, data: ImageData
     ) -> int:
-        """Returns how many runs of one kind to train at once.
+        """Returns the number of runs of one kind to train at once.
 
         Args:
-            wanted: A number, or `"auto"`: as many as are sure to be faster so.
+            wanted: A number, or `"auto"`: as many as are certain to be faster.
             config: One of the runs.
-            data: What they are on.
+            data: Their data.
 
         Raises:
             UsageError: If several cannot train at once here.
         """
         if wanted != "auto" and int(wanted) > 1:
             raise UsageError(
-                "runs_at_once needs Keras on JAX, and runs of one device each. Set "
-                "KERAS_BACKEND=jax with --strategy=one_device, or leave it out; "
-                "parallel_runs trains in several processes. "
+                "runs_at_once needs Keras on JAX, and one device per run. Set "
+                "KERAS_BACKEND=jax with --strategy=one_device, or leave it out. "
+                "(parallel_runs trains in several processes.) "
                 f"Received: {wanted}, on {keras.backend.backend()} with {self.name}"
             )
         return 1
@@ -126,12 +126,12 @@ class Strategy:
     def compiling_ahead(
         self, trainings: Iterable[tuple[Training, int]], data: ImageData
     ) -> contextlib.AbstractContextManager[None]:
-        """Compiles meanwhile what will be fitted, where that pays.
+        """Compiles programs for later training in the background, where that pays.
 
         Args:
-            trainings: One of each kind, with the number that will train at once; made
-                only where they are used.
-            data: What they will be trained and validated on.
+            trainings: One of each kind, with the number that will train at once;
+                created only where they are used.
+            data: Their training and validation data.
         """
         return contextlib.nullcontext()
 
@@ -139,8 +139,8 @@ class Strategy:
         """Trains compiled models, as `keras.Model.fit` does.
 
         Args:
-            data: What they are trained and validated on.
-            trainings: The models. Several are of one kind, and train at once.
+            data: Their training and validation data.
+            trainings: The models. Several must be of one kind; they train at once.
         """
         for model, config, initial_epoch, epochs, callbacks in trainings:
             model.fit(
@@ -148,7 +148,7 @@ class Strategy:
                 steps_per_epoch=len(data.train) // config.batch_size,
                 initial_epoch=initial_epoch,
                 epochs=epochs,
-                shuffle=False,  # the batches are in an order of their own
+                shuffle=False,  # the batches have their own order
                 callbacks=callbacks,
                 verbose=0,
             )
@@ -177,12 +177,12 @@ class Strategy:
     def accuracy(
         self, model: keras.Model, config: TrainingConfig, data: ImageData, split: str
     ) -> float:
-        """Returns the share of all examples of a split that are classified rightly.
+        """Returns the accuracy on all examples of a split.
 
         Args:
             model: A model that was trained here.
             config: The run.
-            data: What it is on.
+            data: Its data.
             split: `"validation"` or `"test"`.
         """
         examples: Split = getattr(data, split)
@@ -191,13 +191,13 @@ class Strategy:
         return float(np.mean(np.argmax(logits, axis=-1) == examples.labels))
 
     def share(self, content: Callable[[], bytes]) -> bytes:
-        """Returns what the chief's `content` gives, in all processes."""
+        """Returns the chief's `content` in all processes."""
         return content()
 
     def decide(self, question: Callable[[], Any]) -> Any:
-        """Returns what the chief's `question` answers, in all processes.
+        """Returns the chief's answer to `question` in all processes.
 
-        An answer is data that JSON can hold; a `UsageError` is raised in all of them.
+        An answer must be valid JSON data. A `UsageError` is raised in all processes.
         """
 
         def answer() -> bytes:

@@ -1,4 +1,4 @@
-"""What `keras.Model.fit` does around its steps, for steps that run many at once."""
+"""What `keras.Model.fit` does around its steps, for many steps run at once."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +20,7 @@ class Resident(NamedTuple):
     """A data set on the device.
 
     Attributes:
-        train: Images, padded for what moves them, and labels.
+        train: Images, padded if they are shifted, and labels.
         validation: Batches of images, labels and weights.
     """
 
@@ -31,7 +31,7 @@ class Resident(NamedTuple):
     def of(
         cls, data: ImageData, put: Callable[[np.ndarray], Any], *, augment: bool
     ) -> "Resident":
-        """Returns a data set, each array of it put on the device."""
+        """Returns a data set with each array on the device."""
         images = data.train.images
         train = padded(images) if augment else images, data.train.labels
         held = train, evaluation_batches(data.validation)
@@ -39,7 +39,7 @@ class Resident(NamedTuple):
 
 
 class Programs(Protocol):
-    """What trains and validates on a device that holds the images."""
+    """Trains and validates on a device that holds the images."""
 
     def train(
         self, model: keras.Model, order: EpochOrder, first: int, end: int
@@ -48,12 +48,12 @@ class Programs(Protocol):
 
         Args:
             model: A compiled and built model.
-            order: Of the epoch.
+            order: The order of the epoch.
             first: The first step.
             end: The step after the last.
 
         Returns:
-            Keras's mean of the loss so far, after each of the steps.
+            Keras's running mean of the loss after each of the steps.
         """
         ...
 
@@ -69,14 +69,15 @@ def fit(
 ) -> None:
     """Trains a model as `keras.Model.fit` does.
 
-    `on_train_batch_end` of the callbacks is called with the loss alone: at the end of
-    each epoch, and every `config.gradient_flow` steps over all epochs, if that is not
-    0. If the loss is not a number in between, that is said of the first such step.
+    It calls `on_train_batch_end` of the callbacks with only the loss: at the end of
+    each epoch and, unless `config.gradient_flow` is 0, every `config.gradient_flow`
+    steps counted over all epochs. If the loss is NaN in between, it is called for the
+    first such step.
 
     Args:
         training: The model.
-        programs: Gives what trains the model, once that is built.
-        data: What it is trained and validated on.
+        programs: Returns the programs that train the model, once it is built.
+        data: Its training and validation data.
     """
     model, config, initial_epoch, epochs, callbacks = training
     shape = (config.batch_size, *data.train.images.shape[1:])
@@ -90,7 +91,7 @@ def fit(
     model.stop_training = False
     called.on_train_begin()
     if initial_epoch < epochs:
-        on_device = programs()  # with the variables that callbacks add
+        on_device = programs()  # including the variables that callbacks add
     for epoch in range(initial_epoch, epochs):
         order = epoch_order(len(data.train), config.batch_size, config.seed, epoch)
         model.reset_metrics()
@@ -119,12 +120,12 @@ def fit(
 
 
 def part_ends(before: int, steps: int, every: int) -> list[int]:
-    """Returns where the parts of an epoch end, in steps of it.
+    """Returns the steps of an epoch at which its parts end.
 
     Args:
         before: Steps before the epoch.
         steps: Steps of the epoch.
-        every: Steps, over all epochs, between two ends; 0 for the epoch's end alone.
+        every: Steps, over all epochs, between two ends; 0 for only the epoch's end.
     """
     first = every - before % every if every else steps
     return [*range(first, steps, every or steps), steps]

@@ -25,20 +25,20 @@ from experiments.devices.jax_programs import (
     state_of,
 )
 
-_CACHE = Path("~/.cache/gaaf_keras/jax")  # of compiled programs, for later processes
-_MOST_AT_ONCE = 128  # on a device
+_CACHE = Path("~/.cache/gaaf_keras/jax")  # for compiled programs
+_MOST_AT_ONCE = 128  # runs per device
 _SHARE_OF_RUNS = 0.3  # of a device's memory
-_BYTES_A_WEIGHT = 60  # with gradient, moments, the best and what a step copies
+_BYTES_A_WEIGHT = 60  # with gradient, moments, best weights and copies in a step
 
 
 class JaxStrategy(Strategy):
-    """One device a run, on which images stay and whole epochs run."""
+    """One device per run, which holds the images and runs whole epochs."""
 
     def __init__(self, devices: list[str]) -> None:
         super().__init__(devices)
         self._programs: dict[tuple[Hashable, int], Programs] = {}
         self._data: dict[tuple[int, bool], list[DeviceData]] = {}
-        self._held: list[ImageData] = []  # so that no other has its id
+        self._held: list[ImageData] = []  # keeps their ids unique
         self._compiling: dict[Programs, Future[None]] = {}
 
     def versions(self) -> dict[str, str]:
@@ -51,7 +51,7 @@ class JaxStrategy(Strategy):
             "patience": 1,
             **dict.fromkeys(("output_dir", "export", "data_dir")),
             "learning_rate": 1.0,
-            # Whether these are 0 decides what the program computes.
+            # The program depends on whether these are 0.
             "weight_decay": float(config.weight_decay > 0),
         }
         if has_variable_dropout(config):
@@ -68,7 +68,7 @@ class JaxStrategy(Strategy):
         if config.jit_compile == "false":
             if wanted != "auto" and int(wanted) > 1:
                 raise UsageError(
-                    "runs_at_once needs a compiled training step: leave jit_compile "
+                    "runs_at_once needs a compiled training step. Leave jit_compile "
                     f"out. Received: {wanted}, with jit_compile=false"
                 )
             return 1
@@ -89,7 +89,7 @@ class JaxStrategy(Strategy):
     def compiling_ahead(
         self, trainings: Iterable[tuple[Training, int]], data: ImageData
     ) -> Iterator[None]:
-        # On a GPU programs that are compiled side by side wait for each other.
+        # On a GPU, programs compiled at the same time wait for each other.
         threads = ThreadPoolExecutor(None if _on_cpu() else 1)
         try:
             for training, at_once in trainings:
@@ -140,7 +140,7 @@ class JaxStrategy(Strategy):
     def _on_devices(
         self, config: TrainingConfig, data: ImageData, runs: int
     ) -> list[DeviceData]:
-        """Returns the data on as many devices as that many runs can use."""
+        """Returns the data on as many devices as the runs can use."""
         found = self._data.setdefault((id(data), config.augments), [])
         devices = jax.local_devices()[:runs]
         for device in devices[len(found) :]:
@@ -155,8 +155,8 @@ def _on_cpu() -> bool:
 class JaxDataParallel(Strategy):
     """All devices of this machine, which share each batch.
 
-    Batch normalisation is over the global batch: XLA divides the computation and
-    leaves what it computes as it is.
+    Batch normalisation uses the global batch: XLA divides the computation without
+    changing its result.
     """
 
     name = "DataParallel"
@@ -173,7 +173,7 @@ class JaxDataParallel(Strategy):
 
 
 def get(name: str, logical_devices: int | None, deterministic: bool) -> Strategy:
-    """Returns the strategy of that name; called once in a process for each.
+    """Returns the strategy of a name; called once per process for each name.
 
     Raises:
         UsageError: If there is no such strategy here.
@@ -194,12 +194,12 @@ def get(name: str, logical_devices: int | None, deterministic: bool) -> Strategy
 
 
 def _split_cpu(parts: int) -> None:
-    """Makes several devices of the CPU, for testing."""
-    with contextlib.suppress(RuntimeError):  # JAX is in use already, maybe with as many
+    """Splits the CPU into several devices, for testing."""
+    with contextlib.suppress(RuntimeError):  # JAX is in use, maybe with this number
         jax.config.update("jax_num_cpu_devices", parts)
     if jax.default_backend() != "cpu" or jax.local_device_count() != parts:
         raise UsageError(
-            "logical_devices can only split a CPU, and only before JAX is used in a "
-            f"process; it has {jax.local_device_count()} devices on "
+            "logical_devices can only split a CPU, and only before the process uses "
+            f"JAX, which already has {jax.local_device_count()} devices on "
             f"{jax.default_backend()}. Received: {parts}"
         )

@@ -1,13 +1,13 @@
-"""Training on JAX in whole epochs, of one run or of several at once.
+"""Training on JAX in whole epochs, for one run or several at once.
 
 Images stay on the device, and an epoch is a loop there over Keras's own `train_step`,
 for which each batch is gathered and augmented. Weights and history are those of `fit`:
-on a CPU to the last bit for dense networks without dropout and weight decay. Whatever
-else is compiled otherwise, and so rounds otherwise; runs that train at once, too.
+on a CPU to the last bit for dense networks without dropout and weight decay. All others
+are compiled differently and so round differently, as do runs that train at once.
 
-An epoch in which the loss is not a number ends all the same. Models have their state of
-the ends of epochs: in the middle of one, callbacks see losses alone, and `GradientFlow`
-what it measures.
+An epoch runs to its end even if the loss becomes NaN. Models have their state from the
+ends of epochs: within an epoch, callbacks see only losses, and `GradientFlow` only its
+measurements.
 """
 
 import functools
@@ -34,8 +34,8 @@ from experiments.devices.jax_programs import (
 from gaaf_keras.analysis import GradientFlow, LayerGradient
 from gaaf_keras.analysis.gradients import finite_rows
 
-_FEWER_TIMES = 4  # as few runs as pay for programs of another size
-# What Keras calls the parts of a `State`.
+_FEWER_TIMES = 4  # times fewer runs, at which programs of another size pay
+# Keras's names for the parts of a `State`.
 _PARTS = ("trainable_variables", "non_trainable_variables", "optimizer_variables")
 
 
@@ -45,9 +45,9 @@ def fit(
     """Trains models of one kind at once, as `keras.Model.fit` trains one.
 
     Args:
-        programs: Of that kind.
+        programs: The programs of that kind.
         trainings: The models.
-        data: What they are trained and validated on, on each device to be used.
+        data: The training and validation data, on each device to use.
     """
     runs = [_Run(programs, training) for training in trainings]
     active = [run for run in runs if not run.has_ended]
@@ -58,8 +58,7 @@ def fit(
             _Group(programs, part, size, on)
             for part, on in zip(parts, data, strict=False)
         ]
-        # The place of a run that has ended stays: for another size programs are
-        # compiled again.
+        # An ended run keeps its place: programs of another size need compiling again.
         fewer = len(data) * (size // _FEWER_TIMES)
         while active and len(active) > fewer:
             _train_epoch(groups)
@@ -73,7 +72,7 @@ def fit(
 
 
 def _size(programs: Programs, runs: int, devices: int) -> int:
-    """Returns how many runs train at once on each device, some perhaps for nothing."""
+    """Returns how many runs train at once on each device; some may be padding."""
     needed = -(-runs // devices)
     fit = [size for size in programs.sizes if needed <= size < _FEWER_TIMES * needed]
     size = min(fit, default=needed)
@@ -84,12 +83,12 @@ def _size(programs: Programs, runs: int, devices: int) -> int:
 def compile_programs(
     programs: Programs, training: Training, runs: int, data: Sequence[DeviceData]
 ) -> None:
-    """Compiles what `fit` will need, by training for no step at all.
+    """Compiles what `fit` will need, by training for zero steps.
 
     Args:
-        programs: Of a kind.
+        programs: The programs of a kind.
         training: A model of that kind, which stays as it is.
-        runs: How many will train at once.
+        runs: Number of runs that will train at once.
         data: The data on each device.
     """
     run = _Run(programs, training)
@@ -103,7 +102,7 @@ def compile_programs(
 
 
 class _Run:
-    """A model that trains, and how far it has come."""
+    """A model in training, and its progress."""
 
     def __init__(self, programs: Programs, training: Training) -> None:
         self.model, self.config, self.epoch, self._epochs, callbacks = training
@@ -120,7 +119,7 @@ class _Run:
 
     @property
     def steps_before(self) -> int:
-        """Steps of all epochs before this one."""
+        """Number of steps in all epochs before this one."""
         return self.epoch * self._steps
 
     def ends(self) -> list[int]:
@@ -128,7 +127,7 @@ class _Run:
         return part_ends(self.steps_before, self._steps, self.config.gradient_flow)
 
     def end_batches(self, first: int, losses: np.ndarray) -> None:
-        """Tells the callbacks of the losses after steps, of which one is the first."""
+        """Passes the callbacks the losses after some steps, starting at the first."""
         if self.model.stop_training:
             return
         failed = np.flatnonzero(~np.isfinite(losses))
@@ -136,7 +135,7 @@ class _Run:
         self.callbacks.on_train_batch_end(first + last, {"loss": float(losses[last])})
 
     def end_epoch(self, logs: dict[str, float]) -> None:
-        """Ends an epoch, with what is known of it."""
+        """Ends an epoch with its logs."""
         names = [name for name in logs if name.startswith("val_")]
         self.callbacks.on_test_end({n.removeprefix("val_"): logs[n] for n in names})
         self.callbacks.on_epoch_end(self.epoch, logs)
@@ -152,15 +151,15 @@ class _Run:
 class _Group:
     """Runs that train at once on one device.
 
-    Several stay stacked from epoch to epoch, whatever callbacks assign, but for the
-    strengths of an `AccelerationSchedule`. A model gets its state when a callback asks
-    for it.
+    Several runs stay stacked from epoch to epoch, whatever callbacks assign, except for
+    the strengths of an `AccelerationSchedule`. A model gets its state when a callback
+    asks for it.
 
     Args:
-        programs: Of their kind.
+        programs: The programs of their kind.
         runs: The runs.
-        size: How many models the programs are for. The last run's trains once more in
-            the places of those that are missing.
+        size: Number of models that the programs take. Copies of the last run's model
+            fill the empty places.
         on: The data on the device.
     """
 
@@ -203,7 +202,7 @@ class _Group:
         self._metrics, self._losses = self._zeros, self._no_losses
 
     def train(self, first: int, end: int) -> None:
-        """Lets the device train from one step to before another."""
+        """Starts training on the device, from one step up to another."""
         for run in self.active:
             run.callbacks.on_train_batch_begin(first)
         self._state, self._metrics, self._losses = self._programs.train(
@@ -217,7 +216,7 @@ class _Group:
         )
 
     def look_ahead(self, epochs: int = 1) -> None:
-        """Makes the orders of the next epoch, or of this one."""
+        """Prepares the orders of the next epoch, or of this one."""
         orders = [
             self._programs.order(run.config.seed, run.epoch + epochs)
             for run in self._places
@@ -225,7 +224,7 @@ class _Group:
         self._order = self._put(orders)
 
     def end_batches(self, first: int, end: int) -> None:
-        """Tells the callbacks of the losses."""
+        """Passes the losses to the callbacks."""
         self._measured: dict[int, np.ndarray] = {}
         self._end = end
         losses = np.atleast_2d(self._losses)[:, first:end]
@@ -234,7 +233,7 @@ class _Group:
                 run.end_batches(first, row)
 
     def validate(self) -> None:
-        """Lets the device validate."""
+        """Starts validation on the device."""
         for run in self.active:
             run.callbacks.on_test_begin()
         self._validated = self._programs.validate(
@@ -258,21 +257,21 @@ class _Group:
             run.end_epoch({name: float(row[index]) for name, row in rows.items()})
 
     def release(self) -> None:
-        """Gives the models their states."""
+        """Assigns the models their states."""
         if self._state is not None and self._several:
             for index, run in enumerate(self.runs):
                 set_state(run.model, one_of(self._state, index))
                 run.model._jax_state = None
 
     def _put(self, trees: list[Any]) -> Any:
-        """Returns what the programs take for the runs, on the device."""
+        """Returns the runs' trees as the programs take them, on the device."""
         tree = trees[0]
         if self._several:
             tree = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
         return jax.device_put(tree, self._on.device)
 
     def _probe(self, index: int) -> Callable[[Any, Any], dict[str, LayerGradient]]:
-        """Returns what measures a batch with one of the models as it is now."""
+        """Returns a function that measures a batch with a model's current state."""
 
         def probe(x: Any, y: Any) -> dict[str, LayerGradient]:
             step = self.runs[index].steps_before + self._end
@@ -291,9 +290,9 @@ class _Group:
 
 
 class _Later:
-    """The state of one of many models, taken when Keras asks for it.
+    """The state of one of many models, fetched when Keras asks for it.
 
-    Keras does so when a callback asks for its `model`.
+    Keras asks when a callback reads its `model`.
     """
 
     def __init__(self, state: State, index: int) -> None:
@@ -307,7 +306,7 @@ class _Later:
 
 
 def _train_epoch(groups: Sequence[_Group]) -> None:
-    """Trains runs for an epoch each, which need not be the same one."""
+    """Trains each run for an epoch; the epochs' numbers may differ."""
     for group in groups:
         group.begin()
     runs = [run for group in groups for run in group.active]
@@ -315,7 +314,7 @@ def _train_epoch(groups: Sequence[_Group]) -> None:
     for end in sorted({end for run in runs for end in run.ends()}):
         for group in groups:
             group.train(first, end)
-        if first == 0:  # while the devices work
+        if first == 0:  # while the devices are busy
             for group in groups:
                 group.look_ahead()
         for group in groups:

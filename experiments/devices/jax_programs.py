@@ -1,8 +1,8 @@
 """An epoch on JAX as compiled programs, for one model or for several at once.
 
-Several models of one kind are stacked: the programs of one are mapped over them by
-`jax.vmap`. What differs between them is an input of the programs, so that one
-compilation serves all learning rates, rates of dropout, weight decays and strengths.
+Several models of one kind are stacked: `jax.vmap` maps the programs for one over them.
+Everything that differs between them is an input of the programs, so one compilation
+serves all learning rates, dropout rates, weight decays and strengths.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ from gaaf_keras.layers import accelerated_layers
 _OF_A_MATRIX = 2  # axes
 
 State: TypeAlias = tuple[list[Any], ...]  # the values of a model's variables
-Numbers: TypeAlias = dict[str, Any]  # what runs of one kind differ in
+Numbers: TypeAlias = dict[str, Any]  # in which runs of one kind differ
 
 
 def state_of(model: keras.Model) -> State:
-    """Returns the values of a model's variables, those of metrics left out."""
+    """Returns the values of a model's variables, without those of metrics."""
     return tuple([variable.value for variable in part] for part in _variables(model))
 
 
@@ -48,21 +48,21 @@ def set_state(model: keras.Model, state: State) -> None:
 def has_variable_strength(config: TrainingConfig) -> bool:
     """Whether the strength is a variable of a run's model.
 
-    The factor of a unit gain is computed beforehand, for a constant one.
+    With unit gain it is constant, because the gain is computed in advance.
     """
     return config.accelerates and not config.unit_gain
 
 
 def has_variable_dropout(config: TrainingConfig) -> bool:
-    """Whether the rate of dropout is an input of the program.
+    """Whether the dropout rate is an input of the program.
 
-    Keras divides by it in the precision of the layer, where it must be a constant.
+    In half precision it must be a constant: Keras computes with it in that precision.
     """
     return config.precision == "float32"
 
 
 def numbers_of(config: TrainingConfig) -> Numbers:
-    """Returns the numbers of a run that are no variables of its model."""
+    """Returns the numbers of a run that are not variables of its model."""
     numbers: Numbers = {}
     if optimization.is_scheduled(config):
         numbers["learning_rate"] = optimization.peak(config)
@@ -74,7 +74,7 @@ def numbers_of(config: TrainingConfig) -> Numbers:
 
 
 class Examples(NamedTuple):
-    """Examples on a device: a whole split, or the batches to evaluate it in."""
+    """Examples on a device: a whole split, or its batches for evaluation."""
 
     images: Any
     labels: Any
@@ -86,7 +86,7 @@ class DeviceData:
 
     Attributes:
         device: The device.
-        train: The training examples, padded for what moves their images.
+        train: The training examples, with padded images if they are shifted.
         validation: Batches with weights.
         test: Likewise.
     """
@@ -106,14 +106,14 @@ class DeviceData:
 class Programs:
     """The compiled programs of one kind of run.
 
-    Each takes and returns the state of one model, or of several that are stacked; for
-    several, numbers, order and metrics are stacked too.
+    Each takes and returns the state of one model, or of several stacked models; then
+    numbers, order and metrics are stacked too.
 
     Attributes:
-        steps: How many an epoch has.
+        steps: Number of steps per epoch.
         has_schedule: Whether callbacks change the strength.
-        measured: The layers that `measure` returns numbers of.
-        sizes: The numbers of models that programs are compiled for.
+        measured: The layers for which `measure` returns numbers.
+        sizes: The numbers of models for which programs are compiled.
     """
 
     def __init__(self, config: TrainingConfig, data: ImageData) -> None:
@@ -133,7 +133,7 @@ class Programs:
         self._logs = _compiled(self._logs_of, (0,))
 
     def take(self, model: keras.Model) -> None:
-        """Makes a compiled model of the kind ready; it is what is traced, if need be.
+        """Prepares a compiled model of the kind, and traces it if necessary.
 
         Args:
             model: A model of that kind.
@@ -145,13 +145,13 @@ class Programs:
         if has_variable_strength(self._config):
             for layer in accelerated_layers(model):
                 layer.make_strength_variable()
-        # In loops XLA's convolutions on a CPU use one core, and are slow ones.
+        # In loops on a CPU, XLA's convolutions use one core and are slow.
         convolves = any(len(each.shape) > _OF_A_MATRIX for each in model.weights)
         self._loops = jax.default_backend() != "cpu" or not convolves
         self._model = model
 
     def order(self, seed: int, epoch: int) -> EpochOrder:
-        """Returns the order of an epoch of a run with a seed."""
+        """Returns the order of an epoch for a seed."""
         size, augment = self._config.batch_size, self._config.augments
         return epoch_order(self._examples, size, seed, epoch, augment=augment)
 
@@ -168,16 +168,16 @@ class Programs:
         """Trains for some steps of an epoch.
 
         Args:
-            state: Of the models before.
-            numbers: Of the runs.
-            metrics: Of the epoch so far, at its beginning zeros.
-            losses: Keras's mean of the loss so far, after each step of the epoch.
-            order: Of the epoch.
+            state: The models' state before.
+            numbers: The runs' numbers.
+            metrics: The metrics of the epoch so far; zeros at its beginning.
+            losses: Keras's running mean of the loss after each step of the epoch.
+            order: The order of the epoch.
             part: The first step, and the one after the last.
             on: The training examples.
 
         Returns:
-            The state of the models, metrics and losses after it.
+            The models' state, metrics and losses after it.
         """
         several = losses.ndim > 1
         for first, end in self._calls(*part):
@@ -192,8 +192,8 @@ class Programs:
         """Returns the metrics on batches with weights.
 
         Args:
-            state: Of the models.
-            metrics: At the beginning: zeros.
+            state: The models' state.
+            metrics: The metrics at the beginning: zeros.
             on: The batches.
             several: Whether there are several models.
         """
@@ -216,13 +216,13 @@ class Programs:
         return [np.zeros(v.shape, v.dtype) for v in self._model.metrics_variables]
 
     def _calls(self, first: int, end: int) -> list[tuple[int, int]]:
-        """Returns the parts of some steps for which a program is called."""
+        """Returns the parts of some steps, each one call of a program."""
         if self._loops:
             return [(first, end)]
         return [(step, step + 1) for step in range(first, end)]
 
     def _repeated(self, step: Any, first: int, end: int, carried: Any) -> Any:
-        """Returns what the steps make of what they carry, in a program."""
+        """Returns the carried values after some steps, in a program."""
         if self._loops:
             return jax.lax.fori_loop(first, end, step, carried)
         return step(first, carried)
@@ -284,7 +284,7 @@ class Programs:
 
     @contextlib.contextmanager
     def _with(self, numbers: Numbers) -> Iterator[None]:
-        """Lets the model and its optimizer compute with numbers that are traced."""
+        """Lets the model and its optimizer compute with traced numbers."""
         optimizer = self._model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         places: list[tuple[Any, str, Any]] = []
@@ -336,7 +336,7 @@ def _variables(model: keras.Model) -> tuple[list[keras.Variable], ...]:
 
 
 class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule times a number that is traced."""
+    """A schedule times a traced number."""
 
     def __init__(self, factor: Any, schedule: Any) -> None:
         self._factor = factor
@@ -347,10 +347,10 @@ class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Rate:
-    """A rate of dropout that is traced.
+    """A traced dropout rate.
 
-    Keras asks whether it is above 0, and subtracts it from 1; what is traced answers
-    the second alone.
+    Keras tests whether it is above 0, and subtracts it from 1; a traced number only
+    supports the second.
     """
 
     def __init__(self, rate: Any) -> None:
@@ -364,7 +364,7 @@ class _Rate:
 
 
 def _moved(padded: Any, batch: EpochOrder) -> Any:
-    """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
+    """Does what `batches.flip_and_shift` does, for a batch of padded images."""
     height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
     rows: Any = batch.rows[:, None] + jnp.arange(height)
     columns: Any = batch.columns[:, None] + jnp.arange(width)

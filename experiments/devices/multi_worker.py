@@ -1,7 +1,7 @@
 """Training on several machines: `tf.distribute.MultiWorkerMirroredStrategy`.
 
-Every machine runs the same command. The chief alone reads and writes the output
-folder, and tells the others what they need of it.
+Every machine runs the same command. Only the chief reads and writes the output folder,
+and sends the others what they need from it.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from experiments.config import UsageError, WorkerLostError
 from experiments.devices import rendezvous
 from experiments.devices.tensorflow import TensorFlowStrategy
 
-SECONDS_TO_START = 300  # in which all workers must have come
-_JOBS = ("chief", "master", "worker")  # the first two are one, by two names
-_START_PORT = 8888  # of Slurm's tasks on a machine: this one, the next, ...
+SECONDS_TO_START = 300  # for all workers to arrive
+_JOBS = ("chief", "master", "worker")  # the first two mean the same
+_START_PORT = 8888  # Slurm's tasks on a machine use this port, the next, ...
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -67,7 +67,7 @@ class MultiWorkerStrategy(TensorFlowStrategy):
         return self._of_chief(words).tobytes()[:length]
 
     def _of_chief(self, values: np.ndarray) -> np.ndarray:
-        """Returns the chief's values in all workers: a sum to which it alone adds."""
+        """Returns the chief's values in all workers: a sum to which only it adds."""
 
         @tf.function
         def add(values: tf.Tensor) -> tf.Tensor:
@@ -89,7 +89,7 @@ class MultiWorkerStrategy(TensorFlowStrategy):
         except _LOST as error:
             raise WorkerLostError(
                 "Another worker has stopped or cannot be reached. Completed epochs are "
-                "saved: start all workers again, with the same command, to resume."
+                "saved. To resume, restart all workers with the same command."
             ) from error
 
 
@@ -97,12 +97,12 @@ class MultiWorkerStrategy(TensorFlowStrategy):
 def _keras_issue_20585_worked_around() -> Iterator[None]:
     """Lets `fit` run under `MultiWorkerMirroredStrategy`.
 
-    Two places in Keras fail there, https://github.com/keras-team/keras/issues/20585:
-    the first batch, distributed, is averaged only to learn its shape, which is not
-    needed for a model that is built; and metrics, scalars that TensorFlow has put
-    together already, are averaged again, over an axis that they do not have. Both are
-    changed while they exist, which does no harm once they are fixed;
-    tests/test_several_machines.py tells when they have. (Keras 3.15 fails.)
+    Two places in Keras fail there, https://github.com/keras-team/keras/issues/20585.
+    Keras averages the first, distributed batch only to learn its shape, which a built
+    model does not need; and it averages metrics, scalars that TensorFlow has already
+    reduced, again over an axis that they do not have. Both are patched while they
+    exist, which does no harm once they are fixed; tests/test_several_machines.py shows
+    when they are. (Keras 3.15 fails.)
     """
     from keras.src.backend.tensorflow import trainer
 
@@ -129,12 +129,12 @@ def _keras_issue_20585_worked_around() -> Iterator[None]:
 
 
 def find_cluster() -> dict[str, Any] | None:
-    """Returns the cluster that the environment describes, as `TF_CONFIG` would.
+    """Returns the cluster that the environment describes, in the form of `TF_CONFIG`.
 
-    Slurm's variables are used if there is no `TF_CONFIG`.
+    Without `TF_CONFIG`, it uses Slurm's variables.
 
     Raises:
-        UsageError: If `TF_CONFIG` is there and cannot be understood.
+        UsageError: If `TF_CONFIG` is set but invalid.
     """
     written = os.environ.get("TF_CONFIG")
     if written:
@@ -156,8 +156,8 @@ def find_cluster() -> dict[str, Any] | None:
 
 
 def _slurm_cluster() -> dict[str, Any]:
-    # TensorFlow would choose the GPUs of each task too, and fails where there are
-    # none; Slurm has chosen them already.
+    # TensorFlow would also choose the GPUs of each task, and fails without any; Slurm
+    # has already chosen them.
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
         port_base=_START_PORT, gpus_per_node=1024, gpus_per_task=1, auto_set_gpu=False
     )
@@ -169,11 +169,11 @@ def _slurm_cluster() -> dict[str, Any]:
 def get(
     cluster: dict[str, Any] | None, logical_devices: int | None
 ) -> MultiWorkerStrategy:
-    """Returns the strategy of a cluster; called once in a process, before all else.
+    """Returns the strategy of a cluster; called once per process, before all else.
 
     Raises:
         UsageError: If there is no cluster, or it cannot be joined.
-        WorkerLostError: If the other workers do not come.
+        WorkerLostError: If the other workers do not arrive.
     """
     if cluster is None:
         raise UsageError(
@@ -190,7 +190,7 @@ def get(
     communication = tf.distribute.experimental.CommunicationImplementation
     addresses, own = _addresses(cluster), _own_number(cluster)
     Console(stderr=True, highlight=False).print(
-        f"Worker {own} of {len(addresses)} waits for the others, at most "
+        f"Worker {own} of {len(addresses)} waits for the others, for up to "
         f"{SECONDS_TO_START} seconds."
     )
     rendezvous.meet(addresses, own, SECONDS_TO_START)
@@ -215,7 +215,7 @@ def _addresses(cluster: dict[str, Any]) -> list[str]:
 
 
 def _own_number(cluster: dict[str, Any]) -> int:
-    """Returns which of the addresses is that of this process."""
+    """Returns the index of this process's address."""
     before = _JOBS[: _JOBS.index(cluster["task"]["type"])]
     index = int(cluster["task"]["index"])
     return index + sum(len(cluster["cluster"].get(job, [])) for job in before)
@@ -223,9 +223,9 @@ def _own_number(cluster: dict[str, Any]) -> int:
 
 @contextlib.contextmanager
 def _signals_of_the_system() -> Iterator[None]:
-    """Lets signals end the process at once while TensorFlow connects, deaf to them.
+    """Lets signals end the process at once while TensorFlow connects, ignoring them.
 
-    Afterwards they are as before; TensorFlow takes SIGTERM for a notice of its own.
+    Afterwards they are as before; TensorFlow uses SIGTERM as its own notice.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,6 +1,6 @@
 """Waiting for the other workers, before TensorFlow does.
 
-TensorFlow waits for an hour, deaf to signals, and does not say for whom.
+TensorFlow waits for an hour, ignores signals, and does not say for whom it waits.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ _ALL_HERE = b"gaaf_keras: all workers are here"
 def meet(addresses: list[str], own: int, seconds: float) -> None:
     """Returns when all workers have called it.
 
-    The first worker listens at its address, which is free afterwards; the others tell
-    it that they are there.
+    The first worker listens at its address, which is free afterwards; the others report
+    to it.
 
     Args:
-        addresses: Of all workers: `"host:port"`.
-        own: Which of them this process is, counted from 0.
+        addresses: The addresses of all workers: `"host:port"`.
+        own: The number of this worker, counted from 0.
         seconds: How long to wait.
 
     Raises:
-        WorkerLostError: If they have not all come in that time; the message names
-            those missing, as far as this worker can know.
+        WorkerLostError: If not all arrive in that time. The message names the missing
+            ones, as far as this worker knows them.
     """
     deadline = time.monotonic() + seconds
     missing = set(range(1, len(addresses))) if own == 0 else {0}
@@ -37,17 +37,17 @@ def meet(addresses: list[str], own: int, seconds: float) -> None:
                 return _gather(addresses[0], missing, deadline)
             if _report(addresses[0], own, deadline):
                 return None
-        except OSError:  # refused, as long as there is nobody; or the port is taken
+        except OSError:  # refused while nobody listens, or the port is taken
             time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
     names = ", ".join(f"{number} ({addresses[number]})" for number in sorted(missing))
     raise WorkerLostError(
-        f"Not all {len(addresses)} workers came within {seconds:g} seconds. Worker "
-        f"{own} waited for {names}. Start all of them, with the same command."
+        f"Not all {len(addresses)} workers started within {seconds:g} seconds. Worker "
+        f"{own} waited for {names}. Start all of them with the same command."
     )
 
 
 def _gather(address: str, missing: set[int], deadline: float) -> None:
-    """Waits for the numbers of all others, and then tells them that all are there."""
+    """Waits for the numbers of all others, then tells them that all have arrived."""
     port = int(address.rpartition(":")[2])
     with socket.create_server(("", port)) as server, contextlib.ExitStack() as stack:
         connections = []
@@ -58,12 +58,12 @@ def _gather(address: str, missing: set[int], deadline: float) -> None:
             missing.discard(int.from_bytes(connection.recv(_NUMBER_BYTES)))
             connections.append(connection)
         for connection in connections:
-            with contextlib.suppress(OSError):  # one that came twice has left once
+            with contextlib.suppress(OSError):  # a worker that came twice has left once
                 connection.sendall(_ALL_HERE)
 
 
 def _report(address: str, own: int, deadline: float) -> bool:
-    """Tells the first worker of this one; returns whether all are there."""
+    """Reports this worker to the first one; returns whether all have arrived."""
     host, _, port = address.rpartition(":")
     left = max(deadline - time.monotonic(), 0.001)
     with socket.create_connection((host, int(port)), left) as connection:

@@ -20,7 +20,7 @@ _GPU_MEMORY_OF_A_PART = 2048  # MiB
 
 
 class TensorFlowStrategy(Strategy):
-    """A strategy of TensorFlow's, or none: its default is for one device.
+    """A TensorFlow strategy; TensorFlow's default one for a single device.
 
     (`OneDeviceStrategy` does the same with a costly iterator for each validation.)
     """
@@ -33,7 +33,7 @@ class TensorFlowStrategy(Strategy):
 
     @property
     def synchronizes_batch_norm(self) -> bool:  # type: ignore[override]
-        """Whether there are replicas whose shares of a batch must be put together."""
+        """Whether there are replicas whose shares of a batch must be combined."""
         return self.replicas > 1
 
     def versions(self) -> dict[str, str]:
@@ -50,7 +50,7 @@ class TensorFlowStrategy(Strategy):
     def jit_compile(self, choice: str) -> bool | str:
         if choice == "true" and self.is_distributed:
             raise UsageError(
-                "jit_compile must be auto or false with several devices, where "
+                "jit_compile must be auto or false with several devices, for which "
                 "TensorFlow cannot compile the training step. Received: 'true'"
             )
         if choice == "auto" and not tf.config.list_logical_devices("GPU"):
@@ -95,8 +95,8 @@ class TensorFlowStrategy(Strategy):
             return arguments | {
                 "validation_data": pipelines.evaluation_pipeline(data.validation)
             }
-        # Without an end, at which each replica would be given an empty batch that
-        # counts as a full one.
+        # Endless: at an end, each replica would get an empty batch that counts as a
+        # full one.
         batches, _ = evaluation_order(len(data.validation), self.replicas)
         return arguments | {
             "validation_data": self._distribute(
@@ -109,7 +109,7 @@ class TensorFlowStrategy(Strategy):
 
     @property
     def is_distributed(self) -> bool:
-        """Whether it is one of TensorFlow's distributing strategies."""
+        """Whether it distributes training."""
         return isinstance(
             self._strategy,
             tf.distribute.MirroredStrategy | tf.distribute.MultiWorkerMirroredStrategy,
@@ -130,7 +130,7 @@ class TensorFlowStrategy(Strategy):
 
 
 def get(name: str, logical_devices: int | None) -> TensorFlowStrategy:
-    """Returns the strategy of that name on this machine alone.
+    """Returns the strategy of a name on this machine only.
 
     Raises:
         UsageError: If there is no such strategy here.
@@ -146,17 +146,17 @@ def get(name: str, logical_devices: int | None) -> TensorFlowStrategy:
 
 
 def make_deterministic() -> None:
-    """Has every operation compute the same each time, in the whole process."""
+    """Makes every operation in the process deterministic."""
     tf.config.experimental.enable_op_determinism()
 
 
 def split_device(parts: int) -> None:
-    """Makes several logical devices of the first GPU, or of the CPU, for testing.
+    """Splits the first GPU, or the CPU, into several logical devices, for testing.
 
-    Parts of a GPU get 2 GiB of its memory each.
+    Each part of a GPU gets 2 GiB of its memory.
 
     Raises:
-        UsageError: If TensorFlow has its devices already, in another number.
+        UsageError: If TensorFlow already has another number of devices.
     """
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     device = tf.config.list_physical_devices(kind)[0]
@@ -167,12 +167,12 @@ def split_device(parts: int) -> None:
     except RuntimeError as error:
         if len(local_devices()) != parts:
             raise UsageError(
-                "logical_devices must be chosen before TensorFlow is used in a "
-                f"process; it has {len(local_devices())} already. Received: {parts}"
+                "logical_devices must be set before the process uses TensorFlow, "
+                f"which already has {len(local_devices())}. Received: {parts}"
             ) from error
 
 
 def local_devices() -> list[tf.config.LogicalDevice]:
-    """Returns this machine's GPUs, or without any its CPU devices."""
+    """Returns this machine's GPUs, or its CPU devices if it has none."""
     gpus = tf.config.list_logical_devices("GPU")
     return gpus or tf.config.list_logical_devices("CPU")

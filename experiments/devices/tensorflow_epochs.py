@@ -2,8 +2,8 @@
 
 An epoch is a loop over Keras's own `train_step`, for which each batch is gathered and
 augmented on the device. Weights and history are those of `fit`: on a CPU to the last
-bit, with XLA to float rounding. An epoch in which the loss is not a number ends all the
-same.
+bit, with XLA up to float rounding. An epoch runs to its end even if the loss becomes
+NaN.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ from experiments.devices.epoch_loop import Resident
 
 
 class Programs:
-    """The traced programs of a model, by which others with the same layers can train.
+    """The traced programs of a model, with which models of the same layers can train.
 
-    The others' values take the place of the model's for as long as a program runs.
+    The other model's values replace the model's while a program runs.
 
     With XLA an epoch is compiled as a whole on a GPU, and step by step on a CPU, where
     convolutions in compiled loops use one core.
@@ -63,7 +63,7 @@ class Programs:
     def _for_others(
         self, program: Callable[..., Any], **options: Any
     ) -> Callable[..., Any]:
-        """Returns a program for the model or another, which is the first argument."""
+        """Returns a program whose first argument is the model or another one."""
         inner = tf.function(program, autograph=False, **options)
 
         @tf.function(autograph=False)
@@ -114,7 +114,7 @@ class Programs:
 
 
 class Epochs:
-    """The programs of all models that are trained on some data.
+    """The programs of all models trained on some data.
 
     Args:
         data: The data.
@@ -122,11 +122,11 @@ class Epochs:
 
     def __init__(self, data: ImageData) -> None:
         self.data = data
-        self._on: dict[bool, Resident] = {}  # padded or not
+        self._on: dict[bool, Resident] = {}  # by whether it is padded
         self._programs: dict[TrainingConfig, Programs] = {}
 
     def programs_for(self, config: TrainingConfig, model: keras.Model) -> Programs:
-        """Returns the programs of a model, for like runs those that there are."""
+        """Returns the programs of a model; similar runs share them."""
         kind = dataclasses.replace(
             config, seed=0, output_dir=None, variant="", export=None
         )
@@ -161,7 +161,7 @@ def _gather(values: tf.Tensor, batch: EpochOrder) -> tf.Tensor:
 
 
 def _moved(padded: tf.Tensor, batch: EpochOrder) -> tf.Tensor:
-    """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
+    """Does what `batches.flip_and_shift` does, for a batch of padded images."""
     height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
     rows = batch.rows[:, tf.newaxis] + tf.range(height)
     columns = batch.columns[:, tf.newaxis] + tf.range(width)

@@ -16,9 +16,9 @@ from experiments.devices.torch_epochs import Programs
 
 
 class TorchStrategy(Strategy):
-    """One device, on which images stay.
+    """One device, which holds the images.
 
-    The training step is compiled only if that is asked for.
+    The training step is compiled only on request.
     """
 
     def memory(self) -> int | None:
@@ -42,14 +42,14 @@ class TorchStrategy(Strategy):
 
 
 def get(name: str, logical_devices: int | None, deterministic: bool) -> TorchStrategy:
-    """Returns the strategy of that name; called once in a process for each.
+    """Returns the strategy of a name; called once per process for each name.
 
     Raises:
         UsageError: If there is no such strategy here.
     """
     if name == "mirrored" or logical_devices is not None:
         raise UsageError(
-            "On PyTorch training runs on one device: leave strategy mirrored and "
+            "On PyTorch, training uses one device. Leave strategy mirrored and "
             "logical_devices out, or set KERAS_BACKEND=tensorflow or jax."
         )
     if deterministic:

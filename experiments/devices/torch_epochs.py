@@ -1,8 +1,8 @@
 """Epochs on PyTorch, on images that stay on the device.
 
-Each batch is gathered and augmented there for a step of Keras's own; what the losses
-were is asked for when many steps are done. Weights and history are those of `fit`. An
-epoch in which the loss is not a number ends all the same.
+Each batch is gathered and augmented there for Keras's own step; the losses are fetched
+once after many steps. Weights and history are those of `fit`. An epoch runs to its end
+even if the loss becomes NaN.
 """
 
 import keras
@@ -14,7 +14,7 @@ from experiments.devices.epoch_loop import Resident
 
 
 class Programs:
-    """Trains models on data that is on the device.
+    """Trains models on data held by the device.
 
     Args:
         on: The data.
@@ -59,7 +59,7 @@ def _moved(
     rows: torch.Tensor,
     columns: torch.Tensor,
 ) -> torch.Tensor:
-    """Returns what `batches.flip_and_shift` makes of a batch, of padded images."""
+    """Does what `batches.flip_and_shift` does, for a batch of padded images."""
     height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
     rows = rows[:, None] + torch.arange(height, device=padded.device)
     columns = columns[:, None] + torch.arange(width, device=padded.device)

@@ -1,1 +1,1 @@
-"""What runs leave on disk: how it is written, and how it is read."""
+"""Writing and reading the files of runs."""

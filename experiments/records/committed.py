@@ -1,8 +1,8 @@
-"""Compact records of runs: one JSON object each, to keep and to make tables of.
+"""Compact records of runs: one JSON object each, to keep and to make tables from.
 
-A folder of runs has models, checkpoints and logs, and is large. Its records have
-what the tables and pictures of a report need: settings, scores, histories, gradients
-and, where they have been made, analyses.
+A folder of runs has models, checkpoints and logs, and is large. Its records have what
+the tables and pictures of a report need: settings, scores, histories, gradients and
+any analyses.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ from gaaf_keras.analysis.gradients import Measurements, mean_of
 
 _DIGITS = 4
 _DIGITS_OF_SCORES = 9
-_STEPS = 500  # over which gradients are averaged
+_STEPS = 500  # averaged in each gradient
 
 
 def write(study: Study, path: Path) -> None:
-    """Writes the records of a study as a JSON list, a line each.
+    """Writes the records of a study as a JSON list, one line each.
 
     Raises:
         UsageError: If a run of the study is not finished, or the file cannot be
@@ -34,8 +34,8 @@ def write(study: Study, path: Path) -> None:
     """
     if study.unfinished:
         raise UsageError(
-            f"{study.unfinished} runs in '{study.folder}' are not finished. The "
-            "command that began them resumes; write the records then."
+            f"{study.unfinished} runs in '{study.folder}' are not finished. Resume "
+            "them with the command that started them, then write the records."
         )
     lines = [json.dumps(record, allow_nan=False) for record in to_records(study)]
     files.writable_folder(path.parent)
@@ -43,10 +43,10 @@ def write(study: Study, path: Path) -> None:
 
 
 def read(path: Path) -> Study:
-    """Returns the study that a file of records is about.
+    """Returns the study in a file of records.
 
     Raises:
-        UsageError: If the file cannot be read or holds something else.
+        UsageError: If the file cannot be read or does not hold records.
     """
     try:
         return from_records(files.read_json(path), path)
@@ -84,7 +84,7 @@ def to_records(study: Study) -> list[dict[str, Any]]:
 
 
 def from_records(records: Sequence[dict[str, Any]], path: Path) -> Study:
-    """Returns the study that some records are about."""
+    """Returns the study in some records."""
     runs: dict[str, dict[int, Run]] = {}
     for record in records:
         runs.setdefault(record["variant"], {})[record["seed"]] = _run(record, path)
@@ -126,7 +126,7 @@ def _rows(columns: dict[str, list[float]]) -> list[Row]:
 
 
 def _by_steps(measurements: Measurements) -> list[tuple[list[int], dict[str, Any]]]:
-    """Returns steps close to each other with the means of what was measured there."""
+    """Returns groups of neighbouring steps with the means of their measurements."""
     groups = itertools.groupby(measurements, lambda measured: measured[0] // _STEPS)
     parts = [list(group) for _, group in groups]
     return [
@@ -147,7 +147,7 @@ def _analysis(run: Run) -> dict[str, Any]:
 
 
 def _rounded(value: Any, digits: int = _DIGITS) -> Any:
-    """Returns data with rounded numbers, and null for what JSON has no number for."""
+    """Returns data with rounded numbers, and null where JSON has no number."""
     return json.loads(
         json.dumps(value),
         parse_float=lambda number: float(f"{float(number):.{digits}g}"),
@@ -156,7 +156,7 @@ def _rounded(value: Any, digits: int = _DIGITS) -> Any:
 
 
 def _numbers(value: Any) -> Any:
-    """Returns data with not-a-number where `_rounded` has put null."""
+    """Returns data with NaN where `_rounded` wrote null."""
     if isinstance(value, dict):
         return {name: _numbers(each) for name, each in value.items()}
     if isinstance(value, list):

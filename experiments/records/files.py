@@ -12,14 +12,14 @@ from typing import Any
 
 from experiments.config import UsageError
 
-_UNFINISHED = ".unfinished"  # in the name of what is not complete
+_UNFINISHED = ".unfinished"  # in the names of incomplete files
 
 
 def writable_folder(path: str | os.PathLike[str]) -> Path:
-    """Makes a folder, if it is not there, and returns its path.
+    """Creates a folder if it does not exist, and returns its path.
 
     Raises:
-        UsageError: If the folder cannot be made or written to.
+        UsageError: If the folder cannot be created or written to.
     """
     folder = Path(path)
     try:
@@ -29,47 +29,47 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise UsageError(
             f"output_dir '{folder}' cannot be written to ({error.strerror}). "
-            "Give a folder that you may write to."
+            "Give a folder that you can write to."
         ) from error
     return folder
 
 
 def contents(folder: Path) -> list[Path]:
-    """Returns what is in a folder, without what was never completed."""
+    """Returns the contents of a folder, without incomplete files."""
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if _UNFINISHED not in path.name]
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what a process that was killed did not complete."""
+    """Removes the incomplete files of a killed process."""
     for path in folder.glob(f"*{_UNFINISHED}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raises a `UsageError` if a disk has less than so many bytes left."""
+    """Raises a `UsageError` if a disk has fewer than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(
-            f"output_dir '{folder}' is on a disk with {free / 1e6:,.0f} MB left; this "
-            f"run needs about {needed / 1e6:,.0f} MB. Make room or give another "
+            f"output_dir '{folder}' is on a disk with {free / 1e6:,.0f} MB free; this "
+            f"run needs about {needed / 1e6:,.0f} MB. Free space or give another "
             "folder."
         )
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Gives the temporary name for a file, and renames it when it is complete.
+    """Yields a temporary name for a file, and renames the file when complete.
 
     Raises:
-        UsageError: If it cannot be written, as when the disk is full.
+        UsageError: If it cannot be written, for example if the disk is full.
     """
     unfinished = path.with_name(f"{path.stem}{_UNFINISHED}{path.suffix}")
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())  # or a power failure could leave it empty
+            os.fsync(file.fileno())  # otherwise a power failure could leave it empty
         unfinished.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -78,15 +78,15 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def cannot_be_written(path: Path, reason: str) -> UsageError:
-    """Returns the error that tells of a file or folder that is not complete."""
+    """Returns the error about an incomplete file or folder."""
     return UsageError(
-        f"'{path}' cannot be written ({reason}). What was written before is complete: "
-        "make room, and give the same command to resume."
+        f"'{path}' cannot be written ({reason}). Everything written before is "
+        "complete. Free space, and resume with the same command."
     )
 
 
 def read_json(path: Path) -> Any:
-    """Returns what a JSON file holds.
+    """Returns the contents of a JSON file.
 
     Raises:
         UsageError: If it cannot be read.

@@ -1,6 +1,6 @@
 """The folder of a run, or of several: its files, and how each is written and read.
 
-What is in the folder of a run tells how far the run came.
+The contents of a run's folder show how far the run came.
 """
 
 import csv
@@ -39,15 +39,15 @@ _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
 
 
 def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
-    """Raises unless a folder is free for runs, or holds the same ones.
+    """Raises unless a folder is free for runs, or holds the same runs.
 
     Args:
         output_dir: The folder of all of them.
-        configs: The runs, each with its own `output_dir` there.
+        configs: The runs, each with its own `output_dir` in it.
 
     Raises:
-        UsageError: If there is something else in the folder, or the flags of a
-            run in it were others; the message names them.
+        UsageError: If the folder has other contents, or a run in it had different
+            flags; the message names them.
     """
     own = {Path(str(config.output_dir)): config for config in configs}
     expected = {parent for path in own for parent in path.parents} | set(own)
@@ -64,8 +64,8 @@ def require_room(output_dir: Path, configs: Iterable[TrainingConfig]) -> None:
             if path not in expected:
                 raise UsageError(
                     f"output_dir '{output_dir}' is not empty: it holds "
-                    f"'{path.relative_to(output_dir)}', which is not of this command. "
-                    "Give a new folder, so that nothing is overwritten."
+                    f"'{path.relative_to(output_dir)}', which is not from this "
+                    "command. Give a new folder, so that nothing is overwritten."
                 )
             if path.is_dir() and path.name not in (FIGURES, TABLES):
                 pending.append(path)
@@ -78,8 +78,8 @@ def _require_same(folder: Path, config: TrainingConfig) -> None:
         before = read_config(folder)
     except UsageError as error:
         raise UsageError(
-            f"output_dir '{folder}' is not empty, and there is no run in it that "
-            "could resume. Give a new folder, so that nothing is overwritten."
+            f"output_dir '{folder}' is not empty, and it has no run that could "
+            "resume. Give a new folder, so that nothing is overwritten."
         ) from error
     require_same(
         before,
@@ -98,7 +98,7 @@ def require_same(
         for name, value in flags(config).items()
         if name not in PLACES and before.get(name) != value
     ] or [
-        f"what is in '{path}' was something else"
+        f"the contents of '{path}' were different"
         for path, digest in contents(config).items()
         if before.get("contents", {}).get(path) != digest
     ]
@@ -107,17 +107,17 @@ def require_same(
 
 
 def flags(config: TrainingConfig) -> dict[str, Any]:
-    """Returns the flags of a configuration as `config.json` says them."""
+    """Returns the flags of a configuration as in `config.json`."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def description(config: TrainingConfig) -> dict[str, Any]:
-    """Returns what decides a run, as `config.json` says it."""
+    """Returns everything that decides a run, as in `config.json`."""
     return {**flags(config), "contents": contents(config)}
 
 
 def contents(config: TrainingConfig) -> dict[str, str]:
-    """Returns the SHA-256 of each file of the user's that a run starts from."""
+    """Returns the SHA-256 of each user file that a run starts from."""
     given = [config.dataset] if config.reads_file else []
     given += [config.init_from] if config.init_from is not None else []
     return {path: _sha256(Path(path).expanduser()) for path in given}
@@ -132,18 +132,18 @@ def _sha256(path: Path) -> str:
 def write_config(
     folder: Path, config: TrainingConfig, resolved: dict[str, Any]
 ) -> None:
-    """Writes `config.json`: what was asked for, and what that came to.
+    """Writes `config.json`: the requested settings, and what they resolved to.
 
     Args:
-        folder: The run's.
-        config: What was asked for, of which variant.
-        resolved: What it came to: devices, versions, the command.
+        folder: The run's folder.
+        config: The requested settings and the variant.
+        resolved: What they resolved to: devices, versions, the command.
     """
     files.write_json(folder / CONFIG, description(config) | {"resolved": resolved})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Returns what `write_config` has written.
+    """Returns the contents of `config.json`.
 
     Raises:
         UsageError: If it cannot be read.
@@ -152,13 +152,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def write_history(folder: Path, history: Sequence[Row]) -> None:
-    """Writes `history.csv`, a row an epoch."""
+    """Writes `history.csv`, one row per epoch."""
     rows = [[row[name] for name in COLUMNS] for row in history]
     _write_csv(folder / HISTORY, COLUMNS, rows)
 
 
 def read_history(folder: Path) -> list[Row]:
-    """Returns what `write_history` has written."""
+    """Returns the contents of `history.csv`."""
     return [
         {name: (int if name == "epoch" else float)(row[name]) for name in COLUMNS}
         for row in _read_csv(folder / HISTORY)
@@ -166,7 +166,7 @@ def read_history(folder: Path) -> list[Row]:
 
 
 def write_gradient_flow(folder: Path, measurements: Measurements) -> None:
-    """Writes `gradient_flow.csv`, a row a step and layer."""
+    """Writes `gradient_flow.csv`, one row per step and layer."""
     rows = [
         [step, layer, *dataclasses.astuple(values)]
         for step, layers in measurements
@@ -176,7 +176,7 @@ def write_gradient_flow(folder: Path, measurements: Measurements) -> None:
 
 
 def read_gradient_flow(folder: Path) -> Measurements:
-    """Returns what `write_gradient_flow` has written, nothing without a file."""
+    """Returns the contents of `gradient_flow.csv`; empty if it does not exist."""
     path = folder / GRADIENT_FLOW
     found: dict[int, dict[str, LayerGradient]] = {}
     for row in _read_csv(path) if path.is_file() else ():
@@ -186,17 +186,17 @@ def read_gradient_flow(folder: Path) -> Measurements:
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """Writes `result.json`, with which a run is finished."""
+    """Writes `result.json`, which marks a run as finished."""
     files.write_json(folder / RESULT, result)
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run in a folder has come to its end."""
+    """Whether the run in a folder is finished."""
     return (folder / RESULT).is_file()
 
 
 def read_finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
-    """Returns the numbers and the history of a run that is finished.
+    """Returns the numbers and the history of a finished run.
 
     Raises:
         UsageError: If they cannot be read.
@@ -205,20 +205,20 @@ def read_finished(folder: Path) -> tuple[dict[str, Any], list[Row]]:
         return files.read_json(folder / RESULT), read_history(folder)
     except (OSError, KeyError, ValueError) as error:
         raise UsageError(
-            f"output_dir '{folder}' holds a run that is finished, but its results "
-            f"cannot be read ({error}). Give a new folder."
+            f"output_dir '{folder}' holds a finished run, but its results cannot be "
+            f"read ({error}). Give a new folder."
         ) from error
 
 
 def write_analysis(folder: Path, found: dict[str, Any]) -> None:
-    """Writes `analysis.json`: what was found in the model that is in the folder."""
+    """Writes `analysis.json`: the analyses of the model in the folder."""
     files.write_json(folder / ANALYSIS, {"model": _model_digest(folder), **found})
 
 
 def read_analysis(folder: Path) -> dict[str, Any]:
-    """Returns what `write_analysis` has written of the model that is in the folder.
+    """Returns the contents of `analysis.json` for the model in the folder.
 
-    Empty if nothing was, or of another model.
+    Empty if there are none, or if they are of another model.
 
     Raises:
         UsageError: If the analysis or the model cannot be read.
@@ -238,12 +238,12 @@ def _model_digest(folder: Path) -> str:
 
 
 def write_plan(folder: Path, plan: dict[str, Any]) -> None:
-    """Writes `plan.json`: the runs of several variants or seeds that are to be done."""
+    """Writes `plan.json`: the planned runs of several variants or seeds."""
     files.write_json(folder / PLAN, plan)
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    """Returns what `write_plan` has written, empty without a file.
+    """Returns the contents of `plan.json`; empty if it does not exist.
 
     Raises:
         UsageError: If it cannot be read.

@@ -1,4 +1,4 @@
-"""The runs in a folder, as `train.py` has left them."""
+"""The runs in a folder written by `train.py`."""
 
 import dataclasses
 import os
@@ -16,16 +16,16 @@ from gaaf_keras.analysis.gradients import Measurements
 
 @dataclasses.dataclass
 class Run:
-    """A run that is finished.
+    """A finished run.
 
     Attributes:
         folder: Its folder.
-        config: What was asked for.
-        resolved: What that came to: devices, versions, the command.
+        config: The requested settings.
+        resolved: What they resolved to: devices, versions, the command.
         result: Its `result.json`.
-        history: A row an epoch.
-        gradient_flow: The gradients measured on the way, with their steps.
-        analysis: What was found in its network, empty if it was not analysed.
+        history: One row per epoch.
+        gradient_flow: The gradients measured during training, with their steps.
+        analysis: The analyses of its network; empty if there are none.
     """
 
     folder: Path
@@ -38,20 +38,20 @@ class Run:
 
     @property
     def diverged(self) -> bool:
-        """Whether its loss became infinite or not a number."""
+        """Whether its loss became infinite or NaN."""
         return self.result["diverged_at"] is not None
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Runs that differ in their seed only.
+    """Runs that differ only in their seed.
 
     Attributes:
-        name: What it is called.
-        group: What it has in common with variants that differ in a tuned setting, such
-            as the learning rate: its name, if there are none.
-        chosen: Whether it is the best of these on validation data. None of them is
-            until each has been trained with a seed that all have.
+        name: Its name.
+        group: The name that it shares with variants that differ in a tuned setting,
+            such as the learning rate; its own name, if there are none.
+        chosen: Whether it is the best of its group on validation data. No variant is
+            chosen until all of the group have a common seed.
         runs: The runs, by seed.
     """
 
@@ -62,7 +62,7 @@ class Variant:
 
     @property
     def config(self) -> TrainingConfig:
-        """What its runs have in common."""
+        """The configuration that its runs share."""
         return next(iter(self.runs.values())).config
 
     @property
@@ -72,7 +72,7 @@ class Variant:
 
     @property
     def analyses(self) -> list[dict[str, Any]]:
-        """What was found in its networks, of those that were analysed."""
+        """The analyses of its networks, of those that were analysed."""
         return [run.analysis for run in self.runs.values() if run.analysis]
 
     def values(self, field: str, seeds: list[int] | None = None) -> list[float]:
@@ -86,12 +86,12 @@ class Study:
     """All finished runs in a folder, or in several.
 
     Attributes:
-        folder: The folder, or what several have in common.
-        title: What they are about.
-        command: The command that trained them, a line each if there were several.
+        folder: The folder, or the common parent of several.
+        title: The title of the runs.
+        command: The command that trained them, one per line if there were several.
         variants: The variants, in the order of the table.
-        unfinished: How many runs are not finished, or not begun.
-        folders: The folders that were given, one or more.
+        unfinished: Number of runs that are not finished, or not started.
+        folders: The given folders, one or more.
     """
 
     folder: Path
@@ -108,11 +108,11 @@ class Study:
 
     @property
     def chosen(self) -> list[Variant]:
-        """The variants that are compared: of each group the best."""
+        """The variants to compare: the best of each group."""
         return [variant for variant in self.variants if variant.chosen]
 
     def chosen_of(self, group: str) -> Variant:
-        """Returns the variant that is compared of a group that there is."""
+        """Returns the variant to compare of an existing group."""
         return next(variant for variant in self.chosen if variant.group == group)
 
     @property
@@ -150,7 +150,7 @@ class Study:
 
 
 def _comparable(config: TrainingConfig) -> dict[str, Any]:
-    """Returns the settings in which an accelerated network equals its plain one."""
+    """Returns the settings that an accelerated network shares with its plain one."""
     free = {*ACCELERATION, *PLACES, "accelerate", "learning_rate", "seed"}
     settings = dataclasses.asdict(config)
     settings["activation"] = config.activation.removeprefix("gaaf_")
@@ -158,14 +158,14 @@ def _comparable(config: TrainingConfig) -> dict[str, Any]:
 
 
 def read(*folders: Path) -> Study:
-    """Returns what is in folders: of runs, of suites, of several seeds, or of these.
+    """Returns the study in folders of runs, suites, several seeds, or of these.
 
-    Variants of one name and with the same settings are one, wherever their runs lie.
-    If they differ, each is named by its folder, too.
+    Variants with the same name and settings are one variant, wherever their runs are.
+    If their settings differ, the folder is added to each name.
 
     Raises:
         UsageError: If a folder has no finished run, or the runs cannot be compared or
-            be read.
+            read.
     """
     outputs = [output for folder in folders for output in _outputs(folder)]
     common = Path(os.path.commonpath([folder.absolute() for folder in folders]))
@@ -174,8 +174,8 @@ def read(*folders: Path) -> Study:
     variants = variants_of(groups, by_variant)
     if not any(variant.chosen for variant in variants):
         raise UsageError(
-            f"'{folder}' holds nothing to compare yet: of no variant all have been "
-            "trained with the same seed. Give the command that began them again: it "
+            f"'{folder}' holds nothing to compare yet: no group of variants has been "
+            "trained with a common seed. Run the command that started them again: it "
             "resumes."
         )
     data = {(v.config.dataset, v.config.train_examples) for v in variants}
@@ -204,7 +204,7 @@ def read(*folders: Path) -> Study:
 
 @dataclasses.dataclass(frozen=True)
 class _Output:
-    """What one command has written: a run, or those of its plan."""
+    """The output of one command: a run, or the runs of its plan."""
 
     folder: Path
     plan: dict[str, Any]
@@ -218,16 +218,16 @@ class _Output:
 
     @property
     def unfinished(self) -> int:
-        """How many runs are missing."""
+        """Number of missing runs."""
         count = sum(len(variant["seeds"]) for variant in self.planned)
         return (count or self.begun) - len(self.runs)
 
 
 def _outputs(folder: Path) -> list[_Output]:
-    """Returns what commands have written into a folder, at whatever depth."""
+    """Returns the outputs of commands in a folder, at any depth."""
     if not folder.is_dir():
         raise UsageError(
-            f"'{folder}' is no folder. Give one that train.py has written."
+            f"'{folder}' is not a folder. Give one that train.py has written."
         )
     plans = {path.parent for path in folder.rglob(run_folder.PLAN)}
     begun: dict[Path, list[Path]] = {plan: [] for plan in sorted(plans)}
@@ -261,7 +261,7 @@ def _joined(
 ) -> tuple[dict[str, str], dict[str, dict[int, Run]]]:
     """Returns the groups and runs of all outputs, by the names of variants.
 
-    None is lost: where variants of a name differ, that of their folder is added.
+    Where variants of one name differ, the folder is added to their names.
     """
     settings: dict[str, set[str]] = {}
     owners: dict[str, set[Path]] = {}
@@ -295,7 +295,7 @@ def _joined(
 
 
 def _label(output: Path, folder: Path) -> str:
-    """Returns what tells an output from others in a folder."""
+    """Returns the name that identifies an output in a folder."""
     path = output.absolute()
     inside = path != folder.absolute() and path.is_relative_to(folder.absolute())
     return path.relative_to(folder.absolute()).as_posix() if inside else path.name
@@ -330,7 +330,7 @@ def _require_like(run: Run, others: Mapping[int, Run], folder: Path) -> None:
             f"'{folder}' holds several runs of {name} with seed "
             f"{run.config.seed}. {advice}"
         )
-    first = next(iter(others.values()), run)  # which the others are like
+    first = next(iter(others.values()), run)  # the others match it
     settings = dataclasses.asdict(first.config)
     different = [
         field
@@ -347,12 +347,11 @@ def _require_like(run: Run, others: Mapping[int, Run], folder: Path) -> None:
 def variants_of(
     groups: Mapping[str, str], runs: Mapping[str, dict[int, Run]]
 ) -> list[Variant]:
-    """Returns variants, of each group the best one chosen.
+    """Returns variants, with the best of each group chosen.
 
     Args:
         groups: The group of each variant that has one.
-        runs: The finished runs of each variant, by seed; none of those that
-            are still to be trained.
+        runs: The finished runs of each variant, by seed.
     """
     accuracies = {
         name: {seed: each.result["validation_accuracy"] for seed, each in found.items()}
@@ -371,13 +370,13 @@ def variants_of(
 def best_of_each_group(
     groups: Mapping[str, str], accuracies: Mapping[str, Mapping[int, float]]
 ) -> set[str]:
-    """Returns the variants that are chosen: of each group one, and all without a group.
+    """Returns the chosen variants: one of each group, and all without a group.
 
     Args:
         groups: The group of each variant that has one.
         accuracies: The validation accuracies of each variant so far, by seed. The best
-            has the highest mean over the seeds that all of its group have; without such
-            a seed none is chosen.
+            has the highest mean over the seeds common to its group; without a common
+            seed none is chosen.
     """
     names: dict[str, list[str]] = {}
     for name in accuracies:

@@ -2,8 +2,8 @@
 
     python -m experiments.report FOLDER ...
 
-writes `report.html`, `figures/` and `tables/` into the folder, or into what several
-have in common. It needs the packages that `pip install '.[train]'` installs.
+writes `report.html`, `figures/` and `tables/` into the folder, or into the common
+parent of several. It needs the packages that `pip install '.[train]'` installs.
 """
 
 from experiments.report.page import write

@@ -7,54 +7,54 @@ from pathlib import Path
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns what reads the command line."""
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.report",
         description="Writes report.html and figures/ into a folder that train.py has "
-        "written: of one run, of a suite, of several seeds, or of several of these.",
+        "written: for one run, a suite, several seeds, or several of these.",
     )
     parser.add_argument(
         "folders",
         metavar="FOLDER",
         nargs="+",
         type=Path,
-        help="folder of a run or a suite, or one in which there are several",
+        help="folder of a run or a suite, or one that contains several",
     )
     parser.add_argument(
         "--output_dir",
         metavar="FOLDER",
         type=Path,
-        help="where to write the report; by default the folder given, or that which "
-        "several have in common",
+        help="where to write the report; default: the given folder, or the common "
+        "parent of several",
     )
     parser.add_argument(
         "--data_dir",
         metavar="FOLDER",
-        help="folder of the prepared data set, if it has moved since",
+        help="folder of the prepared data set, if it has moved",
     )
     parser.add_argument(
         "--records",
         metavar="FILE",
         type=Path,
-        help="write compact records of the runs there, with the analyses that a "
-        "report has made before, and no report",
+        help="write compact records of the runs to this file, with the analyses of an "
+        "earlier report, and no report",
     )
     return parser
 
 
 def main() -> None:
-    """Writes the report of the folder that the command line names."""
+    """Writes the report of the folders on the command line."""
     command_line = parser()
     arguments = command_line.parse_args()
     for flag in ("data_dir", "output_dir"):
         if arguments.records is not None and getattr(arguments, flag) is not None:
             command_line.error(
-                f"--{flag} is of no use with --records, which analyses nothing"
+                f"--{flag} has no effect with --records, which analyses nothing"
             )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must come before TensorFlow
     from absl import logging
 
-    logging.set_verbosity(logging.ERROR)  # TensorFlow tells of every function it traces
+    logging.set_verbosity(logging.ERROR)  # TensorFlow reports every traced function
     from experiments.config import UsageError
     from experiments.records import committed, studies
     from experiments.report import write

@@ -20,22 +20,22 @@ from gaaf_keras.analysis.model_activations import (
 
 _MOST_EXAMPLES = 1000
 _FEWEST_EXAMPLES = 128
-_NODE_VALUES = 4e7  # to compute for one pass over the examples, at most
+_NODE_VALUES = 4e7  # maximum to compute in one pass over the examples
 _DRAWS = 32
 _HESSIAN_EXAMPLES = 500
 
 
 def analyse(run: Run, data_dir: str | None = None) -> None:
-    """Analyses the network of a run, unless that has been done, and keeps it there.
+    """Analyses the network of a run, unless that has been done, and stores the result.
 
-    It takes some seconds and needs the data set.
+    It takes a few seconds and needs the data set.
 
     Args:
-        run: A finished run, which gets its `analysis`, and its folder a file.
-        data_dir: Where the prepared data set lies, if it has moved since.
+        run: A finished run. This sets its `analysis` and writes a file to its folder.
+        data_dir: Folder of the prepared data set, if it has moved.
 
     Raises:
-        UsageError: If the data set or the model is not there.
+        UsageError: If the data set or the model is missing.
     """
     if run.analysis:
         return
@@ -54,7 +54,7 @@ def analyse(run: Run, data_dir: str | None = None) -> None:
         networks.accelerated(model, config)
     run_folder.write_analysis(run.folder, _found(model, network, config.seed, data))
     keras.backend.clear_session()
-    # As read from the file, so that a report is the same at first and later.
+    # As read from the file, so that the first report equals later ones.
     run.analysis = run_folder.read_analysis(run.folder)
 
 
@@ -62,16 +62,16 @@ def _found(
     model: keras.Model, network: networks.Network, seed: int, data: datasets.ImageData
 ) -> dict[str, Any]:
     weights = analysis.weights(model)
-    keras.utils.set_random_seed(seed)  # with which training began
+    keras.utils.set_random_seed(seed)  # the seed of training
     initial = analysis.weights(network.model())
     found: dict[str, Any] = {
         "weights": weights,
-        # In the same order; paths may have other numbers in them.
+        # In the same order; the numbers in their paths may differ.
         "initial_weights": dict(zip(weights, initial.values(), strict=True)),
     }
     try:
         activations = observed_activations(model)
-    except ValueError:  # nothing of the kind in the user's own model
+    except ValueError:  # nothing to analyse in the user's own model
         return found | {"layers": []}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=network.from_logits)
     one, _ = _first(data.test, 1)

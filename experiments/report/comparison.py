@@ -1,4 +1,4 @@
-"""What came out of the variants, side by side and against each other."""
+"""The results of the variants, side by side and against each other."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from gaaf_keras.analysis import Difference, paired_difference
 _UNITS = {"test_accuracy": (100, 2), "validation_accuracy": (100, 2)}
 FEWEST_PAIRS = 3  # for a verdict without a caution
 _NO_UNIT = (1, 1)  # factor and decimals of other fields of `result.json`
-# A field, its title, and what it is called if it is higher or lower.
+# A field, its title, and the words for a higher and a lower value.
 _COMPARED = (
     ("test_accuracy", "test accuracy, % points", ("better", "worse")),
     ("best_epoch", "best epoch", ("later", "earlier")),
@@ -20,13 +20,13 @@ _COMPARED = (
 
 
 def mean(variant: Variant, field: str) -> str:
-    """Returns mean and standard deviation of a field, accuracies in percent."""
+    """Returns the mean and standard deviation of a field, accuracies in percent."""
     factor, decimals = _UNITS.get(field, _NO_UNIT)
     return spread([factor * value for value in variant.values(field)], decimals)
 
 
 def scores(study: Study) -> Table:
-    """Returns accuracy, epochs and time of each variant, and the paper's beside it."""
+    """Returns accuracy, epochs and time of each variant, next to the paper's."""
     columns: list[Column[Variant]] = [
         ("variant", _name),
         ("seeds", lambda variant: str(len(variant.runs))),
@@ -51,9 +51,9 @@ def scores(study: Study) -> Table:
 
 
 def cut_short(variants: Sequence[Variant]) -> str:
-    """Returns a sentence about runs that might have got further, if any.
+    """Returns a sentence about runs that more epochs might improve, if any.
 
-    Not about those that were to have all of their epochs.
+    Not about runs without early stopping.
     """
     runs = [
         run
@@ -69,8 +69,8 @@ def cut_short(variants: Sequence[Variant]) -> str:
     if not count:
         return ""
     return (
-        f" {count} of {len(runs)} runs ended at their last epoch and not "
-        "because their accuracy had stopped rising: with more epochs they may get "
+        f" {count} of {len(runs)} runs ended at their last epoch, not because "
+        "their accuracy had stopped rising: with more epochs they may get "
         "further."
     )
 
@@ -85,7 +85,7 @@ def _published(variant: Variant) -> tuple[str, str]:
 
 
 def comparisons(study: Study) -> list[tuple[Variant, Variant]]:
-    """Returns which variants are compared: with the base, and with their like."""
+    """Returns the pairs to compare: with the base, and with the plain counterpart."""
     pairs = [
         (variant, other)
         for variant in study.chosen
@@ -105,7 +105,7 @@ def comparisons(study: Study) -> list[tuple[Variant, Variant]]:
 def seeds_of(variant: Variant, other: Variant, field: str) -> list[int]:
     """Returns the seeds that both have, for a difference in a field.
 
-    When a run came to its best or to its end says nothing if it diverged.
+    Leaves out diverged runs where their best epoch or time means nothing.
     """
     return [
         seed
@@ -119,10 +119,10 @@ def seeds_of(variant: Variant, other: Variant, field: str) -> list[int]:
 
 
 def paired(variant: Variant, other: Variant, field: str) -> Difference | None:
-    """Returns by how much two variants differ, of accuracies in percentage points.
+    """Returns the difference between two variants; for accuracies in % points.
 
-    None without a pair of seeds; and of the accuracies if a run diverged, which
-    makes them all but normally distributed.
+    None without a pair of seeds; for accuracies also if a run diverged, because then
+    they are far from normally distributed.
     """
     seeds = seeds_of(variant, other, field)
     failed = field == "test_accuracy" and (variant.diverged or other.diverged)
@@ -140,8 +140,8 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
     """Returns the differences between variants with their confidence intervals.
 
     Args:
-        study: What was trained.
-        more: Pairs to compare beside those of `comparisons`.
+        study: The study.
+        more: Pairs to compare in addition to those of `comparisons`.
     """
     rows = []
     for variant, other in [*comparisons(study), *more]:
@@ -163,27 +163,27 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
         rows,
         "Mean difference over pairs of runs with the same seed, and its 95 % "
         "confidence interval (Student’s t, n − 1). No difference is shown if the "
-        "interval includes 0. Where all differences are the same, their deviation is "
-        "taken to be one step of the values, or 2 % of them. The intervals are for one "
-        "comparison each; of twenty, one misses on average. Accuracies are not "
-        "compared where a run diverged, epochs and seconds are without those runs; "
-        "seconds depend on what else the machine did.",
+        "interval includes 0. Where all differences are equal, their deviation is "
+        "taken to be one step of the values, or 2 % of them. Each interval is for a "
+        "single comparison; of twenty, one misses on average. Accuracies are not "
+        "compared where a run diverged; epochs and seconds leave those runs out. "
+        "Seconds depend on what else the machine was doing.",
     )
 
 
 def interval(difference: Difference, decimals: int) -> str:
-    """Returns a difference and its interval, with as many decimals or more."""
+    """Returns a difference and its interval, with at least the given decimals."""
     return difference.with_decimals(decimals)
 
 
 def verdict(difference: Difference, words: tuple[str, str]) -> str:
-    """Returns what a difference shows, in the words for higher and for lower."""
+    """Returns what a difference shows, in the words for higher and lower."""
     if difference.low is None:
-        return "one pair shows nothing"
+        return "not shown by one pair"
     if difference.direction == "not shown":
         return "no difference shown"
     word = words[difference.direction == "lower"]
-    return word if difference.n >= FEWEST_PAIRS else f"{word}, by two pairs only"
+    return word if difference.n >= FEWEST_PAIRS else f"{word}, with only two pairs"
 
 
 def summary(study: Study) -> list[str]:
@@ -192,8 +192,8 @@ def summary(study: Study) -> list[str]:
     counts = [len(seeds_of(*pair, "test_accuracy")) for pair in comparisons(study)]
     if counts and min(counts) < FEWEST_PAIRS:
         sentences.append(
-            f"Caution: fewer than {FEWEST_PAIRS} pairs of seeds decide nothing; their "
-            "intervals hold only if the differences are normally distributed. Give "
+            f"Caution: fewer than {FEWEST_PAIRS} pairs of seeds decide nothing: their "
+            "intervals hold only if the differences are normally distributed. Use "
             "--runs=5 or more."
         )
     return sentences
@@ -213,7 +213,7 @@ def _sentence(variant: Variant, other: Variant) -> str:
         text = f"{names} are not compared: of {pairs}, {' and '.join(failed)} diverged."
     else:
         if found.low is None:
-            text = f"One pair of {names} shows nothing"
+            text = f"One pair of {names} cannot show a difference"
         elif found.direction == "not shown":
             text = f"No difference between {names} is shown"
         else:
@@ -242,16 +242,16 @@ def reached(study: Study) -> Table:
     return Table(
         columns,
         rows,
-        "For each seed, the first epoch with a validation accuracy as high as the best "
-        "of the other variant’s run with that seed; behind “against”, when "
-        "that run had it, over the same seeds. The runs not counted did not get "
-        "there before they ended. Even a variant that is no worse gets there in about "
-        "half of its runs only, since a best is a maximum.",
+        "For each seed, the first epoch with a validation accuracy at least as high as "
+        "the best of the other variant’s run with that seed; after “against”, the "
+        "epoch or time at which that run reached it, over the same seeds. The runs not "
+        "counted ended before they got there. Even a variant that is no worse gets "
+        "there in only about half of its runs, because a best is a maximum.",
     )
 
 
 def _reached(variant: Variant, target: Variant) -> list[str]:
-    """Returns in how many runs a variant reached the other's best, and when."""
+    """Returns in how many runs a variant reached another's best, and when."""
     if target is variant:
         return ["–", "–", "–"]
     seeds = [seed for seed in variant.runs if seed in target.runs]
@@ -270,7 +270,7 @@ def _reached(variant: Variant, target: Variant) -> list[str]:
 
 
 def _first_as_good(run: Run, other: Run) -> Row | None:
-    """Returns the epoch in which a run first was as accurate as another at its best."""
+    """Returns the first epoch at which a run was as accurate as another's best."""
     best = other.result["validation_accuracy"]
     good = (
         row for row in run.history if is_finite(row) and row["val_accuracy"] >= best

@@ -1,4 +1,4 @@
-"""What the analyses found inside of the networks, layer by layer."""
+"""The analyses of the networks, layer by layer."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ from gaaf_keras.analysis.gradients import mean_of
 from gaaf_keras.shapes import MATCHED_ACTIVATIONS, DropoutMatched
 
 _LEAST_NOISE = 1e-3
-_SHOWN_SIZES = (2, -1)  # of the noises measured, a small and the largest one
+_SHOWN_SIZES = (2, -1)  # a small and the largest of the measured sizes of noise
 _GRADIENTS = {
     "|∂L/∂z|": "pre_activation_gradient",
     "|∂L/∂a|": "output_gradient",
@@ -57,12 +57,12 @@ def gradients(study: Study) -> Table:
     return Table(
         ["variant", "layer", *_GRADIENTS, *["paper: gradient"] * of_paper],
         rows,
-        f"Means over the measurements up to step {last}, to which all runs came, "
-        "of absolute values over examples and nodes; then mean (standard deviation) "
-        "over seeds. L is the loss of a batch, z the pre-activation of a node, a its "
-        "output before dropout. |a ∂L/∂a| does not depend on the scale of the outputs, "
-        "which dropout changes."
-        + (f" Not measured in all runs: {', '.join(missing)}." if missing else ""),
+        f"Means over the measurements up to step {last}, which all runs reached, of "
+        "absolute values over examples and nodes; then mean (standard deviation) over "
+        "seeds. L is the loss of a batch, z the pre-activation of a node, a its output "
+        "before dropout. |a ∂L/∂a| does not depend on the scale of the outputs, which "
+        "dropout changes."
+        + (f" Not measured in every run: {', '.join(missing)}." if missing else ""),
     )
 
 
@@ -71,7 +71,7 @@ def _by_layer(
     caption: str,
     *columns: tuple[str, int, Callable[[dict[str, Any], str], float]],
 ) -> Table:
-    """Returns a number of each layer's analyses a column, with so many decimals."""
+    """Returns a table of each layer's analyses: titles, decimals and values."""
     return Table(
         ["variant", "layer", *(title for title, _, _ in columns)],
         [
@@ -107,11 +107,11 @@ def saturation(study: Study) -> Table:
 
     return _by_layer(
         study,
-        "On test data, at inference; mean (standard deviation) over seeds. Saturated "
-        "is a pre-activation where the derivative of the plain activation is below "
-        "0.07 (tanh: |z| > 2; ReLU: z ≤ 0); in training, where the derivative that the "
-        "backward pass uses is below that too. A node is dead if it is saturated with "
-        "all examples.",
+        "On test data, at inference; mean (standard deviation) over seeds. A "
+        "pre-activation is saturated where the derivative of the plain activation is "
+        "below 0.07 (tanh: |z| > 2; ReLU: z ≤ 0), and saturated in training where the "
+        "derivative in the backward pass is below that too. A node is dead if it is "
+        "saturated with every example.",
         ("saturated, %", 1, share("share")),
         ("saturated in training, %", 1, share("accelerated_share")),
         ("dead nodes, %", 1, share("dead_nodes", "nodes")),
@@ -120,7 +120,7 @@ def saturation(study: Study) -> Table:
 
 
 def pre_activation_variance(study: Study) -> Table:
-    """Returns the variance of pre-activations and the derivatives beside it."""
+    """Returns the variance of pre-activations, with the derivatives."""
 
     def of(name: str) -> Callable[[Any, str], float]:
         return lambda a, layer: a["pre_activation_variance"][layer][name]
@@ -128,9 +128,9 @@ def pre_activation_variance(study: Study) -> Table:
     return _by_layer(
         study,
         "Variance of a pre-activation over repeated calls in training mode, φ′ at its "
-        "mean, the mean of φ′ over the calls, and the derivative that the backward "
-        "pass uses at the mean; then the same where the mean is saturated. Means over "
-        "test examples and nodes, then over seeds.",
+        "mean, the mean of φ′ over the calls, and the derivative of the backward pass "
+        "at the mean; then the same where the mean is saturated. Means over test "
+        "examples and nodes, then over seeds.",
         ("pre-activation variance", 3, of("variance")),
         ("φ′", 3, of("derivative")),
         ("φ′ under noise", 3, of("derivative_under_noise")),
@@ -143,7 +143,7 @@ def pre_activation_variance(study: Study) -> Table:
 
 @dataclasses.dataclass(frozen=True)
 class MatchedDerivatives:
-    """Derivatives by pre-activation: without noise, under dropout, and by shapes."""
+    """Derivatives by pre-activation: without noise, under dropout, with shapes."""
 
     variant: str
     layer: str
@@ -155,7 +155,7 @@ class MatchedDerivatives:
     default: np.ndarray
 
     def error(self, curve: np.ndarray) -> str:
-        """Returns how far a curve is from the derivative under dropout."""
+        """Returns the distance of a curve from the derivative under dropout."""
         return f"{math.sqrt(statistics.fmean((curve - self.under_noise) ** 2)):.4f}"
 
 
@@ -184,7 +184,7 @@ def matched_derivatives(study: Study) -> Iterator[MatchedDerivatives]:
 
 
 def expected_derivatives(study: Study) -> Table:
-    """Returns how well shapes match the derivative that dropout gives on average."""
+    """Returns how well shapes match the mean derivative under dropout."""
     return Table.of(
         matched_derivatives(study),
         [
@@ -195,15 +195,15 @@ def expected_derivatives(study: Study) -> Table:
             ("DropoutMatched", lambda found: found.error(found.matched)),
             ("default shape", lambda found: found.error(found.default)),
         ],
-        "How far the derivative in training is from the one that dropout gives on "
-        "average: root mean square over pre-activations from the 0.1st to the 99.9th "
-        "percentile, of the first seed. DropoutMatched has the noise deviation beside "
-        "it, one for all nodes of the layer.",
+        "Root-mean-square distance of the derivative in training from the mean "
+        "derivative under dropout, over pre-activations from the 0.1st to the 99.9th "
+        "percentile, for the first seed. DropoutMatched uses the noise deviation shown "
+        "in its row, one for all nodes of the layer.",
     )
 
 
 def flatness(study: Study) -> Table:
-    """Returns the largest Hessian eigenvalues and what noise does to the accuracy."""
+    """Returns the largest Hessian eigenvalues and the effect of noise on accuracy."""
     analysed = [variant for variant in study.chosen if layers_of(variant)]
     columns = ["variant", "largest Hessian eigenvalue", "training loss"]
     rows = [
@@ -224,9 +224,9 @@ def flatness(study: Study) -> Table:
     return Table(
         columns,
         rows,
-        "Of the cross-entropy on training examples, by power iteration, and that "
-        "cross-entropy itself; then what is "
-        "gained or lost in test accuracy when every weight tensor is moved at random "
-        "by that part of its length, and when noise of that deviation, relative to all "
+        "The eigenvalue is that of the cross-entropy on training examples, by power "
+        "iteration; the training loss is that cross-entropy. Then the change in test "
+        "accuracy when every weight tensor moves in a random direction by that "
+        "fraction of its length, and when noise of that deviation, relative to all "
         "pixels, is added to the images. Mean (standard deviation) over seeds.",
     )

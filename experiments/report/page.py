@@ -1,4 +1,4 @@
-"""The page itself: which sections there are, in which order, in which words."""
+"""The page itself: its sections, their order and their words."""
 
 import dataclasses
 import os
@@ -23,14 +23,14 @@ _TEMPLATE = Path(__file__).parent / "page.html"
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the page; one that has nothing to show is left out.
+    """A part of the page; sections with nothing to show are left out.
 
     Attributes:
-        name: What links call it.
+        name: Its name in links.
         title: Its heading.
         text: A paragraph.
-        tables: What makes its tables.
-        pictures: What makes its pictures.
+        tables: The functions that make its tables.
+        pictures: The functions that make its pictures.
     """
 
     name: str
@@ -50,28 +50,28 @@ _SECTIONS = (
     Section(
         "learning_rates",
         "Learning rates",
-        "A larger gradient works in part like a larger learning rate. Only at "
-        "the best rate of each is it fair to compare two variants. The band is "
+        "A larger gradient acts in part like a larger learning rate, so it is "
+        "only fair to compare two variants at the best rate of each. The band is "
         "one standard deviation over seeds; errors of more than twice the "
-        "smallest, such as those of runs that failed, are above the "
+        "smallest, such as those of failed runs, are above the "
         "picture.",
         pictures=(pictures.learning_rates,),
     ),
     Section(
         "curves",
         "Learning curves",
-        "Thin lines are single runs, thick ones their means as far as all "
-        "of them go, with a band of one standard deviation, cut off where no "
-        "run is; over time, one run is drawn strongly. An error of 0 "
-        "is drawn at half of the smallest other one.",
+        "Thin lines are single runs; thick lines are their means as far as all "
+        "runs go, with a band of one standard deviation, cut off where there is "
+        "no run; over time, one run is drawn strongly. An error of 0 is drawn at "
+        "half of the smallest other one.",
         pictures=(pictures.learning_curves,),
     ),
     Section(
         "gradient_flow",
         "Gradient flow",
-        "How much gradient reaches the nodes of each layer, measured now and "
-        "then during training in the network’s training mode. The paper’s "
-        "table 2 holds that dropout makes it larger.",
+        "How much gradient reaches the nodes of each layer, measured at intervals "
+        "during training in the network’s training mode. According to the paper’s "
+        "table 2, dropout makes it larger.",
         (measurements.gradients,),
         (pictures.gradient_flow,),
     ),
@@ -80,19 +80,19 @@ _SECTIONS = (
         "Pre-activations and saturation",
         "Where the pre-activations of the test images lie after training: the "
         "paper’s figure 5, in which dropout drives them into the saturation "
-        "area. The first seed is drawn strongly, the others thinly.",
+        "area. The first seed is drawn strongly, the others faintly.",
         (measurements.saturation,),
         (pictures.pre_activations,),
     ),
     Section(
         "pre_activation_variance",
         "Pre-activation variance and the gradient it buys",
-        "The paper’s mechanism: dropout’s noise moves pre-activations about, "
-        "and so gives them a derivative on average where they had none. The "
-        "pictures set that derivative beside the shape that was derived from "
-        "the noise (DropoutMatched, for noise that is Gaussian and equally "
-        "strong in all nodes) and beside the default one, which is the paper’s "
-        "for tanh and ReLU.",
+        "The paper’s mechanism: dropout’s noise moves pre-activations around, "
+        "and so gives them a mean derivative where they had none. The pictures "
+        "compare that derivative with the shape derived from the noise "
+        "(DropoutMatched, for noise that is Gaussian and equally strong in all "
+        "nodes) and with the default shape, which is the paper’s for tanh and "
+        "ReLU.",
         (measurements.pre_activation_variance, measurements.expected_derivatives),
         (pictures.expected_derivatives,),
     ),
@@ -101,9 +101,9 @@ _SECTIONS = (
         "Co-adaptation",
         "Correlations between the values of two nodes on test images: the "
         "paper’s figure 2. Correlated nodes need not depend on each other, nor "
-        "the other way round; so the second row of pictures takes nodes away. "
-        "A random part of one layer’s nodes is held at their means; where "
-        "nodes are of use only together with others, accuracy falls sooner.",
+        "dependent nodes be correlated; so the second row of pictures takes nodes "
+        "away. A random part of one layer’s nodes is held at their means; if "
+        "nodes are useful only together with others, accuracy falls sooner.",
         pictures=(pictures.correlations, pictures.ablation),
     ),
     Section(
@@ -115,12 +115,12 @@ _SECTIONS = (
     Section(
         "flatness",
         "Flatness and robustness",
-        "The paper holds that gradient in the saturation area leads to flat "
-        "regions of the loss. A smaller eigenvalue is a smaller curvature; but "
-        "that of a cross-entropy shrinks with the loss itself and depends on "
-        "the scale of the weights, so that it does not tell flatness from a "
-        "run that went further. The pictures show what accuracy is left, "
-        "on the test images analysed, when weights or images are disturbed.",
+        "The paper claims that gradient in the saturation area leads to flat "
+        "regions of the loss. A smaller eigenvalue means a smaller curvature; but "
+        "that of a cross-entropy shrinks with the loss itself and depends on the "
+        "scale of the weights, so it cannot tell flatness from a run that trained "
+        "further. The pictures show the remaining accuracy on the analysed test "
+        "images when weights or images are disturbed.",
         (measurements.flatness,),
         (pictures.flatness,),
     ),
@@ -138,27 +138,27 @@ def write(
     data_dir: str | None = None,
     output_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Writes the report of a run, of a suite, of several seeds, or of several of these.
+    """Writes the report of a run, a suite, several seeds, or several of these.
 
-    The networks are analysed first, unless that has been done: `analysis.json` in a
-    run's folder has what was found.
+    The networks are analysed first, unless that has been done; `analysis.json` in a
+    run's folder has the results.
 
-    Keras's random seed is set, and its session cleared.
+    This sets Keras's random seed and clears its session.
 
     Args:
-        folder: What `train.py` has written, a folder in which there are several such,
-            or a list of folders.
-        data_dir: Where the prepared data set lies, if it has moved since.
-        output_dir: What gets `report.html`, one page that needs nothing else,
-            `figures/` with every picture as PNG and SVG, and `tables/` with every table
-            as CSV and LaTeX. Defaults to the folder, or what several have in common.
+        folder: A folder that `train.py` has written, a folder that contains several of
+            these, or a list of folders.
+        data_dir: Folder of the prepared data set, if it has moved.
+        output_dir: The folder for `report.html`, one self-contained page, `figures/`
+            with every picture as PNG and SVG, and `tables/` with every table as CSV and
+            LaTeX. Defaults to the folder, or the common parent of several.
 
     Returns:
         The path of the page.
 
     Raises:
-        UsageError: If there is no finished run, if a model or the data set cannot
-            be read, or the folder not be written to.
+        UsageError: If there is no finished run, a model or the data set cannot be
+            read, or the folder cannot be written to.
 
     Examples:
         ```python
@@ -170,7 +170,7 @@ def write(
     several = [folder] if isinstance(folder, str | os.PathLike) else folder
     study = read(*(Path(each).expanduser() for each in several))
     runs = [run for variant in study.chosen for run in variant.runs.values()]
-    for run in track(runs, "Looking into the networks", transient=True):
+    for run in track(runs, "Analysing the networks", transient=True):
         analyse(run, data_dir)
     output = study.folder if output_dir is None else Path(output_dir).expanduser()
     page = _page(study, output)
@@ -179,7 +179,7 @@ def write(
 
 
 def _page(study: Study, output: Path) -> str:
-    """Returns the page, and writes its pictures and tables beside it."""
+    """Returns the page, and writes its pictures and tables next to it."""
     figures = files.writable_folder(output / run_folder.FIGURES)
     exported = files.writable_folder(output / run_folder.TABLES)
     sections = []
@@ -210,7 +210,7 @@ def _page(study: Study, output: Path) -> str:
 
 
 def _facts(study: Study) -> dict[str, str]:
-    """Returns how the runs were made."""
+    """Returns how the runs were trained."""
     run = study.runs[0]
     versions = run.resolved.get("versions", {})
     facts = {
@@ -233,7 +233,7 @@ def _facts(study: Study) -> dict[str, str]:
 
 
 def _differing(config: TrainingConfig, study: Study) -> str:
-    """Returns the settings of a variant that not all variants share, or all."""
+    """Returns the settings in which a variant differs from others, or all of them."""
     own = dataclasses.asdict(config)
     others = [dataclasses.asdict(variant.config) for variant in study.variants]
     return ", ".join(

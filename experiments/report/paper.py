@@ -1,13 +1,13 @@
-"""What the paper reports, to be shown beside what was found here.
+"""The paper's numbers, to show next to our own.
 
 "Gradient Acceleration in Activation Functions" (Hahn and Choi, arXiv 1806.09783). Means
-with their standard deviations where it gives them; of MNIST, five runs each.
+with standard deviations where the paper gives them; for MNIST, five runs each.
 """
 
 from experiments.config import TrainingConfig
 
 # Test accuracy in percent and training epochs, as texts, by data set and by whether the
-# network is accelerated, has dropout, normalises.
+# network is accelerated, has dropout, has batch normalisation.
 _TABLES = {
     "mnist": {
         (False, False, False): ("98.23 (0.075)", "82 (16.6)"),
@@ -38,7 +38,7 @@ _MNIST_GRADIENTS = {
 
 
 def scores(config: TrainingConfig) -> tuple[str, str] | None:
-    """Returns the paper's accuracy and epochs of a network, None if it has none."""
+    """Returns the paper's accuracy and epochs of a network, or None."""
     changed = (
         config.shape_function is not None or config.unit_gain or config.strength != 1
     )
@@ -49,7 +49,7 @@ def scores(config: TrainingConfig) -> tuple[str, str] | None:
 
 
 def gradients(config: TrainingConfig) -> dict[str, float]:
-    """Returns the paper's gradients of a network by layer, empty if it has none."""
+    """Returns the paper's gradients of a network by layer; empty without them."""
     plain = not config.accelerates and not config.batch_norm
     if not plain or config.dataset != "mnist" or not _is_network(config):
         return {}
@@ -57,9 +57,9 @@ def gradients(config: TrainingConfig) -> dict[str, float]:
 
 
 def _is_network(config: TrainingConfig) -> bool:
-    """Whether the paper has trained such a network, with all of the data.
+    """Whether the paper trained such a network with all of the data.
 
-    Whatever its dropout, batch normalisation and acceleration.
+    Dropout, batch normalisation and acceleration do not matter.
     """
     own = TrainingConfig()
     activation = config.activation.removeprefix("gaaf_")

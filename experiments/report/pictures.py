@@ -21,7 +21,7 @@ from gaaf_keras.analysis.figures import (
     styles,
 )
 
-Pictures = dict[str, Figure]  # by the name of their file
+Pictures = dict[str, Figure]  # by file name
 _ROUNDING = 1e-6  # of an accuracy in float32
 _SHOWN_ERRORS = 2.0
 _POINTS = 60  # of a line over training steps
@@ -30,7 +30,7 @@ _POINTS = 60  # of a line over training steps
 def differences(
     study: Study, title: str = "Hollow marks: no difference shown"
 ) -> Pictures:
-    """Returns the differences in test accuracy, if there are intervals for them."""
+    """Returns the differences in test accuracy, if they have intervals."""
     pairs = comparison.comparisons(study)
     return differences_of({f"{v.group} − {o.group}": (v, o) for v, o in pairs}, title)
 
@@ -38,7 +38,7 @@ def differences(
 def differences_of(
     pairs: Mapping[str, tuple[Variant, Variant]], title: str
 ) -> Pictures:
-    """Returns the same of some pairs of variants, by what they are called."""
+    """Returns the same for pairs of variants, by their names."""
     found = {
         name: difference
         for name, pair in pairs.items()
@@ -76,7 +76,7 @@ def learning_curves(study: Study) -> Pictures:
             for run in values:
                 epochs = np.arange(1, len(run) + 1)
                 lines.append(Line(epochs, run, "", style, faint=True))
-            points = list(zip(*values, strict=False))  # as far as all of them go
+            points = list(zip(*values, strict=False))  # as far as all runs go
             if points:
                 epochs = np.arange(1, len(points) + 1)
                 lines.append(_banded(epochs, points, chosen.name, style, log=True))
@@ -115,12 +115,12 @@ def _banded(
     """Returns the mean over runs, with a band of one standard deviation (n - 1).
 
     Args:
-        x: Where the points are.
+        x: The positions of the points.
         points: The values of the runs at each.
-        name: What the line is called.
+        name: The name of the line.
         style: How it is drawn.
-        log: Whether the axis is logarithmic, on which the band must have its place.
-        marked: Whether the points are marked.
+        log: Whether the axis is logarithmic, so that the band must stay positive.
+        marked: Whether to mark the points.
     """
     spreads = [Spread.of(values) for values in points]
     mean = np.array([spread.mean for spread in spreads])
@@ -132,10 +132,10 @@ def _banded(
 
 
 def learning_rates(study: Study) -> Pictures:
-    """Returns the validation error over the learning rates that were tried.
+    """Returns the validation error over the learning rates tried.
 
-    Where a run fails, it is above the picture: otherwise the differences between
-    those that do not could not be seen.
+    Failed runs are above the picture; otherwise the differences between the others
+    would be invisible.
     """
     groups: dict[str, dict[float, list[float]]] = {}
     for variant in study.variants:
@@ -187,7 +187,7 @@ def gradient_flow(study: Study) -> Pictures:
                 if len(values) == len(variant.runs)
             )
             if points:
-                # Means over neighbours, so that no more points are left than wanted.
+                # Means over neighbours limit the number of points.
                 parts = np.array_split(np.array(points), min(len(points), _POINTS))
                 x, y = np.transpose([part.mean(axis=0) for part in parts])
                 line = Line(x, y, variant.name, style_of[variant.name])
@@ -244,7 +244,7 @@ def _distributions(
     x_label: str,
     initial: dict[str, Any] | None = None,
 ) -> Figure:
-    """Returns a picture of what each variant's analyses have, those that have it."""
+    """Returns a picture of a distribution from the variants' analyses."""
     style_of = {**_styles(study), "before training": Style("#9aa0a8", (0, (1, 1)), "o")}
     shown = {
         variant.name: [Distribution(**found) for found in _found(variant, path)]
@@ -257,7 +257,7 @@ def _distributions(
 
 
 def ablation(study: Study) -> Pictures:
-    """Returns the accuracy that is left without a part of a layer's nodes."""
+    """Returns the remaining accuracy without a part of a layer's nodes."""
     return {
         f"ablation_{slug(layer)}": _accuracies(
             study,
@@ -294,7 +294,7 @@ def _accuracies(
     title: str,
     x_label: str,
 ) -> Figure:
-    """Returns a picture of the accuracies that the variants' analyses have."""
+    """Returns a picture of the accuracies in the variants' analyses."""
     style_of = _styles(study)
     lines = []
     for variant in study.chosen:
@@ -307,7 +307,7 @@ def _accuracies(
 
 
 def expected_derivatives(study: Study) -> Pictures:
-    """Returns the derivative that dropout gives on average, and what matches it."""
+    """Returns the mean derivative under dropout, and the shapes that match it."""
     plain, real, matched, default = styles("abcd").values()
     return {
         f"derivative_{slug(found.variant)}_{slug(found.layer)}": draw(
@@ -326,7 +326,7 @@ def expected_derivatives(study: Study) -> Pictures:
 
 
 def functions(study: Study) -> Pictures:
-    """Returns value and gradient of the activations of the networks."""
+    """Returns the value and gradient of the networks' activations."""
     found: dict[str, dict[str, Any]] = {}
     for variant in study.chosen:
         for each in variant.analyses:
@@ -341,7 +341,7 @@ def functions(study: Study) -> Pictures:
 
 
 def _found(variant: Variant, path: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Returns what is there in the analyses of a variant, of those that have it."""
+    """Returns the values at a path in the analyses of a variant that have it."""
     found: list[dict[str, Any]] = variant.analyses
     for name in path:
         found = [each[name] for each in found if name in each]
@@ -349,7 +349,7 @@ def _found(variant: Variant, path: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def _layers(study: Study) -> list[str]:
-    """Returns the layers that any of the variants has."""
+    """Returns the layers of all variants."""
     layers = [layer for variant in study.chosen for layer in layers_of(variant)]
     return list(dict.fromkeys(layers))
 

@@ -1,1 +1,1 @@
-"""Many runs: which there are, and how they are done."""
+"""Sets of runs: what they contain, and how to train them."""

@@ -1,7 +1,7 @@
-"""Runs that do not depend on each other, in several processes at once.
+"""Independent runs in several processes at once.
 
 A small network leaves most of a machine's cores idle most of the time. Each process has
-its share of them, and its own Keras; it trains one network after the other.
+its share of the cores and its own Keras, and trains one network after the other.
 """
 
 import dataclasses
@@ -24,28 +24,28 @@ from experiments.training.run import train_and_evaluate
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a process tells of a run after an epoch, for `ProgressView.show`."""
+    """What a process reports about a run after an epoch, for `ProgressView.show`."""
 
     arguments: tuple[Any, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A run that could not be completed, and why."""
+    """A run that could not be completed, with the reason."""
 
     reason: str
 
 
 def processes_for(wanted: int | str, runs: int, strategy: Strategy) -> int:
-    """Returns how many processes to train in.
+    """Returns the number of processes to train in.
 
     Args:
-        wanted: A number, or `"auto"`: one a core without a GPU, and one with it.
-        runs: How many runs there are.
-        strategy: Where they run.
+        wanted: A number, or `"auto"`: one per core without a GPU, and one with a GPU.
+        runs: Number of runs.
+        strategy: The devices of the runs.
 
     Raises:
-        UsageError: If several would have to share what a run uses alone.
+        UsageError: If several would share what one run needs alone.
     """
     if wanted == "auto":
         on_cpu = all("CPU" in device.upper() for device in strategy.devices)
@@ -56,7 +56,7 @@ def processes_for(wanted: int | str, runs: int, strategy: Strategy) -> int:
         raise UsageError(
             "parallel_runs trains each network on one device, and cannot be used with "
             f"the {strategy.replicas} replicas of strategy {strategy.name}. Leave it "
-            "out, or choose one_device."
+            "out, or choose strategy one_device."
         )
     return processes
 
@@ -66,16 +66,15 @@ def train_all(
 ) -> Iterator[tuple[int, Progress | TrainingResult | Failure]]:
     """Trains networks in several processes.
 
-    A run that fails, or whose process dies, does not take the others along.
+    A run that fails, or whose process dies, does not affect the others.
 
     Args:
-        runs: What to call each run when telling of it, and its
-            configuration.
-        processes: How many to train at once.
+        runs: The label and the configuration of each run.
+        processes: Number of networks to train at once.
 
     Yields:
-        The index of a run, and its progress or what came out, without the model;
-        in the order in which that happens.
+        The index of a run, and its progress or its result without the model, in the
+        order of arrival.
     """
     waiting = list(enumerate(runs))[::-1]
     shares = _shares(processes)
@@ -117,7 +116,7 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs,), daemon=True)
         before = _cores()
-        _keep_to(cores)  # what is started keeps to the same
+        _keep_to(cores)  # the new process inherits it
         try:
             self.process.start()
         finally:
@@ -125,12 +124,12 @@ class _Worker:
         theirs.close()
 
     def give(self, index: int, run: tuple[str, TrainingConfig]) -> None:
-        """Has a network trained."""
+        """Starts training a network."""
         self.index = index
         self.connection.send(run)
 
     def receive(self) -> Any:
-        """Returns what the process says, or that it is dead."""
+        """Returns the message of the process, or its failure if it is dead."""
         try:
             return self.connection.recv()
         except (EOFError, ConnectionResetError):
@@ -141,14 +140,14 @@ class _Worker:
             return Failure(f"its process ended with {how}")
 
     def end(self) -> None:
-        """Lets the process end."""
+        """Ends the process."""
         self.connection.close()
         self.process.join()
 
 
 def _work(connection: Connection) -> None:
-    """Trains what is asked for until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks will end this
+    """Trains the requested networks until there are no more requests."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process will end this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.getLogger("absl").setLevel(logging.ERROR)  # TensorFlow reports every export
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -165,13 +164,13 @@ def _work(connection: Connection) -> None:
             return
         except UsageError as error:
             connection.send(Failure(str(error)))
-        except Exception as error:  # whatever it is, the others train on
+        except Exception as error:  # the other runs continue
             connection.send(Failure(f"{type(error).__name__}: {error}"))
         keras.backend.clear_session()
 
 
 class _Remote:
-    """Takes a run's progress to another process."""
+    """Sends a run's progress to another process."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -181,7 +180,7 @@ class _Remote:
 
 
 def _cores() -> set[int]:
-    """Returns the cores that this process may use."""
+    """Returns the cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
@@ -193,7 +192,7 @@ def _keep_to(cores: set[int]) -> None:
 
 
 def _shares(processes: int) -> list[set[int]]:
-    """Returns the cores of each process; of more processes than cores, all of them."""
+    """Returns the cores of each process; all cores if there are more processes."""
     cores = sorted(_cores())
     if processes > len(cores):
         return [set(cores)] * processes

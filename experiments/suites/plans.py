@@ -1,4 +1,4 @@
-"""Which runs are meant: one, a sweep of learning rates, or a suite."""
+"""The runs to train: one, a sweep of learning rates, or a suite."""
 
 import dataclasses
 import re
@@ -30,16 +30,15 @@ _DEFAULTS = {field.name: field.default for field in settings()}
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to train: a configuration a variant, each with the same seeds.
+    """What to train: one configuration per variant, all with the same seeds.
 
     Attributes:
-        title: What the table shows.
-        variants: A configuration by the name of the variant. Its `seed` is the first
-            seed, its `output_dir` is not used.
-        runs: How many seeds each variant is trained with: seed, seed + 1, ...
-        groups: For variants that differ in a setting that is to be tuned, the name of
-            what they have in common. Of those the one with the best mean validation
-            accuracy is chosen.
+        title: Title of the table.
+        variants: The configurations by the name of the variant. `seed` is the first
+            seed; `output_dir` is not used.
+        runs: Number of seeds for each variant: seed, seed + 1, ...
+        groups: For variants that differ in a tuned setting, the name that they share.
+            The one with the best mean validation accuracy is chosen.
     """
 
     title: str
@@ -48,10 +47,10 @@ class Plan:
     groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def all_runs(self, output_dir: Path) -> list[TrainingConfig]:
-        """Returns the configuration of every run, one seed of all variants first.
+        """Returns the configuration of every run, first one seed of all variants.
 
-        A run that is alone writes into `output_dir` itself, others into
-        `VARIANT/seed_N` below it, without the variant if there is only one.
+        A single run writes to `output_dir` itself, several to `VARIANT/seed_N` below
+        it, without the variant if there is only one.
         """
         several = len(self.variants) > 1
         return [
@@ -70,7 +69,7 @@ class Plan:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what is to be trained, as plain data."""
+        """Returns the plan as plain data."""
         return {
             "title": self.title,
             "command": shlex.join(["python", *sys.argv]),
@@ -95,15 +94,15 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
 
     Args:
         suite: Name of a suite, or None.
-        given: Fields of `TrainingConfig` that the user has set. They override the
-            suite's common settings. Of activation, shape function and learning rate
-            there may be several, in a tuple: each variant is trained with each. Of
-            learning rates the best is chosen, the others are compared.
-        runs: How many seeds to train each variant with.
+        given: Fields of `TrainingConfig` set by the user. They override the suite's
+            common settings. Activation, shape function and learning rate may be tuples
+            of several values; each variant is trained with each value. The best
+            learning rate is chosen; activations and shape functions are compared.
+        runs: Number of seeds for each variant.
 
     Raises:
         UsageError: If there is no such suite, a value is out of range, or a given
-            field is one that tells the suite's variants apart.
+            field distinguishes the suite's variants.
     """
     if runs < 1:
         raise UsageError(f"runs must be 1 or greater. Received: {runs}")
@@ -135,8 +134,8 @@ def _definition(suite: str, given: Mapping[str, Any]) -> Suite:
     if isinstance(base, tuple):
         if len(base) > 1:
             raise UsageError(
-                f"The suite '{suite}' compares the forms of one activation. Give one. "
-                f"Received: {','.join(base)}"
+                f"The suite '{suite}' compares the forms of one activation. Give only "
+                f"one. Received: {','.join(base)}"
             )
         (base,) = base
     return comparison(base.removeprefix("gaaf_"))
@@ -145,7 +144,7 @@ def _definition(suite: str, given: Mapping[str, Any]) -> Suite:
 def _plan(
     suite: str | None, definition: Suite | None, given: dict[str, Any], runs: int
 ) -> Plan:
-    """Returns a plan for settings of which there is one each."""
+    """Returns a plan for settings with one value each."""
     if definition is None:
         config = TrainingConfig(**given)
         _require_acceleration(given, [config])
@@ -184,12 +183,12 @@ def _plan(
 
 
 def _one_of(name: str, values: tuple[Any, ...]) -> Any:
-    """Returns one of the values: an accelerated activation, if there is one."""
+    """Returns one of the values: an accelerated activation if there is one."""
     texts = [f"{value:g}" if name == "learning_rate" else value for value in values]
     if not values or len(set(texts)) < len(texts):
         differ = " in their first six digits" * (name == "learning_rate")
         raise UsageError(
-            f"{name} must be values that differ{differ}. "
+            f"{name} must be different values{differ}. "
             f"Received: {','.join(map(str, values))}"
         )
     accelerated = [text for text in texts if str(text).startswith("gaaf_")]
@@ -233,7 +232,7 @@ def _require_acceleration(
     unused = [name for name in ACCELERATION if name in given]
     if unused and not any(config.accelerates for config in configs):
         raise UsageError(
-            f"{' and '.join(unused)} would have no effect, since nothing is "
+            f"{' and '.join(unused)} would have no effect, because nothing is "
             "accelerated. Choose an activation such as gaaf_tanh, or accelerate."
         )
     if "frequency" in given and given.get("accelerate"):
@@ -248,18 +247,18 @@ def _require_no_new_model(given: Mapping[str, Any]) -> None:
     unused = [name for name in NEW_MODEL if name in given]
     if unused:
         raise UsageError(
-            f"{' and '.join(unused)} would describe a new model, but this one comes "
-            "from init_from. Leave one or the other out."
+            f"{' and '.join(unused)} would describe a new model, but the model comes "
+            "from init_from. Leave one of them out."
         )
 
 
 def require_files(plan: Plan) -> None:
-    """Raises a `UsageError` if a file of the user's is not there."""
+    """Raises a `UsageError` if one of the user's files is missing."""
     for config in plan.variants.values():
         if config.reads_file and not Path(config.dataset).expanduser().is_file():
             raise UsageError(
-                f"Data set '{config.dataset}' is not there. Give an .npz file that "
-                "numpy.savez wrote, with x_train, y_train, x_test and y_test."
+                f"Data set '{config.dataset}' does not exist. Give an .npz file "
+                "written by numpy.savez, with x_train, y_train, x_test and y_test."
             )
         path = Path(config.init_from or "none.keras").expanduser()
         if path.suffix != ".keras":
@@ -270,5 +269,5 @@ def require_files(plan: Plan) -> None:
         if config.init_from is not None and not path.is_file():
             raise UsageError(
                 "init_from must be a .keras file, as `model.save` writes it. "
-                f"Received: '{path}', which is not there"
+                f"Received: '{path}', which does not exist"
             )

@@ -1,4 +1,4 @@
-"""A live view of a run, or of several: epoch, losses, accuracies, time left."""
+"""A live view of one or several runs: epoch, losses, accuracies, time left."""
 
 import datetime
 import time
@@ -14,14 +14,14 @@ _SECONDS_BETWEEN_LINES = 5
 
 
 class ProgressView:
-    """Shows runs as they run: bars in a terminal, some lines in a log.
+    """Shows running runs: bars in a terminal, a few lines in a log.
 
-    The time left supposes that every run goes to its last epoch; with early
-    stopping it is an upper bound.
+    The time left assumes that every run trains to its last epoch; with early stopping
+    it is an upper bound.
 
     Args:
-        runs: How many runs there will be.
-        epochs: Most epochs of each.
+        runs: Number of runs.
+        epochs: Maximum epochs of each.
         quiet: Whether to show nothing.
     """
 
@@ -40,7 +40,7 @@ class ProgressView:
         self._all: TaskID | None = None
         self._running: dict[str, tuple[TaskID, int]] = {}  # with epochs so far
         self._ended = 0  # runs
-        self._trained = 0  # epochs, not those of before an interruption
+        self._trained = 0  # epochs, without those before an interruption
         self._next_line = 0.0
         self._start = time.monotonic()
 
@@ -66,17 +66,17 @@ class ProgressView:
         return ProgressCallback(self, name)
 
     def show(self, name: str, epoch: int, logs: Mapping[str, float]) -> None:
-        """Shows the state of a run after an epoch that was trained now.
+        """Shows the state of a run after an epoch that was just trained.
 
         Args:
-            name: The training's.
-            epoch: The epoch that has ended, counted from 1.
+            name: The run's name.
+            epoch: The completed epoch, counted from 1.
             logs: The epoch's losses and accuracies.
         """
         if name not in self._running:
             task = self._bar.add_task(name, total=self._epochs, status="")
             self._running[name] = task, epoch
-            if self._trained == 0:  # the first epoch says little: it builds the graph
+            if self._trained == 0:  # the first epoch also builds the graph
                 self._start = time.monotonic()
         else:
             self._running[name] = self._running[name][0], epoch
@@ -94,7 +94,7 @@ class ProgressView:
             self.print(f"{name}  {status}{left and '  '}{left}")
 
     def run_done(self, name: str) -> None:
-        """Counts a run as done, whatever epoch it stopped at."""
+        """Counts a run as done, at whatever epoch it stopped."""
         self._ended += 1
         if name in self._running:
             self._bar.remove_task(self._running.pop(name)[0])
@@ -106,7 +106,7 @@ class ProgressView:
             self._bar.update(self._all, completed=done, status=left)
 
     def _done(self) -> int:
-        """Returns the epochs that are done or not needed."""
+        """Returns the number of epochs that are done or not needed."""
         running = sum(epoch for _, epoch in self._running.values())
         return self._ended * self._epochs + running
 
@@ -119,11 +119,11 @@ class ProgressView:
 
 
 class ProgressCallback(keras.callbacks.Callback):
-    """Shows a run to a view after each epoch.
+    """Shows a run in a view after each epoch.
 
     Args:
-        view: What has a method `show` like that of `ProgressView`.
-        name: The training's.
+        view: An object with a method `show` like that of `ProgressView`.
+        name: The run's name.
     """
 
     def __init__(self, view: Any, name: str) -> None:

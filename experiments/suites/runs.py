@@ -40,27 +40,27 @@ def run(
     parallel_runs: int | str = 1,
     runs_at_once: int | str = "auto",
 ) -> list[TrainingResult]:
-    """Trains everything in a plan and writes and prints what came out.
+    """Trains everything in a plan, and writes and prints the results.
 
     Args:
         plan: What to train.
-        output_dir: A new or empty folder, or one of the same plan, interrupted: what
-            is finished there is not trained again. It gets the runs' own folders
-            and, if there is more than one run, `plan.json` at the beginning and
+        output_dir: A new or empty folder, or the folder of an interrupted run of the
+            same plan, whose finished runs are not trained again. It gets a folder per
+            run and, if there is more than one run, `plan.json` at the beginning and
             `summary.json` and `summary.md` at the end.
-        parallel_runs: How many networks to train at once, each in a process with its
-            share of the cores; or `"auto"`. A script that asks for several needs
+        parallel_runs: Number of networks to train at once, each in a process with its
+            share of the cores; or `"auto"`. With several, a script needs
             `if __name__ == "__main__":`, as with any use of `multiprocessing`.
-        runs_at_once: How many networks that differ only in numbers to train at once,
+        runs_at_once: Number of networks that differ only in numbers to train at once,
             as one program on JAX; or `"auto"`.
 
     Returns:
-        What came out of each run, in the order in which they ended.
+        The result of each run, in the order in which they ended.
 
     Raises:
-        UsageError: If something in the plan cannot be done; before any run and
-            before anything is written. With several at once, if one of them could not
-            be completed; after all others.
+        UsageError: Before any run and before anything is written, if something in the
+            plan cannot be done; with several processes, after all other runs, if one
+            could not be completed.
         WorkerLostError: If another process of the same run is gone.
     """
     output_dir = output_dir.expanduser()
@@ -70,7 +70,7 @@ def run(
     processes = parallel.processes_for(parallel_runs, len(runs), strategy)
     if processes > 1 and runs_at_once not in {"auto", "1", 1}:
         raise UsageError(
-            "parallel_runs and runs_at_once exclude each other: leave one of them out. "
+            "parallel_runs and runs_at_once cannot be combined: leave one of them out. "
             f"Received: {parallel_runs} and {runs_at_once}"
         )
     at_once = {
@@ -101,7 +101,7 @@ def run(
                 view.print(f"{label} FAILED: {result.reason}")
                 continue
             results.append(result)
-            # Test accuracies are not there to choose a learning rate by.
+            # Test accuracies must not choose a learning rate.
             shown = "validation" if plan.groups else "test"
             share = getattr(result, f"{shown}_accuracy")
             view.print(
@@ -113,8 +113,8 @@ def run(
                 view.print(_advice(result, config))
     if failures:
         raise UsageError(
-            f"{len(failures)} of {len(runs)} runs failed, the others are "
-            "complete; the same command trains what is missing.\n" + "\n".join(failures)
+            f"{len(failures)} of {len(runs)} runs failed; the others are complete. The "
+            "same command trains the missing ones.\n" + "\n".join(failures)
         )
     if strategy.is_chief:
         show(studies.read(output_dir), output_dir, view)
@@ -122,17 +122,17 @@ def run(
 
 
 def _introduce(prepared: Collection[Prepared], view: ProgressView) -> None:
-    """Prints what is to be known of the runs beforehand."""
+    """Prints notes about the runs in advance."""
     if keras.backend.backend() != "tensorflow":
         view.print(
-            f"On {keras.backend.backend()} neither SavedModels nor TensorBoard's "
-            "files are written: they need Keras on TensorFlow."
+            f"On {keras.backend.backend()}, neither SavedModels nor TensorBoard files "
+            "are written: they need Keras on TensorFlow."
         )
     strategy, data, _ = next(iter(prepared))
     if strategy.streams(data):
         view.print(
-            f"The images of '{data.name}' are streamed, which is slower: they would "
-            "take more than half of the device's memory."
+            f"The images of '{data.name}' are streamed, which is slower, because they "
+            "would take more than half of the device's memory."
         )
     for each in prepared:
         if each.network.acceleration is not None:
@@ -142,7 +142,7 @@ def _introduce(prepared: Collection[Prepared], view: ProgressView) -> None:
 def _in_processes(
     runs: Sequence[tuple[str, TrainingConfig]], processes: int, view: ProgressView
 ) -> Iterator[tuple[int, TrainingResult | parallel.Failure]]:
-    """Yields the index of each run with its outcome, as soon as it has one."""
+    """Yields the index and outcome of each run, as soon as it has one."""
     for index, message in parallel.train_all(runs, processes):
         if isinstance(message, parallel.Progress):
             view.show(*message.arguments)
@@ -156,7 +156,7 @@ def _one_after_the_other(
     at_once: Mapping[str, int],
     view: ProgressView,
 ) -> Iterator[tuple[int, TrainingResult | parallel.Failure]]:
-    """Yields what `_in_processes` does, from this process."""
+    """Yields the same as `_in_processes`, from this process."""
     requests = [
         Request(config, prepared[str(config.variant)], [view.callback(label)])
         for label, config in runs
@@ -174,7 +174,7 @@ def _one_after_the_other(
 
 
 def _parts(requests: Sequence[Request], at_once: Mapping[str, int]) -> list[list[int]]:
-    """Returns the indices of the runs that train at once, in the order of the first."""
+    """Returns the indices of runs that train at once, in the order of the first."""
     by_kind: dict[Any, list[int]] = {}
     parts = []
     for index, request in enumerate(requests):
@@ -192,7 +192,7 @@ def _kind(request: Request) -> Any:
 
 
 def show(study: Study, output_dir: Path, view: ProgressView) -> None:
-    """Prints the table of what is trained, and writes it if there are several runs."""
+    """Prints the table of finished runs, and writes it if there are several."""
     scores = comparison.scores(study)
     if len(study.runs) > 1:
         page = f"# {study.title}\n\n{tables.markdown(scores)}\n    {study.command}\n"
@@ -211,7 +211,7 @@ def show(study: Study, output_dir: Path, view: ProgressView) -> None:
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """Returns a study as plain data: of each variant its numbers, a seed each."""
+    """Returns a study as plain data: the numbers of each variant, one per seed."""
     return {
         "title": study.title,
         "command": study.command,
@@ -244,12 +244,12 @@ def _make_room(output_dir: Path, plan: Plan, configs: list[TrainingConfig]) -> N
 
 def _before(result: TrainingResult) -> str:
     if result.epochs_before == result.epochs_run:
-        return ", finished before"
+        return ", finished earlier"
     return f", resumed after epoch {result.epochs_before}" * (result.epochs_before > 0)
 
 
 def _advice(result: TrainingResult, config: TrainingConfig) -> str:
-    """Returns what is said of a run that diverged."""
+    """Returns the message about a diverged run."""
     epoch, step = result.diverged_at or (0, 0)
     causes = [f"a learning rate of {config.learning_rate:g} that is too high"]
     if config.accelerates and not config.unit_gain:
@@ -261,6 +261,7 @@ def _advice(result: TrainingResult, config: TrainingConfig) -> str:
         causes.append(f"{config.precision}, in which numbers overflow or vanish early")
     return (
         f"DIVERGED: the loss was not a number in epoch {epoch}, by step {step}. Likely "
-        f"causes: {'; '.join(causes)}. model.keras has the best epoch "
-        "before; --init_from=model.keras with a smaller --learning_rate starts there."
+        f"causes: {'; '.join(causes)}. model.keras has the best epoch before that; "
+        "to restart from it, use --init_from=model.keras with a smaller "
+        "--learning_rate."
     )

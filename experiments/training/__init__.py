@@ -1,1 +1,1 @@
-"""One run: a network trained on data, its best epoch, its score."""
+"""One run: training a network, its best epoch, its scores."""

@@ -1,4 +1,4 @@
-"""What a run needs to resume after an epoch as if it had never stopped."""
+"""The state from which a run resumes as if it had never stopped."""
 
 import dataclasses
 import functools
@@ -16,33 +16,33 @@ from experiments.config import UsageError
 from experiments.records.history import Row
 from gaaf_keras._core.forms import written_as
 
-# The values of a model's variables, the states of random generators included, and of
-# those of its optimizer.
+# The values of the variables of a model, including the states of random generators, and
+# of its optimizer.
 State = list[Any]
 
 
 def state_of(model: keras.Model) -> State:
-    """Returns a copy of the present state of a model and its optimizer."""
+    """Returns a copy of the current state of a model and its optimizer."""
     if keras.backend.backend() == "jax":  # where the copies can stay on the device
         return _copies()([variable.value for variable in _variables(model)])
     return [np.array(keras.ops.convert_to_numpy(v)) for v in _variables(model)]
 
 
 def restore(model: keras.Model, state: State) -> None:
-    """Gives a model and its optimizer a state.
+    """Restores the state of a model and its optimizer.
 
     Raises:
-        UsageError: If it is that of another model.
+        UsageError: If it is the state of another model.
     """
     variables = _variables(model)
     expected = [tuple(variable.shape) for variable in variables]
     if expected != [value.shape for value in state]:
         raise UsageError(
-            "The checkpoint is of another model, perhaps from another version of "
-            "Keras. Give a new output_dir."
+            "The checkpoint is of another model, or from another version of Keras. "
+            "Give a new output_dir."
         )
     for variable, value in zip(variables, state, strict=True):
-        variable.assign(np.asarray(value))  # from whichever device it is on
+        variable.assign(np.asarray(value))  # from any device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Checkpoint:
     """The state of a run after an epoch.
 
     Attributes:
-        history: A row for each epoch so far.
-        last: The state after it.
+        history: One row for each epoch so far.
+        last: The state after the last of them.
         best: The state after the best epoch, or at the start.
     """
 
@@ -60,7 +60,7 @@ class Checkpoint:
     best: State
 
     def to_bytes(self) -> bytes:
-        """Returns the contents of a file that `from_bytes` reads."""
+        """Returns the contents of a checkpoint file, for `from_bytes`."""
         file = io.BytesIO()
         arrays = [np.asarray(value) for value in (*self.last, *self.best)]
         description = {
@@ -74,10 +74,10 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Checkpoint":
-        """Returns the state that `to_bytes` has written.
+        """Returns the checkpoint from the result of `to_bytes`.
 
         Raises:
-            UsageError: If it has not.
+            UsageError: If the contents are damaged.
         """
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -95,15 +95,15 @@ class Checkpoint:
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    # In another form the strengths of an AccelerationSchedule, which is a function of
-    # the epoch, are among them once it has begun.
+    # In another form they would include the strengths of an AccelerationSchedule once
+    # it has started; those follow from the epoch.
     with written_as("plain"):
         return [*model.variables, *model.optimizer.variables]
 
 
 @functools.cache
 def _copies() -> Callable[[State], State]:
-    """Returns what copies arrays of JAX, all in one program."""
+    """Returns a function that copies JAX arrays, all in one program."""
     import jax
 
     return jax.jit(lambda values: [keras.ops.copy(value) for value in values])

@@ -13,28 +13,29 @@ from experiments.training.checkpoints import Checkpoint, State, state_of
 
 _SHARE_OF_TIME_FOR_SAVES = 0.05
 _MOST_SECONDS_BETWEEN_SAVES = 30.0
-_SECONDS_A_SAVE = 0.01  # as long as none was timed
+_SECONDS_A_SAVE = 0.01  # until one is timed
 
 
 class Recorder(keras.callbacks.Callback):
-    """Keeps a run's history and best weights, and says when to stop.
+    """Keeps a run's history and best weights, and decides when to stop.
 
-    It stops when the validation accuracy has not improved for some epochs, and when
-    the loss is not finite. (Keras's own callbacks for that forget everything when
-    training is interrupted.)
+    It stops when the validation accuracy has not improved for some epochs, or when the
+    loss is not finite. (Keras's own callbacks for this forget everything when training
+    is interrupted.)
 
     Args:
-        patience: After how many epochs without improvement to stop.
-        validation_examples: How many there are. Accuracies are exact shares of them;
-            Keras's differ in the last digits for the same number of right answers.
-        save: Called with a checkpoint after an epoch whose loss is finite: so often
-            that it takes a small part of the time, and at least every half minute. None
-            if nothing is written.
+        patience: Number of epochs without improvement after which to stop.
+        validation_examples: Number of validation examples. Accuracies are exact shares
+            of them; Keras's differ in the last digits for the same number of correct
+            answers.
+        save: Called with a checkpoint after an epoch whose loss is finite, as often as
+            takes a small part of the time, and at least every half minute. None to
+            write nothing.
         resumed: The checkpoint to resume from; None at the start.
-        at_once: How many runs share the time.
+        at_once: Number of runs that share the time.
 
     Attributes:
-        history: A row an epoch.
+        history: One row per epoch.
         best: The state after the best epoch, or at the start.
         diverged_at: Epoch and step, counted from 1, by which the loss was not finite.
     """
@@ -59,7 +60,7 @@ class Recorder(keras.callbacks.Callback):
 
     @property
     def finished(self) -> bool:
-        """Whether the patience has come to its end."""
+        """Whether the patience is exhausted."""
         best = best_row(self.history)
         return best is not None and (
             len(self.history) - best["epoch"] >= self._patience
@@ -89,7 +90,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         now = time.monotonic()
-        # The first epoch is compiled, and says nothing of the next.
+        # The first epoch includes compilation, and says nothing about the next.
         self._is_late = self._epoch_end is not None and deadline.is_near(
             2 * (now - self._epoch_end)
         )
@@ -117,7 +118,7 @@ class Recorder(keras.callbacks.Callback):
         """Saves the last epoch, if the model has not been trained since.
 
         Args:
-            steps: How many an epoch has.
+            steps: Number of steps per epoch.
         """
         if self._save is not None and self.history and self.diverged_at is None:
             trained = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
@@ -132,6 +133,6 @@ class Recorder(keras.callbacks.Callback):
         self._next_save = end + self._pause(end - begin)
 
     def _pause(self, seconds: float) -> float:
-        """Returns how long not to save if that takes so long."""
+        """Returns how long to wait between saves that take some seconds."""
         pause = seconds * self._at_once / _SHARE_OF_TIME_FOR_SAVES
         return min(pause, _MOST_SECONDS_BETWEEN_SAVES)

@@ -1,4 +1,4 @@
-"""What comes out of a run."""
+"""The result of a run."""
 
 import dataclasses
 from pathlib import Path
@@ -13,27 +13,27 @@ _NOT_NUMBERS = ("history", "model", "output_dir", "epochs_before")
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What came out of one run.
+    """The result of one run.
 
     Attributes:
-        test_accuracy: Share of all test examples that the best epoch's weights
-            classify rightly, from 0 to 1.
+        test_accuracy: Accuracy of the best epoch's weights on all test examples, from 0
+            to 1.
         validation_accuracy: The same on validation data: the best of all epochs.
         best_epoch: The first epoch with that validation accuracy, counted from 1. 0 if
-            the run diverged in its first: the scores are those of the start.
-        epochs_run: How many epochs were trained.
-        seconds: Wall time of the run in seconds, validation included.
-        parameters: Trainable parameters of the model.
-        test_examples: How many test examples were scored: all of them.
+            the run diverged in its first epoch: the scores are those of the start.
+        epochs_run: Number of epochs trained.
+        seconds: Wall time of the run in seconds, including validation.
+        parameters: Number of trainable parameters of the model.
+        test_examples: Number of test examples scored: all of them.
         diverged_at: The epoch and its step, both counted from 1, by which the loss was
-            infinite or not a number, at which training stopped; None if it never was.
-        history: A row an epoch: `epoch` (from 1), `loss`, `accuracy`, `val_loss`,
+            infinite or NaN and training stopped; None if it never was.
+        history: One row per epoch: `epoch` (from 1), `loss`, `accuracy`, `val_loss`,
             `val_accuracy`, `seconds`.
         model: The trained model, with the best epoch's weights. None if it was trained
-            before, and its file is out of this process's reach.
+            earlier and this process cannot reach its file.
         output_dir: The folder written, if any.
-        epochs_before: How many of the epochs had been trained before, when the
-            run resumed: all of them if it was finished.
+        epochs_before: Number of epochs already trained when the run resumed: all of
+            them if it was finished.
     """
 
     test_accuracy: float
@@ -51,11 +51,11 @@ class TrainingResult:
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss became infinite or not a number."""
+        """Whether the loss became infinite or NaN."""
         return self.diverged_at is not None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the numbers, as `result.json` has them."""
+        """Returns the numbers in `result.json`."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -64,10 +64,10 @@ class TrainingResult:
 
     @classmethod
     def from_json(cls, numbers: dict[str, Any], **others: Any) -> "TrainingResult":
-        """Returns the result of which `to_json` gave the numbers.
+        """Returns the result from the numbers of `to_json`.
 
         Args:
-            numbers: What `to_json` gave.
+            numbers: The result of `to_json`.
             **others: The attributes that are not among them.
         """
         at = numbers["diverged_at"]

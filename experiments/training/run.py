@@ -1,4 +1,4 @@
-"""One run: fit, choose the best epoch on validation data, score it on test."""
+"""One run: fit, choose the best epoch on validation data, score it on test data."""
 
 import contextlib
 import shlex
@@ -27,12 +27,12 @@ from experiments.training.watchers import (
 )
 from gaaf_keras.analysis.model_activations import has_activations
 
-# What a folder comes to hold, in sizes of the model with its optimizer, at most: two
-# checkpoints, each with the best weights, the model and the SavedModel.
+# Maximum size of a folder, in sizes of the model with its optimizer: two checkpoints,
+# each with the best weights, the model and the SavedModel.
 _SIZES_OF_A_FOLDER = 6
 _SPACE_FOR_THE_REST = 10_000_000  # bytes
 _HISTOGRAM_IMAGES = 256
-_GRADIENT_FLOW_BATCHES = 20  # kept in memory for it
+_GRADIENT_FLOW_BATCHES = 20  # kept in memory
 
 
 def train_and_evaluate(
@@ -40,13 +40,13 @@ def train_and_evaluate(
 ) -> TrainingResult:
     """Trains a model, keeps its best epoch and scores that once on the test data.
 
-    Validation accuracy decides which epoch is best (the first, if several are) and
-    when to stop. With `config.output_dir` that folder gets `config.json`,
-    `history.csv`, `gradient_flow.csv`, `tensorboard/` (with TensorFlow), `model.keras`,
-    `saved_model/` (with `config.export`) and, last, `result.json`.
+    Validation accuracy decides which epoch is best (the first of several) and when to
+    stop. `config.output_dir`, if set, gets `config.json`, `history.csv`,
+    `gradient_flow.csv`, `tensorboard/` (with TensorFlow), `model.keras`, `saved_model/`
+    (with `config.export`) and, last, `result.json`.
 
-    Until then `checkpoint.npz` there has all that the run needs to resume. Called again
-    with the same configuration, it resumes at the end of an epoch as if it had
+    Until then, `checkpoint.npz` has everything that the run needs to resume. Called
+    again with the same configuration, it resumes at the end of an epoch as if it had
     never stopped; a finished run is read and not trained again.
 
     Args:
@@ -57,9 +57,9 @@ def train_and_evaluate(
         The result, with the trained model.
 
     Raises:
-        UsageError: If what the configuration asks for cannot be done; before any
-            training and before anything is written. Later only if the output folder
-            can be written to no longer.
+        UsageError: If the configuration cannot be trained, before any training and
+            before anything is written. Later only if the output folder can no longer
+            be written to.
         WorkerLostError: If another process of the same run is gone.
 
     Examples:
@@ -74,7 +74,7 @@ def train_and_evaluate(
 
 
 class Request(NamedTuple):
-    """A run that is asked for."""
+    """A requested run."""
 
     config: TrainingConfig
     prepared: "Prepared"
@@ -94,7 +94,7 @@ def train(requests: Sequence[Request]) -> list[TrainingResult]:
         runs = [_Run(request, len(waiting)) for request in waiting]
         try:
             strategy.fit(data, [run.training for run in runs])
-        except BaseException:  # a signal, too
+        except BaseException:  # also a signal
             for run in runs:
                 run.save_if_whole()
             raise
@@ -107,10 +107,10 @@ def train(requests: Sequence[Request]) -> list[TrainingResult]:
 def compiling_ahead(
     requests: Sequence[tuple[Request, int]],
 ) -> contextlib.AbstractContextManager[None]:
-    """Compiles meanwhile what runs will need, where that pays.
+    """Compiles programs for runs in the background, where that pays.
 
     Args:
-        requests: A run of each kind, with how many will train at once.
+        requests: A run of each kind, with the number that will train at once.
     """
     strategy, data, _ = requests[0][0].prepared
     trainings = (
@@ -122,14 +122,14 @@ def compiling_ahead(
 
 
 def _begin(request: Request) -> Request | TrainingResult:
-    """Makes a run's folder ready; returns the run, or its result if it has one."""
+    """Prepares a run's folder; returns the run, or its result if it has one."""
     config, folder = request.config, _folder(request.config)
     strategy = request.prepared.strategy
     begun = strategy.decide(lambda: _contents(config, folder, strategy))
     run_folder.require_same(
         begun["description"],
         config,
-        "The workers have different flags. Of the first: ",
+        "The workers have different flags. Compared with the first worker: ",
         "Give all workers the same command.",
     )
     if begun["result"] is None:
@@ -144,11 +144,11 @@ def _begin(request: Request) -> Request | TrainingResult:
 
 
 class _Run:
-    """A run that trains: its model, and what is recorded of it.
+    """A run in training: its model and its records.
 
     Args:
-        request: What is asked for.
-        at_once: How many train at once.
+        request: The requested run.
+        at_once: Number of runs that train at once.
 
     Attributes:
         training: What `Strategy.fit` takes.
@@ -186,11 +186,11 @@ class _Run:
         )
 
     def result(self) -> TrainingResult:
-        """Returns what came out, with the model as it was at its best."""
+        """Returns the result, with the model from its best epoch."""
         config, (strategy, data, network), _ = self._request
         recorder, model = self._recorder, self.training.model
         best = best_row(recorder.history)
-        if strategy.replicas > 1:  # what was trained on many is to be used on one
+        if strategy.replicas > 1:  # trained on many devices, for use on one
             model = _compiled_model(self._request, Strategy(["one"]))
         restore(model, recorder.best)
         if self._schedule:
@@ -214,7 +214,7 @@ class _Run:
             output_dir=_folder(config),
             epochs_before=self._epochs_before,
         )
-        if config.label_smoothing:  # whose loss a saved model must not need
+        if config.label_smoothing:  # a saved model must not need its loss
             loss = optimization.crossentropy(network.from_logits)
             model.compile(model.optimizer, loss, weighted_metrics=[_accuracy()])
         if self._folder is not None:
@@ -239,7 +239,7 @@ class _Run:
 
 
 class Prepared(NamedTuple):
-    """What a run needs, found to be there."""
+    """What a run needs, checked."""
 
     strategy: Strategy
     data: datasets.ImageData
@@ -247,11 +247,11 @@ class Prepared(NamedTuple):
 
 
 def prepare(config: TrainingConfig) -> Prepared:
-    """Returns what a run needs, or says why it cannot be done.
+    """Returns what a run needs, or raises an error that says why it cannot be trained.
 
     Raises:
-        UsageError: If the data set is not there, or model, batch and devices do not
-            fit it, or the Keras backend cannot do what is asked.
+        UsageError: If the data set is missing, model, batch size or devices do not fit
+            it, or the Keras backend does not support the settings.
     """
     strategy = devices.get(config)
     strategy.jit_compile(config.jit_compile)
@@ -285,7 +285,7 @@ def _is_finished(config: TrainingConfig) -> bool:
 def _contents(
     config: TrainingConfig, folder: Path | None, strategy: Strategy
 ) -> dict[str, Any]:
-    """Makes the folder ready and returns what is in it; on the chief alone."""
+    """Prepares the folder and returns its contents; only on the chief."""
     description = run_folder.description(config)
     nothing = {"description": description, "result": None, "history": None}
     if folder is None:
@@ -310,7 +310,7 @@ def _finished_model(folder: Path | None) -> keras.Model | None:
 
 
 def _last_checkpoint(folder: Path | None, strategy: Strategy) -> Checkpoint | None:
-    """Returns the state after the last epoch that was completed, if there is any."""
+    """Returns the state after the last completed epoch, if there is one."""
 
     def content() -> bytes:
         path = Path(str(folder)) / run_folder.CHECKPOINT
@@ -359,7 +359,7 @@ def _exports(config: TrainingConfig) -> bool:
 def _watchers(
     config: TrainingConfig, folder: Path, data: datasets.ImageData, model: keras.Model
 ) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks that write what happens for others to look at."""
+    """Returns the callbacks that write logs of training."""
     found: list[keras.callbacks.Callback] = []
     path = folder / run_folder.TENSORBOARD
     if _on_tensorflow():
@@ -386,7 +386,7 @@ def _watchers(
 
 
 def _strengths(config: TrainingConfig) -> gaaf_keras.AccelerationSchedule | None:
-    """Returns the callback that changes the strength, None if it is constant."""
+    """Returns the callback that changes the strength; None if it is constant."""
     schedules = keras.optimizers.schedules
     rise = max(1, round(config.epochs / 10))
     schedule: dict[str, Callable[[int], Any]] = {

@@ -1,4 +1,4 @@
-"""The callbacks that look into a network while it trains."""
+"""The callbacks that measure a network while it trains."""
 
 import dataclasses
 from pathlib import Path
@@ -21,14 +21,14 @@ _QUANTITIES = tuple(field.name for field in dataclasses.fields(LayerGradient))
 
 
 class GradientFlowLog(GradientFlow):
-    """Measures the gradient flow and writes it into a run's folder.
+    """Measures the gradient flow and writes it to a run's folder.
 
     Args:
-        x: Images, as they are kept.
+        x: Images, in their stored form.
         y: Labels.
         every: Steps between two measurements.
-        batch_size: Examples of a measurement.
-        folder: The run's. What it holds of steps to come is not kept.
+        batch_size: Examples per measurement.
+        folder: The run's folder. Its measurements of later steps are discarded.
         tensorboard: Whether to write the gradients for TensorBoard too.
     """
 
@@ -52,7 +52,7 @@ class GradientFlowLog(GradientFlow):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
-        # Less only in the first epoch of a run that resumes.
+        # Fewer only in the first epoch of a resumed run.
         self.history = [row for row in self.history if row[0] <= self._steps_before]
 
     def _batch(self, index: int) -> tuple[Data, ...]:
@@ -60,7 +60,7 @@ class GradientFlowLog(GradientFlow):
         return np.asarray(x, "float32"), y
 
     def write(self) -> None:
-        """Writes all that was measured so far."""
+        """Writes all measurements so far."""
         run_folder.write_gradient_flow(self._folder, self.history)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -80,13 +80,13 @@ class GradientFlowLog(GradientFlow):
 
 
 def write_hyperparameters(folder: Path, config: TrainingConfig) -> None:
-    """Writes what TensorBoard's HParams view tells runs apart by.
+    """Writes the settings by which TensorBoard's HParams view tells runs apart.
 
-    That is what was given or often varies: not what is left at its default.
+    These are settings that were given or often vary, not those left at their default.
 
     Args:
-        folder: Where TensorBoard will look.
-        config: The run's.
+        folder: The folder that TensorBoard reads.
+        config: The run's configuration.
     """
     import tensorflow as tf
     from tensorboard.plugins.hparams import api
@@ -109,12 +109,12 @@ def write_hyperparameters(folder: Path, config: TrainingConfig) -> None:
 class Histograms(keras.callbacks.Callback):
     """Writes histograms for TensorBoard after each epoch.
 
-    Of the pre-activations of activations, of the correlations between node values, and
-    of the weights.
+    They show the pre-activations, the correlations between node values, and the
+    weights.
 
     Args:
-        folder: Where TensorBoard will look.
-        images: The images that pre-activations and node values are of.
+        folder: The folder that TensorBoard reads.
+        images: The images from which pre-activations and node values are computed.
     """
 
     def __init__(self, folder: Path, images: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What every accelerated activation is: its value, and its gradient, put together."""
+"""The accelerated activation: the base's value with another gradient."""
 
 import functools
 from collections.abc import Callable
@@ -57,8 +57,8 @@ class AcceleratedActivation(keras.Operation):
         _require_no_tensor(activation=activation, shape_function=shape_function)
         _require_no_shape(activation)
         self.activation = get(activation)
-        # What computes phi, if not that: a function with its values, as a layer has
-        # it, of which the backend gives the derivative if `differentiate`.
+        # Computes phi in place of `activation`: a function with the same values that a
+        # layer holds. The backend gives its derivative if `differentiate` is true.
         self._applied = self.activation if applied is None else applied
         self._differentiate = differentiate
         shape_function = _shape_for(activation, shape_function)
@@ -88,13 +88,13 @@ class AcceleratedActivation(keras.Operation):
         return self.accelerate(x, self.strength)
 
     def plain(self, x: Tensor) -> Tensor:
-        """Returns phi(x) in the dtype of x, where a layer would have its own."""
+        """Returns phi(x) in the dtype of x, also where a layer has another dtype."""
         value = self._applied(x)
         is_layer = isinstance(self._applied, keras.layers.Layer)
         return ops.cast(value, x.dtype) if is_layer else value
 
     def replaced(self, **arguments: Any) -> "AcceleratedActivation":
-        """Returns the same with other arguments, such as `shape_function`."""
+        """Returns a copy with some arguments replaced, such as `shape_function`."""
         own = {
             "shape_function": self.shape_function,
             "strength": self.strength,
@@ -107,7 +107,7 @@ class AcceleratedActivation(keras.Operation):
         return AcceleratedActivation(self.activation, **{**own, **arguments})
 
     def accelerate(self, x: Tensor, strength: float | Tensor) -> Tensor:
-        """Returns phi(x) accelerated by a strength of its own, perhaps a tensor."""
+        """Returns phi(x) accelerated with a given strength, which may be a tensor."""
         if self._function_of_torch is None or not is_of_torch(x):
             x = require_floating_point(ops.convert_to_tensor(x))
         if current_form() == "plain":
@@ -134,8 +134,8 @@ class AcceleratedActivation(keras.Operation):
         ) -> Tensor:
             added = self._strong_shape_of(x, strength)
             if where_one is not None and is_compiling():
-                # XLA works several times longer on a product with 0 and 1. As single
-                # operations these are more than the product.
+                # XLA takes several times longer on a product with 0 and 1. As single
+                # operations these take longer than the product.
                 total = ops.where(where_one(x), upstream, 0.0) + upstream * added
             elif own is not None and value is not None and not is_compiling():
                 total = product(own, upstream, value, added)
@@ -155,8 +155,8 @@ class AcceleratedActivation(keras.Operation):
                     shape = self._shape_of(x)
                     total = on_torch().product(own, upstream, value, shape, strength)
                     return total if self._gain is None else self._gain(strength) * total
-            # Else not the value of the forward pass, whose own gradient eager
-            # TensorFlow forgets. Graphs compute both at once.
+            # Otherwise do not reuse the value of the forward pass: eager TensorFlow
+            # forgets its gradient. Graphs compute both at once.
             if value is None and of_value is not None:
                 value = self.plain(x)
             values = [] if value is None else [value]
@@ -166,15 +166,16 @@ class AcceleratedActivation(keras.Operation):
         return with_gradient(self._function_of_torch or self.plain, gradient_of, x)
 
     def _appended(self, x: Tensor, strength: float | Tensor) -> Tensor:
-        """The activation as the backend differentiates it, plus the shape's part."""
+        """The activation differentiated by the backend, plus the shape's part."""
         gain = None if self._gain is None else self._gain(strength)
-        # Scaled on the way to x alone: weights of the activation keep their gradients.
+        # Scale the gradient of x only: weights of the activation keep their gradients.
         value = self.plain(x if gain is None else with_scaled_gradient(x, gain))
         if not _may_be_equal(value.shape, x.shape):
             raise ValueError(
                 "Argument `activation` must be an elementwise function, whose output "
-                f"has the shape of its input. Received: activation={self.activation}, "
-                f"which turned shape {tuple(x.shape)} into {tuple(value.shape)}"
+                "has the same shape as its input. Received: "
+                f"activation={self.activation}, which maps shape {tuple(x.shape)} to "
+                f"{tuple(value.shape)}"
             )
 
         def added_of(x: Tensor, upstream: Tensor) -> Tensor:
@@ -202,11 +203,12 @@ class AcceleratedActivation(keras.Operation):
         if dtype in ("float16", "bfloat16"):
             raise ValueError(
                 "Argument `frequency` cannot be used in half precision, where the "
-                "sawtooth is smaller than the rounding of the activation. Leave it out "
-                "(the exact limit works in every precision), or compute this layer in "
-                f"float32. Received: frequency={frequency!r}, x of dtype {dtype}"
+                "sawtooth is smaller than the rounding error of the activation. Leave "
+                "it out (the exact limit works in every precision), or compute this "
+                f"layer in float32. Received: frequency={frequency!r}, x of dtype "
+                f"{dtype}"
             )
-        # At infinity the sawtooth has no value, and the base decides alone.
+        # At infinity the sawtooth has no value: the base alone decides.
         finite = ops.isfinite(x)
         inner = ops.where(finite, x, ops.zeros_like(x))
         added = gradient_acceleration(inner, frequency) * self._shape_of(inner)
@@ -214,13 +216,13 @@ class AcceleratedActivation(keras.Operation):
         return self.plain(x) + added
 
     def _shape_of(self, x: Tensor) -> Tensor:
-        """s(x), but 0 where that is not a number, as it is for an x that is none."""
+        """s(x), with 0 in place of NaN, such as where x is NaN."""
         value = self.shape_function(x)
         if getattr(value, "dtype", None) != x.dtype:
             value = ops.cast(value, x.dtype)
         by_value = self._derivative is not None and self._derivative.of_value
         if by_value and isinstance(self.shape_function, shapes.Gaussian):
-            return value  # that is no number only where phi' is none either
+            return value  # NaN only where phi' is NaN too
         if keras.backend.backend() == "torch":
             is_new = isinstance(self.shape_function, shapes.ShiftedSigmoid)
             return on_torch().without_nan(value, is_new)
@@ -235,7 +237,7 @@ class AcceleratedActivation(keras.Operation):
     def _in_one_pass(
         self, function: Callable[..., Any], is_step: bool = False
     ) -> Callable[..., Any]:
-        """The function compiled, if the shape is sure to be of Keras operations."""
+        """The function compiled, if the shape is known to use Keras operations only."""
         is_ours = isinstance(self.shape_function, shapes.Shape)
         return in_one_pass(function, is_step) if is_ours else function
 
@@ -250,16 +252,16 @@ class AcceleratedActivation(keras.Operation):
     def _make_gain(self) -> UnitGain:
         if self.frequency is not None:
             raise ValueError(
-                "Arguments `frequency` and `unit_gain` exclude each other: the literal "
-                "formula has no room for a factor on phi'. "
+                "Arguments `frequency` and `unit_gain` cannot be combined: the literal "
+                "formula has no place for a factor on phi'. Leave one of them out. "
                 f"Received: frequency={self.frequency!r}, unit_gain=True"
             )
         derivative = derivative_of(self.activation)
         if derivative is None and name_of(self.activation) == "prelu":
-            derivative = derivative_of("relu")  # whatever its slopes become
+            derivative = derivative_of("relu")  # whatever values its slopes take
         if derivative is None and is_function_of_keras(self.activation):
             derivative = _differentiated(self.activation)
-        if derivative is None:  # of the user's function, which nothing may keep alive
+        if derivative is None:  # the user's function, which nothing may keep alive
             derivative = Derivative(derivative_by_differentiation(self.plain))
             return UnitGain(derivative, self.shape_function)
         return unit_gain(derivative, self.shape_function)
@@ -298,7 +300,7 @@ def _require_no_tensor(**arguments: Any) -> None:
         if ops.is_tensor(value) or isinstance(value, (keras.KerasTensor, np.ndarray)):
             raise TypeError(
                 "`GAAFTanh`, `GAAFReLU`, `GAAF` and `gaaf` make an activation, which "
-                "is then called on tensors. Write the brackets: "
+                "is then called on tensors. Add the brackets: "
                 "`activation=GAAFTanh()` or `activation=GAAF('relu')`. "
                 f"Received: a tensor of shape {tuple(value.shape)} as `{name}`"
             )
@@ -308,14 +310,14 @@ def _require_no_shape(activation: Activation) -> None:
     name = activation.partition("(")[0] if isinstance(activation, str) else None
     if isinstance(activation, shapes.Shape) or name in shapes.base.DEFINED:
         raise ValueError(
-            "Argument `activation` must be an activation. The shape function comes "
-            f"second: `GAAF('relu', {activation!r})`. "
+            "Argument `activation` must be an activation. The shape function is the "
+            f"second argument: `GAAF('relu', {activation!r})`. "
             f"Received: activation={activation!r}, which is a shape function"
         )
 
 
 def _shape_for(activation: Activation, shape: shapes.ShapeLike | None) -> Function:
-    """Returns what the argument `shape_function` stands for with an activation."""
+    """Returns the shape that the argument `shape_function` means for an activation."""
     return shapes.default_for(activation) if shape is None else shapes.get(shape)
 
 
@@ -323,6 +325,6 @@ def _may_be_equal(first: Tensor, second: Any) -> bool:
     """Whether two static shapes, whose sizes or rank may be unknown, can be equal."""
     try:
         sizes = list(zip(first, second, strict=True))
-    except ValueError:  # of TensorFlow for an unknown rank, or of zip
+    except ValueError:  # TensorFlow raises it for an unknown rank, zip otherwise
         return getattr(first, "rank", 0) is None or getattr(second, "rank", 0) is None
     return all(None in pair or pair[0] == pair[1] for pair in sizes)

@@ -1,4 +1,4 @@
-"""How much an accelerated activation passes at most, compared with the base."""
+"""The largest derivative of an accelerated activation, compared with the base's."""
 
 import functools
 
@@ -21,10 +21,10 @@ class UnitGain:
 
     The suprema are computed once: on pre-activations from -100 to 100 at a spacing of
     0.001, refined to 1e-6 around every local maximum, and further out at distances
-    that grow by a tenth. For shapes no narrower than 0.01 there, and a fifth of the
-    distance further out, they are right to a relative 1e-6. The supremum is kept as a
-    function of the strength (the largest of straight lines), so that a strength that
-    changes in training is followed without computing it again.
+    that grow by a tenth. For shapes no narrower than 0.01 there, and no narrower than a
+    fifth of the distance further out, their relative error is at most 1e-6. The
+    supremum is stored as a function of the strength (the maximum of straight lines), so
+    it follows a strength that changes in training and is not computed again.
     """
 
     def __init__(self, derivative: Function, shape: Function) -> None:
@@ -37,7 +37,7 @@ class UnitGain:
             if not np.isfinite(added).all():
                 raise ValueError(
                     "Argument `unit_gain` needs a shape that is finite everywhere. "
-                    f"Received: shape_function={shape!r}, which is not at "
+                    f"Received: shape_function={shape!r}, which is not finite at "
                     f"x={points[~np.isfinite(added)][0]:g}"
                 )
             return slope, added
@@ -55,7 +55,7 @@ class UnitGain:
         self._slope, self._added = slope[best], added[best]
 
     def __call__(self, strength: float | Tensor) -> Tensor:
-        """Returns the factor for a strength: a number for one, a tensor for one."""
+        """Returns the factor for a strength: a number or tensor, as the strength is."""
         if isinstance(strength, float):
             largest = np.max(self._slope + strength * self._added)
             return float(self._base / max(self._base, largest))
@@ -68,7 +68,7 @@ class UnitGain:
 
 def unit_gain(derivative: Function, shape: Function) -> UnitGain:
     """Returns the factor for a derivative and a shape, computed once."""
-    # Of a shape of the user's it is not known that it stays what it is.
+    # A user's own shape may change later.
     return (_known if isinstance(shape, Shape) else UnitGain)(derivative, shape)
 
 
@@ -77,7 +77,7 @@ _known = functools.lru_cache(maxsize=64)(UnitGain)
 
 @functools.cache
 def _points() -> np.ndarray:
-    """The pre-activations of the first look, in order: everywhere, at usual kinks."""
+    """The pre-activations of the first search, sorted: a grid, and the usual kinks."""
     everywhere = np.arange(-100_000, 100_001) * _SPACING
     beyond = np.geomspace(100, 1e30, 700)
     kinks = np.add.outer(np.arange(-10, 10.5, 0.5), [-1e-9, 1e-9]).ravel()
@@ -87,8 +87,8 @@ def _points() -> np.ndarray:
 def _local_maxima(slope: np.ndarray, added: np.ndarray) -> np.ndarray:
     """Indices where the magnitude of slope + t * added peaks, for t small and large.
 
-    Peaks lower than the tolerance are rounding, or so flat that the grid is enough.
-    A peak that decides the factor at a t between two of those tried is at one of them
+    Peaks lower than the tolerance are rounding, or so flat that the grid suffices.
+    A peak that decides the factor at a t between two tried values is, at one of them,
     more than a quarter as high as the highest: their ratio is the root of ten.
     """
     peaks = np.zeros(len(slope), bool)

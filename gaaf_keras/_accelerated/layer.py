@@ -1,4 +1,4 @@
-"""What `GAAF` layers and activations that are accelerated in place have in common."""
+"""The base class of `GAAF` layers and of activations accelerated in place."""
 
 import functools
 import warnings
@@ -14,22 +14,22 @@ from gaaf_keras._core.forms import current_form
 from gaaf_keras._core.sawtooth import require_floating_point
 from gaaf_keras._core.types import Activation, Function, Tensor
 
-# An attribute of a function: the layer by which it is accelerated in place; and of a
-# layer: all of those of its activations. Keras saves nothing under such a name.
+# An attribute of a function: the layer that accelerates it in place; of a layer: all
+# such layers of its activations. Keras saves nothing under such a name.
 IN_PLACE = "__gaaf_keras__"
 
 
 class AcceleratedLayer(keras.layers.Layer):
-    """What applies an accelerated activation, and knows whether that is in training."""
+    """Applies an accelerated activation, and knows whether it runs in training."""
 
     def __init__(self, accelerated: AcceleratedActivation, **kwargs: Any) -> None:
-        # As part of another layer, it must leave that layer's dtype alone.
+        # As part of another layer, it must keep that layer's dtype.
         kwargs.setdefault("autocast", kwargs.get("dtype") is not None)
         super().__init__(**kwargs)
         self.supports_masking = True
         self._accelerated = accelerated
         self._strength_variable: keras.Variable | None = None
-        self._was_traced = False  # for training: its strength is a constant there
+        self._was_traced = False  # for training, with the strength as a constant
 
     @property
     def activation(self) -> Activation:
@@ -38,7 +38,7 @@ class AcceleratedLayer(keras.layers.Layer):
 
     @property
     def shape_function(self) -> Function:
-        """The shape function. Compiled training steps keep the one they began with."""
+        """The shape function. Compiled training steps keep their first one."""
         return self._accelerated.shape_function
 
     @shape_function.setter
@@ -47,7 +47,7 @@ class AcceleratedLayer(keras.layers.Layer):
 
     @property
     def frequency(self) -> float | None:
-        """Teeth a unit of the paper's sawtooth, None for the exact limit."""
+        """Teeth per unit of the paper's sawtooth; None for the exact limit."""
         return self._accelerated.frequency
 
     @property
@@ -57,10 +57,10 @@ class AcceleratedLayer(keras.layers.Layer):
 
     @property
     def strength(self) -> float:
-        """The factor on the shape, as it is now.
+        """The current factor on the shape.
 
-        Compiled training steps keep the one they began with, and a warning says so,
-        unless an `AccelerationSchedule` is among the callbacks.
+        Compiled training steps keep the strength they started with, and a warning says
+        so, unless an `AccelerationSchedule` is among the callbacks.
         """
         return self._accelerated.strength
 
@@ -72,30 +72,30 @@ class AcceleratedLayer(keras.layers.Layer):
             self._strength_variable.assign(now)
         elif self._was_traced and now != before:
             warnings.warn(
-                f"Training steps that are compiled already keep strength {before:g} "
-                f"in {self.name!r}. For the model to train on with {now:g}, call "
-                "`model.make_train_function(force=True)` before `fit`; to change the "
+                f"Training steps compiled before now keep strength {before:g} in "
+                f"{self.name!r}. To train with {now:g}, call "
+                "`model.make_train_function(force=True)` before `fit`. To change the "
                 "strength during `fit`, use `gaaf_keras.AccelerationSchedule`.",
-                # Past Keras's `__setattr__`, of which TensorFlow's layers have three.
+                # Bypass Keras's `__setattr__`; TensorFlow's layers have three of them.
                 stacklevel=5 if keras.backend.backend() == "tensorflow" else 3,
             )
 
     def make_strength_variable(self) -> None:
-        """Makes the strength something that a compiled training step reads each time.
+        """Makes the strength a variable, which compiled training steps read each time.
 
-        Until then it is a constant of that step, which is cheaper. The variable is no
+        Until then it is a constant of the step, which is cheaper. The variable is not a
         weight: `get_weights` and weight files stay those of the plain model.
         """
         if self._strength_variable is None:
             variable = keras.Variable(
                 self.strength, dtype="float32", trainable=False, name="strength"
             )
-            # Past Keras's tracking, which would make it a weight of the layer.
+            # Bypass Keras's tracking, which would make it a weight of the layer.
             object.__setattr__(self, "_strength_variable", variable)
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """Weights and other state; of the latter the strength, if it is a variable."""
+        """Weights and other state, including the strength if it is a variable."""
         if self._strength_variable is None or current_form() != "custom gradient":
             return super().variables
         return [*super().variables, self._strength_variable]
@@ -109,9 +109,9 @@ class AcceleratedLayer(keras.layers.Layer):
         return super().__call__(*args, **kwargs)
 
     def _is_quick(self, inputs: Tensor) -> bool:
-        """Whether Keras has nothing to do for this layer inside of another's call.
+        """Whether Keras has nothing to do for this layer inside another's call.
 
-        On PyTorch what it does takes longer than the activation of a time step.
+        On PyTorch its work takes longer than the activation of a time step.
         """
         return (
             is_of_torch(inputs)
@@ -141,7 +141,7 @@ class AcceleratedLayer(keras.layers.Layer):
         call = functools.partial(layer_call, **kwargs)  # TensorFlow takes no keywords
         mode = self._remat_mode
         if mode is not None and mode.mode == "activations":
-            # Where Keras would assign `activation`.
+            # Here Keras would assign `activation`.
             again = keras.remat(call)
         else:
             again = super().rematerialized_call(call, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""What to do where Keras finds no backend. Imports neither Keras nor a backend."""
+"""Advice when Keras finds no backend. Imports neither Keras nor a backend."""
 
 import difflib
 from importlib.util import find_spec
@@ -7,14 +7,14 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def advice(error: Exception) -> str | None:
-    """Returns what to do about an error of `import keras`, None if it is another."""
+    """Returns what to do about a backend error of `import keras`, else None."""
     name = getattr(error, "name", None)
     if name in _BACKENDS:
         installed = [each for each in _BACKENDS if find_spec(each)]
         others = installed or [each for each in _BACKENDS if each != name]
         another = "set" if installed else "install another and set"
         return (
-            f"Keras is to run on {name}, which is not installed. Install it "
+            f"Keras is set to run on {name}, which is not installed. Install it "
             f"(pip install {name}), or {another} KERAS_BACKEND to "
             f"{' or '.join(others)}."
         )

@@ -15,7 +15,7 @@ from gaaf_keras._core.types import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A call of a layer, an operation or the place of a function, with its tensors."""
+    """A call of a layer, an operation or a function in a layer, with its tensors."""
 
     operation: Any
     inputs: list[Tensor]
@@ -23,7 +23,7 @@ class Call:
 
 
 def operations_in(model: keras.layers.Layer) -> list[keras.Operation]:
-    """Returns a model and all layers and operations inside of it, each once."""
+    """Returns a model and all layers and operations inside it, each once."""
     found: dict[int, keras.Operation] = {}
     for layer in model._flatten_layers():
         for operation in (layer, *graph_operations(layer)):
@@ -35,10 +35,10 @@ def operations_in(model: keras.layers.Layer) -> list[keras.Operation]:
 def recorded_calls(
     model: keras.layers.Layer, functions: Iterable[Any] = ()
 ) -> Iterator[list[Call]]:
-    """Records the calls in a model; those inside of a call come before it.
+    """Records the calls in a model; calls inside another come before it.
 
-    Also those of functions, whose places have a `container`, a `key`, and under these
-    what is `applied`.
+    Calls of functions too: their places have a `container` and a `key`, and `applied`
+    is the function found there.
     """
     calls: list[Call] = []
     exchanges = Exchanges()

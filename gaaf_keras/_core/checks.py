@@ -35,7 +35,7 @@ def positive_number(argument: str, value: Any) -> float:
 
 
 def non_negative_number(argument: str, value: Any) -> float:
-    """Returns `value` as a float, or raises if it is not a finite number from 0 up."""
+    """Returns `value` as a float, or raises if it is not finite and 0 or greater."""
     number = finite_number(argument, value)
     if number < 0:
         raise ValueError(
@@ -46,7 +46,7 @@ def non_negative_number(argument: str, value: Any) -> float:
 
 
 def positive_integer(argument: str, value: Any, least: int = 1) -> int:
-    """Returns `value`, or raises if it is not a whole number from `least` up."""
+    """Returns `value`, or raises if it is not a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(
             f"Argument `{argument}` must be a whole number. "

@@ -14,9 +14,9 @@ Tensors: TypeAlias = Sequence[Tensor]
 def gradient(
     function: Callable[[Tensors], Tensor],
 ) -> Callable[[Tensors], list[Tensor]]:
-    """Returns what computes the gradients of a scalar function of a list of tensors.
+    """Returns a function that computes the gradients of a scalar function of tensors.
 
-    They are 0 for a tensor that does not matter, and can be differentiated again.
+    The gradient is 0 for a tensor without influence, and can be differentiated again.
     """
     both = gradient_and_more(lambda tensors: (function(tensors), []))
     return lambda tensors: both(tensors)[0]
@@ -25,7 +25,7 @@ def gradient(
 def derivative_by_differentiation(
     function: Function,
 ) -> Function:
-    """Returns the derivative of an elementwise function, as the backend computes it."""
+    """Returns the derivative of an elementwise function, computed by the backend."""
 
     def total(tensors: Tensors) -> Tensor:
         return ops.sum(function(tensors[0]))

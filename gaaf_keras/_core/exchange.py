@@ -1,4 +1,4 @@
-"""Exchange what layers keep in their attributes, and put it back."""
+"""Exchange the contents of layers' attributes, and put them back."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ _MISSING = object()
 
 
 class Exchanges:
-    """Values put in the place of others, past Keras's tracking of attributes.
+    """Values put in place of others, bypassing Keras's tracking of attributes.
 
     A place is a key of a dictionary, such as `vars(layer)`, or an index of a list.
     """
@@ -19,12 +19,12 @@ class Exchanges:
     def put(self, container: Any, key: Any, value: Any) -> None:
         """Puts a value in a place, which may be empty."""
         before = _get(container, key)
-        # Noted first: an interrupt between the two must find it.
+        # Note it first: an interrupt between the two must find it.
         self._done.append((container, key, before, value))
         _set(container, key, value)
 
     def undo(self) -> None:
-        """Puts back what was there, except where somebody has put something else."""
+        """Puts back what was there, except where the value has changed since."""
         while self._done:
             container, key, before, value = self._done[-1]
             key = _key_of(container, key, value)
@@ -34,7 +34,7 @@ class Exchanges:
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:
-        """Has everything as it was before for a while."""
+        """Temporarily restores everything to what it was before."""
         again = [
             (container, key, value)
             for container, key, _, value in self._done
@@ -49,7 +49,7 @@ class Exchanges:
 
 
 class TuplePlace:
-    """A tuple in a dictionary or list, as a container of which items can be put."""
+    """A tuple in a dictionary or list, as a container whose items can be set."""
 
     def __init__(self, container: Any, key: Any) -> None:
         self._container, self._key = container, key
@@ -61,18 +61,18 @@ class TuplePlace:
         items = list(_get(self._container, self._key))
         items[index] = value
         kind = type(_get(self._container, self._key))
-        make = getattr(kind, "_make", kind)  # of named tuples
+        make = getattr(kind, "_make", kind)  # named tuples have it
         _set(self._container, self._key, make(items))
 
 
 def _key_of(container: Any, key: Any, value: Any) -> Any:
-    """Returns where a value is now, None if it is gone."""
-    if isinstance(container, list):  # which may have become another
+    """Returns where a value is now; None if it is gone."""
+    if isinstance(container, list):  # whose items may have moved
         places = (index for index, item in enumerate(container) if item is value)
         return next(places, None)
     try:
         return key if _get(container, key) is value else None
-    except (IndexError, TypeError):  # of a tuple that is another
+    except (IndexError, TypeError):  # the tuple is another one now
         return None
 
 

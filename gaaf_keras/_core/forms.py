@@ -1,4 +1,4 @@
-"""How accelerated activations are written into a graph that is being traced."""
+"""The form in which accelerated activations are traced into a graph."""
 
 import contextlib
 import contextvars
@@ -13,11 +13,11 @@ _FORM: contextvars.ContextVar[Form] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def written_as(form: Form) -> Iterator[None]:
-    """Sets how accelerated activations appear in graphs that are traced meanwhile.
+    """Sets how accelerated activations appear in graphs traced inside the block.
 
     `"operations"` have the same value and gradient (but not second derivative) without
-    a custom one, and so survive in a file what a custom gradient does not, such as the
-    body of a loop. `"plain"` is the base activation alone.
+    a custom gradient, and so survive in a file where a custom gradient does not, such
+    as in the body of a loop. `"plain"` is the base activation alone.
     """
     token = _FORM.set(form)
     try:
@@ -27,5 +27,5 @@ def written_as(form: Form) -> Iterator[None]:
 
 
 def current_form() -> Form:
-    """Returns what `written_as` has set."""
+    """Returns the form set by `written_as`."""
     return _FORM.get()

@@ -15,7 +15,7 @@ Function = Callable[..., Tensor]
 def with_gradient(function: Function, gradient_of: Function, x: Tensor) -> Tensor:
     """Returns `function(x)`, whose gradient is `gradient_of(x, upstream)`.
 
-    On PyTorch it gets the value as well, unless the gradient is differentiated again.
+    On PyTorch `gradient_of` gets the value too, unless it is differentiated again.
     """
     if keras.backend.backend() == "torch":
         return on_torch().with_gradient(function, gradient_of, x)
@@ -31,7 +31,7 @@ def with_gradient(function: Function, gradient_of: Function, x: Tensor) -> Tenso
 
 
 def with_added_gradient(value: Tensor, added_of: Function, x: Tensor) -> Tensor:
-    """Returns `value` with its own gradient, and `added_of(x, upstream)` to x."""
+    """Returns `value`, and adds `added_of(x, upstream)` to the gradient of x."""
     if keras.backend.backend() == "torch":
         return on_torch().with_added_gradient(value, added_of, x)
 
@@ -47,16 +47,16 @@ def with_added_gradient(value: Tensor, added_of: Function, x: Tensor) -> Tensor:
 
 
 def with_scaled_gradient(x: Tensor, factor: Tensor) -> Tensor:
-    """Returns a tensor as it is, to which the gradient comes back with a factor."""
+    """Returns a tensor unchanged, with its gradient multiplied by a factor."""
     return with_gradient(lambda x: x, lambda _, upstream, *__: factor * upstream, x)
 
 
 def with_slope(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:
-    """Returns a value, to whose derivative with respect to x a slope is added.
+    """Returns a value with a slope added to its derivative with respect to x.
 
-    It is `value + (x - x) * slope`, of which only the first x has a gradient: made of
-    operations alone, it is differentiated wherever they are. A slope that is not finite
-    counts as 0.
+    It is `value + (x - x) * slope`, where only the first x has a gradient. It consists
+    of operations alone, so it is differentiated wherever they are. A slope that is not
+    finite counts as 0.
     """
     nothing = x - ops.stop_gradient(x)
     finite = ops.logical_and(ops.isfinite(x), ops.isfinite(slope))
@@ -66,5 +66,5 @@ def with_slope(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:
 
 
 def _upstream(args: tuple[Any, ...], upstream: Tensor) -> Tensor:
-    """The upstream gradient, which the backends pass by name or as the last."""
+    """The upstream gradient, which backends pass by name or as the last argument."""
     return args[-1] if upstream is None else upstream

@@ -1,4 +1,4 @@
-"""Which activation an object is, whichever way Keras writes it.
+"""Which activation an object is, in any of the ways Keras writes it.
 
 ReLU can be the function `keras.activations.relu`, the layers `Activation("relu")` and
 `ReLU()`, or the operation that `keras.ops.relu` leaves in a functional model.
@@ -22,7 +22,7 @@ from gaaf_keras._core.types import Activation, Function
 
 
 def get(identifier: Activation) -> Function:
-    """Returns an activation as Keras does, but says what exists if there is none."""
+    """Returns an activation as Keras does, but lists the names if there is none."""
     try:
         return keras.activations.get(identifier)
     except ValueError as error:
@@ -32,7 +32,7 @@ def get(identifier: Activation) -> Function:
         close = difflib.get_close_matches(plain, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         if plain != given and plain in names:
-            hint = f" Name the plain activation, {plain!r}: this accelerates it."
+            hint = f" Give the plain activation, {plain!r}, which is then accelerated."
         raise ValueError(
             "Argument `activation` must be a callable or the name of a Keras "
             f"activation: {', '.join(names)}. "
@@ -41,11 +41,11 @@ def get(identifier: Activation) -> Function:
 
 
 def name_of(activation: Activation) -> str:
-    """Returns the name of an activation, the same however it is written.
+    """Returns the name of an activation, however it is written.
 
     `"relu"` for `keras.activations.relu`, `Activation("relu")`, `ReLU()` and
-    `keras.ops.relu`; also for a ReLU with other parameters. For what is no activation
-    of Keras, the name of the function or class.
+    `keras.ops.relu`; also for a ReLU with other parameters. For an activation that is
+    not from Keras, the name of the function or class.
     """
     activation = function_of(activation)
     if _is_from_keras(activation):
@@ -54,7 +54,7 @@ def name_of(activation: Activation) -> str:
 
 
 def is_function_of_keras(activation: Activation) -> bool:
-    """Whether an activation is a function of Keras's, without state."""
+    """Whether an activation is a stateless function from Keras."""
     module = getattr(activation, "__module__", None) or ""
     return isinstance(activation, types.FunctionType) and module.startswith("keras.")
 
@@ -62,8 +62,8 @@ def is_function_of_keras(activation: Activation) -> bool:
 def function_of(activation: Activation) -> Activation:
     """Returns the function in `keras.activations` that a layer or operation applies.
 
-    Or `activation` itself if there is none, as for layers whose parameters are not that
-    function's defaults.
+    Or `activation` itself if there is none, such as for layers whose parameters differ
+    from the function's defaults.
     """
     activation = get(activation)
     known = _known_operation(activation)
@@ -83,7 +83,7 @@ def function_of(activation: Activation) -> Activation:
 
 
 def known_as(activation: Activation) -> tuple[Known, Mapping[str, Any]] | None:
-    """Returns what is known of an activation, and its parameters; None if nothing."""
+    """Returns what is known about an activation, and its parameters; else None."""
     activation = function_of(activation)
     known = BY_NAME.get(name_of(activation))
     if known is None:
@@ -107,8 +107,8 @@ def derivative_of(activation: Activation) -> Derivative | None:
 
 
 def graph_operations(layer: keras.Operation) -> list[keras.Operation]:
-    """Returns the layers and operations of a functional model; of others none."""
-    # By the class: a layer of the user's may have an attribute of that name.
+    """Returns the layers and operations of a functional model; empty for others."""
+    # Looks at the class: a user's layer may have an attribute of that name.
     is_graph = isinstance(getattr(type(layer), "operations", None), property)
     return list(layer.operations) if is_graph else []
 
@@ -124,7 +124,7 @@ def is_graph(model: keras.Operation) -> bool:
 
 
 def is_activation_operation(operation: keras.Operation) -> bool:
-    """Whether a node of a functional model applies an elementwise activation."""
+    """Whether an operation of a functional model applies an elementwise activation."""
     if isinstance(operation, keras.layers.Layer):
         return isinstance(operation, _ACTIVATION_LAYERS)
     known = BY_NAME.get(_snake_case(type(operation).__name__))
@@ -132,7 +132,7 @@ def is_activation_operation(operation: keras.Operation) -> bool:
 
 
 def _known_operation(activation: Activation) -> Known | None:
-    """Returns what is known of a function in `keras.ops`, None of others."""
+    """Returns what is known about a function in `keras.ops`; else None."""
     known = BY_NAME.get(getattr(activation, "__name__", ""))
     if known is None or not known.is_elementwise:
         return None

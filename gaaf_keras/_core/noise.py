@@ -1,6 +1,6 @@
-"""Derivatives on average under Gaussian noise: `E[phi'(x + noise_std * e)]`.
+"""Mean derivatives under Gaussian noise: `E[phi'(x + noise_std * e)]`.
 
-For ReLU that is `Phi(x / noise_std)`, Phi being the normal distribution function. For
+For ReLU this is `Phi(x / noise_std)`, with the normal distribution function Phi. For
 tanh, phi' is written as a sum of Gaussians, `1 - tanh(x)^2 = sum_i a_i exp(-x^2 / (2
 v_i))` to 7e-7; noise turns each into `a_i sqrt(v_i / (v_i + noise_std^2)) exp(-x^2 /
 (2 (v_i + noise_std^2)))`, which cannot increase the error. The sigmoid is a tanh of
@@ -36,7 +36,7 @@ _WEIGHTS = np.array(
 
 
 def tanh(x: Tensor, noise_std: float) -> Tensor:
-    """Returns it for tanh, to 7e-7."""
+    """Returns the mean derivative of tanh, to 7e-7."""
     variances = _VARIANCES + noise_std**2
     heights = _WEIGHTS * np.sqrt(_VARIANCES / variances)
     square = ops.square(x)
@@ -48,10 +48,10 @@ def tanh(x: Tensor, noise_std: float) -> Tensor:
 
 
 def sigmoid(x: Tensor, noise_std: float) -> Tensor:
-    """Returns it for the sigmoid, to 2e-7."""
+    """Returns the mean derivative of the sigmoid, to 2e-7."""
     return 0.25 * tanh(0.5 * x, 0.5 * noise_std)
 
 
 def relu(x: Tensor, noise_std: float) -> Tensor:
-    """Returns it for ReLU, exactly."""
+    """Returns the mean derivative of ReLU, exactly."""
     return 0.5 * (1.0 + ops.erf(x * float(np.sqrt(0.5)) / noise_std))

@@ -6,8 +6,8 @@ from keras import ops
 from gaaf_keras._core.checks import positive_number
 from gaaf_keras._core.types import Tensor
 
-# In float16 teeth must be 8 bits above the smallest number. Elsewhere finer ones than
-# the spacing of the numbers around 1 would be lost in any x worth looking at.
+# In float16, teeth must be 8 bits above the smallest number. In other dtypes, teeth
+# finer than the spacing of the numbers around 1 would be lost in any x of interest.
 _LARGEST_FREQUENCY = {
     "float16": 2.0**16,
     "bfloat16": 2.0**24,
@@ -24,16 +24,15 @@ def gradient_acceleration(x: Tensor, frequency: float = 10_000.0) -> Tensor:
     - Backward: `upstream`
 
     It is computed from the distance of x to the nearest whole number, which loses no
-    digits: in half precision `x K` itself overflows from x = 6.5 on. Teeth finer than
-    the spacing of the floating-point numbers around x, which for float32 and K =
-    10,000 begins at |x| = 1,677, cannot be told apart in x; the value is exact for the
-    x that is given.
+    digits; in half precision `x K` itself overflows from x = 6.5 on. Teeth finer than
+    the spacing of the floating-point numbers around x (for float32 and K = 10,000 from
+    |x| = 1,677 on) cannot be told apart; the value is exact for the given x.
 
     Args:
         x: Floating-point tensor of any shape.
         frequency: K, teeth per unit of x. Greater than 0; at most 2^16 in float16,
-            2^24 in bfloat16 and float32 and 2^53 in float64, which are too coarse for
-            finer teeth. Defaults to 10,000, as in the paper.
+            2^24 in bfloat16 and float32 and 2^53 in float64, whose numbers are too
+            coarse for finer teeth. Defaults to 10,000, as in the paper.
 
     Raises:
         TypeError: If `x` is not floating-point or `frequency` is not a number.
@@ -76,7 +75,7 @@ def require_floating_point(x: Tensor) -> Tensor:
     dtype = keras.backend.standardize_dtype(x.dtype)
     if not keras.backend.is_float_dtype(dtype):
         raise TypeError(
-            "An accelerated activation needs a floating-point tensor, because others "
+            "An accelerated activation needs a floating-point tensor; other tensors "
             "have no gradient. Cast it first, for example with "
             f"`keras.ops.cast(x, 'float32')`. Received: x of dtype {dtype}"
         )

@@ -1,4 +1,4 @@
-"""Names for what Keras and its backends pass around. They ship no types."""
+"""Names for the types of Keras and its backends, which ship none."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""Acceleration of a model that exists already: in place, and taken back."""
+"""Acceleration of an existing model, in place and reversible."""
 
 import os
 import warnings
@@ -40,37 +40,38 @@ def accelerate(
 ) -> Acceleration:
     """Accelerates the gradients of a model's activations, in place.
 
-    - Forward: that of the model, bit for bit, but for recurrent layers in training on a
-      GPU, where cuDNN computes the plain ones.
+    - Forward: that of the model, bit for bit, except for recurrent layers in training
+      on a GPU, where cuDNN computes the plain ones.
     - Backward: every activation phi has the derivative
       `gain * (phi'(x) + strength * s(x))`, unless the model is called with
       `training=False`, as in `predict`, `evaluate` and validation.
 
-    The model stays what it is: layers, weights, optimizer, compilation and random
-    states. Only what its activations do is exchanged, until the `with` block ends or
-    `remove()` is called on what is returned. Configurations and files written in the
-    meantime are those of the plain model. A training step that `fit` compiled before is
-    compiled again; a `tf.function` or `jax.jit` of your own that was traced before is
-    not, nor is the step of a larger model that contains this one.
+    The model keeps its layers, weights, optimizer, compilation and random states. Only
+    its activations are replaced, until the `with` block ends or you call `remove()` on
+    the returned object. Configurations and files written in the meantime are those of
+    the plain model. A training step that `fit` compiled before is compiled again; a
+    `tf.function` or `jax.jit` of your own that was traced before is not, nor is the
+    step of a larger model that contains this one.
 
-    What is accelerated: activation layers, operations such as `keras.ops.relu(x)` in a
+    This accelerates activation layers, operations such as `keras.ops.relu(x)` in a
     functional graph, and functions that layers keep as `activation`, `act` or under
-    similar names, in lists and dictionaries too, in whatever class and at whatever
-    depth. Functions that do the same as an activation of Keras count as that:
-    `tf.nn.relu`, `torch.tanh`, a `functools.partial` or lambda. What a layer's code
-    applies by itself, like `keras.ops.relu(x)` in its `call`, cannot be seen.
+    similar names, also in lists and dictionaries, in any class and at any depth. A
+    function that does the same as a Keras activation counts as that activation:
+    `tf.nn.relu`, `torch.tanh`, a `functools.partial` or a lambda. Activations that a
+    layer's code applies, like `keras.ops.relu(x)` in its `call`, cannot be seen.
 
-    What is left alone:
+    Left alone are:
 
     - activations that are not elementwise, such as softmax;
     - those before an output, directly or through layers that only rearrange values;
     - recurrent layers and cells, where the derivative compounds over time steps and
-      training fails. (The gates alone, `layers="lstm/recurrent_activation"`, do no
-      harm; unit gain in a whole LSTM costs a little.)
+      training fails. (Accelerating only the gates, with
+      `layers="lstm/recurrent_activation"`, does no harm; unit gain in a whole LSTM
+      costs a little.)
 
-    The latter two are accelerated if you name them: give `layers` the layer or its
-    exact name; for recurrent layers a pattern like `"*/recurrent_activation"` or the
-    type will do.
+    To accelerate the last two anyway, name them: give `layers` the layer or its exact
+    name; for recurrent layers, a pattern like `"*/recurrent_activation"` or the type
+    also works.
 
     Args:
         model: Any built Keras model: Functional, Sequential or a class of your own.
@@ -80,24 +81,24 @@ def accelerate(
             `{"relu": "b_silu"}`.
         strength: Factor on the shape function, 0 or greater. Defaults to 1.
         layers: Which layers to accelerate, by default all: a name or a pattern like
-            `"block_*"`, also with the names of nested models and wrappers before it
-            (`"backbone/conv_1"`) or an argument behind it
+            `"block_*"`, optionally preceded by the names of nested models and wrappers
+            (`"backbone/conv_1"`) or followed by an argument
             (`"lstm/recurrent_activation"`); a layer; a type of layer; a predicate of a
-            layer; or a list of these. A name, layer or type also selects what is
-            inside.
-        unit_gain: Whether to scale each derivative so that it nowhere exceeds the plain
-            one's largest. False is the paper's form, which fails at ReLU's own learning
-            rate in deep networks without normalisation. Defaults to True.
+            layer; or a list of these. A name, layer or type also selects everything
+            inside it.
+        unit_gain: Whether to scale each derivative so that it never exceeds the plain
+            derivative's maximum. False is the paper's form, which fails at ReLU's own
+            learning rate in deep networks without normalisation. Defaults to True.
 
     Returns:
         A `gaaf_keras.acceleration.Acceleration`: a context manager with `remove()`,
         which `print` shows as a table.
 
     Raises:
-        TypeError: If `model` is no Keras model, or `layers` is something else.
-        ValueError: If there is nothing to accelerate, the model is accelerated
-            already, a name in `layers` or `shape_function` occurs nowhere, or a shape
-            function does not fit. The model is then as it was.
+        TypeError: If `model` is not a Keras model, or `layers` is of another type.
+        ValueError: If there is nothing to accelerate, the model is already accelerated,
+            a name in `layers` or `shape_function` does not occur in it, or a shape
+            function does not fit. The model is left as it was.
 
     Examples:
         >>> import keras, gaaf_keras
@@ -140,14 +141,14 @@ def accelerate(
 def restore(model: keras.Model) -> None:
     """Puts the plain activations back into a model that is accelerated in place.
 
-    The same as `remove()` on what `gaaf_keras.accelerate` returned, for when that is
-    not at hand.
+    The same as `remove()` on the object that `gaaf_keras.accelerate` returned, for when
+    you no longer have it.
 
     Args:
         model: The model that was given to `gaaf_keras.accelerate`.
 
     Raises:
-        TypeError: If `model` is no Keras model.
+        TypeError: If `model` is not a Keras model.
         ValueError: If it is not accelerated in place.
 
     Examples:
@@ -164,25 +165,25 @@ def restore(model: keras.Model) -> None:
     if not accelerations:
         raise ValueError(
             f"Model {model.name!r} is not accelerated in place: there is nothing to "
-            "restore. (If it was written with GAAF layers, "
-            "`gaaf_keras.export(model, 'plain.keras')` writes it without.)"
+            "restore. (If it has GAAF layers, "
+            "`gaaf_keras.export(model, 'plain.keras')` saves it without them.)"
         )
     for acceleration in accelerations.values():
         acceleration.remove()
 
 
 def summary(model: keras.Model) -> ActivationTable:
-    """Returns which activations a model has, and which are accelerated, and how.
+    """Returns a table of a model's activations: which are accelerated, and how.
 
     Args:
-        model: Any Keras model, plain, accelerated or written with GAAF layers.
+        model: Any Keras model: plain, accelerated or built with GAAF layers.
 
     Returns:
-        A table, for `print` or the last line of a notebook's cell; its `rows` are
+        A table, for `print` or the last line of a notebook cell; its `rows` are
         `gaaf_keras.acceleration.Row` objects.
 
     Raises:
-        TypeError: If `model` is no Keras model.
+        TypeError: If `model` is not a Keras model.
 
     Examples:
         >>> import keras, gaaf_keras

@@ -1,4 +1,4 @@
-"""What is wrong with a request to accelerate, and what is good to know of it."""
+"""Errors in a request to accelerate, and advice about it."""
 
 import collections
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from gaaf_keras.acceleration.rule import Rule, key_name, selects
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
 
-_DEEP = 5  # activations, from which on full strength has failed
+_DEEP = 5  # activations; from this many on, full strength has failed
 _NORMALISING = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -26,7 +26,7 @@ def require_plain(model: keras.layers.Layer) -> None:
     if layers:
         names = ", ".join(dict.fromkeys(layer.site.path for layer in layers))
         raise ValueError(
-            f"Model {model.name!r} is accelerated already, in: {names}. First call "
+            f"Model {model.name!r} is already accelerated, in: {names}. First call "
             "`remove()` on what `accelerate` returned, or `gaaf_keras.restore(model)`. "
             "To accelerate several parts, select them in one call with `layers`."
         )
@@ -35,12 +35,12 @@ def require_plain(model: keras.layers.Layer) -> None:
 def require_use(
     rows: list[Row], sites: list[Site], chosen: list[Site], rule: Rule
 ) -> None:
-    """Raises if a selector or a shape was for nothing."""
+    """Raises if a selector or a shape has no effect."""
     for selector in rule.selectors:
         if not any(selects(selector, site) for site in sites):
             names = ", ".join(dict.fromkeys(row.layer for row in rows)) or "none"
             raise ValueError(
-                "Argument `layers` selects nothing that has an activation. "
+                "Argument `layers` selects nothing with an activation. "
                 f"Received: {selector!r}. Layers with activations: {names}"
             )
     if not chosen:
@@ -52,7 +52,7 @@ def require_use(
             "There is nothing to accelerate in the model. Its activations: "
             f"{found or 'none, or all linear'}. To accelerate an output or a recurrent "
             "layer, name it in `layers`. Activations in the code of a layer's `call`, "
-            "or that it makes when it is built, cannot be seen."
+            "or created when the layer is built, cannot be seen."
         )
     used = {name_of(site.activation) for site in chosen}
     functions = {getattr(site.applied, "__name__", None) for site in chosen}
@@ -61,7 +61,7 @@ def require_use(
         if key_name(key) not in used | functions:
             raise ValueError(
                 "Argument `shape_function` has a shape for an activation that is not "
-                f"accelerated in this model. Received: {key!r}. There are: "
+                f"accelerated in this model. Received: {key!r}. Accelerated: "
                 f"{', '.join(sorted(used))}"
             )
 
@@ -69,12 +69,12 @@ def require_use(
 def unknown_outputs(
     model: keras.layers.Layer, last: list[keras.Operation | Site]
 ) -> list[str]:
-    """Returns notes on what cannot be known of the activations of a model."""
+    """Returns notes on what cannot be known about a model's activations."""
     notes = []
     if not model.built:
         notes.append(
-            "The model is not built: activations that layers make in `build` are not "
-            "accelerated. Call the model once, and then `accelerate`."
+            "The model is not built: activations that layers create in `build` are not "
+            "accelerated. Call the model once before `accelerate`."
         )
     unknown = [
         each.name
@@ -83,15 +83,15 @@ def unknown_outputs(
     ]
     if unknown:
         notes.append(
-            f"The outputs of {', '.join(dict.fromkeys(unknown))} are computed by code "
-            "of its own. If an activation before an output is among the accelerated "
-            "ones, leave it out with `layers`."
+            f"The outputs of {', '.join(dict.fromkeys(unknown))} come from its own "
+            "code. If an activation before an output is among the accelerated ones, "
+            "leave it out with `layers`."
         )
     return notes
 
 
 def known_harm(model: keras.layers.Layer, sites: list[Site], rule: Rule) -> list[str]:
-    """Returns a line for what is known to fail, with what to try."""
+    """Returns a line for each choice known to fail, with what to try instead."""
     lines = []
     normalised = any(
         isinstance(layer, _NORMALISING) for layer in model._flatten_layers()
@@ -100,8 +100,8 @@ def known_harm(model: keras.layers.Layer, sites: list[Site], rule: Rule) -> list
     if full and not normalised and len(sites) >= _DEEP:
         lines.append(
             f"Full strength without unit gain in {len(sites)} activations without "
-            "normalisation: such networks failed to train at the learning rate of the "
-            "plain one. Try unit_gain=True, or a lower learning rate."
+            "normalisation: such networks failed to train at the plain network's "
+            "learning rate. Try unit_gain=True, or a lower learning rate."
         )
     states = [
         site.path

@@ -1,4 +1,4 @@
-"""What takes the place of activations while a model is accelerated."""
+"""The objects that replace activations while a model is accelerated."""
 
 import contextvars
 import functools
@@ -20,7 +20,7 @@ _TRAINING = contextvars.ContextVar[bool | None]("training", default=None)
 
 
 class InPlace(AcceleratedLayer):
-    """Accelerates an activation of another layer, without being a part of that."""
+    """Accelerates an activation of another layer, without being part of that layer."""
 
     def __init__(self, accelerated: AcceleratedActivation, site: Site) -> None:
         holder = site.holders[-1]
@@ -28,8 +28,8 @@ class InPlace(AcceleratedLayer):
         if site.argument is not None:
             name = f"{name}_{site.argument.replace('/', '_')}"
         super().__init__(accelerated, name=name)
-        # Past Keras's tracking. A layer is the host of its activations; the model, of
-        # an operation in its graph.
+        # Bypass Keras's tracking. A layer hosts its activations; the model hosts the
+        # operations in its graph.
         is_layer = isinstance(holder, keras.layers.Layer)
         self.__dict__.update(
             host=holder if is_layer else site.holders[-2],
@@ -41,7 +41,7 @@ class InPlace(AcceleratedLayer):
     def function(self) -> Callable[..., Any]:
         """Returns what is called in place of the activation."""
         plain = self.site.applied
-        if not hasattr(plain, "__name__"):  # an object, perhaps with attributes
+        if not hasattr(plain, "__name__"):  # an object, maybe with attributes
             return _InPlaceOfObject(self, plain)
 
         @functools.wraps(plain)
@@ -54,7 +54,7 @@ class InPlace(AcceleratedLayer):
     def apply(
         self, plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Returns the value of a function, accelerated if that is asked for."""
+        """Returns the value of a function, accelerated in training."""
         tensors = [each for each in (*args, *kwargs.values()) if _is_tensor(each)]
         if len(tensors) != 1 or not _is_dense_float(tensors[0]):
             return plain(*args, **kwargs)
@@ -72,7 +72,7 @@ class InPlace(AcceleratedLayer):
         return self._apply(self._accelerated.replaced(**own), x)
 
     def _in_training(self) -> bool | None:
-        """Returns what Keras would give this layer as `training`, were it called."""
+        """Returns the `training` that Keras would pass if it called this layer."""
         context = self._get_call_context()
         training = context.get_value("training")
         outside_of_layers = context.entry_layer is self
@@ -87,7 +87,7 @@ class InPlace(AcceleratedLayer):
 
     def make_strength_variable(self) -> None:
         super().make_strength_variable()
-        # On JAX a step knows the variables of a model's layers alone.
+        # On JAX a step knows only the variables of a model's layers.
         layers = self._layers_of_a_layer()
         if not any(layer is self for layer in layers):
             layers.append(self)
@@ -98,9 +98,9 @@ class InPlace(AcceleratedLayer):
         layers[:] = [layer for layer in layers if layer is not self]
 
     def _layers_of_a_layer(self) -> list[Any]:
-        """Returns where Keras lists the parts of the host, or of a layer inside.
+        """Returns Keras's list of the parts of the host, or of a layer inside it.
 
-        Not of a model, whose list is that of its `layers`.
+        Not that of a model, whose list is its `layers`.
         """
         layers = self.host._flatten_layers()
         own = next((each for each in layers if not isinstance(each, keras.Model)), None)
@@ -108,7 +108,7 @@ class InPlace(AcceleratedLayer):
 
 
 class _InPlaceOfObject:
-    """Stands for an object that is called, and has its attributes."""
+    """Stands in for a callable object, with its attributes."""
 
     def __init__(self, layer: InPlace, plain: Any) -> None:
         self.__dict__.update({IN_PLACE: layer, "_plain": plain})
@@ -141,7 +141,7 @@ class Acceleration(ActivationTable):
 
     Attributes:
         model: The model's name.
-        notes: What else is to be known.
+        notes: Further notes, as sentences.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Acceleration(ActivationTable):
         return super().title + ("" if self._in_place else " (removed)")
 
     def remove(self) -> None:
-        """Puts the plain activations back; does nothing the second time."""
+        """Puts the plain activations back. Further calls do nothing."""
         self._exchanges.undo()
         for layer in self._layers:
             layer.forget()
@@ -207,7 +207,7 @@ class Acceleration(ActivationTable):
 def _put_in_place(
     model: keras.layers.Layer, layers: list[InPlace], exchanges: Exchanges
 ) -> None:
-    """Has a model apply accelerated activations, and show itself without them."""
+    """Makes a model apply accelerated activations, but appear without them."""
     by_host: dict[int, tuple[Any, list[InPlace]]] = {}
     for layer in layers:
         by_host.setdefault(id(layer.host), (layer.host, []))[1].append(layer)
@@ -225,7 +225,7 @@ def _put_in_place(
     exchanges.put(vars(model), "call", _with_training_noted(model.call))
     for layer in model._flatten_layers():
         names = ["get_config", "export"] if isinstance(layer, keras.Model) else []
-        for name in names or ["get_config"]:  # which show what a layer consists of
+        for name in names or ["get_config"]:  # methods that show a layer's contents
             if name not in vars(layer):
                 exchanges.put(vars(layer), name, _as_it_was(layer, name, exchanges))
 
@@ -233,7 +233,7 @@ def _put_in_place(
 def _with_training_noted(call: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a `call` that tells activations about `training` where Keras does not.
 
-    That is in `stateless_call`, which calls this method without Keras's call context.
+    Keras does not in `stateless_call`, which calls the method without a call context.
     """
 
     @functools.wraps(call)
@@ -250,9 +250,9 @@ def _with_training_noted(call: Callable[..., Any]) -> Callable[..., Any]:
 def _plain_at_inference(
     call: Callable[..., Any], layers: list[InPlace]
 ) -> Callable[..., Any]:
-    """Returns the `call` of a recurrent layer, whose kernels Keras chooses by function.
+    """Returns a recurrent layer's `call`, whose kernels Keras chooses by function.
 
-    At inference it must see the plain ones. cuDNN is for them alone.
+    At inference it must see the plain functions: cuDNN works only for these.
     """
 
     @functools.wraps(call)
@@ -270,7 +270,7 @@ def _plain_at_inference(
 
 
 def _as_it_was(layer: Any, name: str, exchanges: Exchanges) -> Callable[..., Any]:
-    """Returns a method that sees nothing of what was exchanged."""
+    """Returns a method that sees the layer as it was before the exchange."""
     original = getattr(layer, name)
 
     @functools.wraps(original)
@@ -282,12 +282,12 @@ def _as_it_was(layer: Any, name: str, exchanges: Exchanges) -> Callable[..., Any
 
 
 def _forget_compiled_step(model: keras.layers.Layer) -> None:
-    """Has `fit` compile its step again."""
+    """Makes `fit` compile its step again."""
     for layer in model._flatten_layers():
         if isinstance(layer, keras.Model):
             layer.train_function = None
 
 
 def in_place_layers(model: keras.layers.Layer) -> list[InPlace]:
-    """Returns what accelerates activations of a model in place."""
+    """Returns the layers that accelerate activations of a model in place."""
     return [layer for layer in accelerated_layers(model) if isinstance(layer, InPlace)]

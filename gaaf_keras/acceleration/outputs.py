@@ -1,4 +1,4 @@
-"""From which layers the outputs of a model come."""
+"""The layers that the outputs of a model come from."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -30,9 +30,9 @@ def last_operations(
 ) -> list[keras.Operation | Site]:
     """Returns the layers, operations and sites whose values are the outputs of a model.
 
-    Of nested models and of layers made of others those inside, and in place of layers
-    that only rearrange their input those before them. What the code of a `call`
-    computes by itself has the model or layer for its origin.
+    For nested models and layers made of others, these are the ones inside; in place of
+    layers that only rearrange their input, the ones before them. A value that the code
+    of a `call` computes itself comes from that model or layer.
     """
     return list(_last_of(model, sites))
 
@@ -53,7 +53,7 @@ def _last_of(operation: Any, sites: Sequence[Site]) -> Iterator[Any]:
 
 
 def computes_by_itself(operation: object) -> bool:
-    """Whether a model or layer of the user's is made of others."""
+    """Whether a user's model or layer is made of others."""
     return (
         isinstance(operation, keras.layers.Layer)
         and not type(operation).__module__.startswith("keras.")
@@ -74,8 +74,8 @@ def _last_before(tensor: Tensor, sites: Sequence[Site]) -> Iterator[Any]:
 
 
 def _last_in_code(layer: Any, sites: Sequence[Site]) -> Iterator[Any]:
-    """Looks at one symbolic call of a model or layer of a class of its own."""
-    for dtype in ("float32", "int32"):  # Keras keeps the shapes of inputs alone
+    """Looks at one symbolic call of a model or layer of a user's class."""
+    for dtype in ("float32", "int32"):  # Keras keeps only the shapes of inputs
         calls = _symbolic_calls(layer, dtype, sites)
         if calls:
             for tensor in calls[-1].outputs:
@@ -86,7 +86,7 @@ def _last_in_code(layer: Any, sites: Sequence[Site]) -> Iterator[Any]:
 
 def _last_behind(calls: list[Call], tensor: Tensor) -> Iterator[Any]:
     found = producers(calls, tensor)
-    # What passes its input on as it is has the same tensor before and behind it.
+    # A layer that returns its input unchanged has the same tensor on both sides.
     for call in found:
         if not _passes_on(call.operation):
             yield call.operation
@@ -96,7 +96,7 @@ def _last_behind(calls: list[Call], tensor: Tensor) -> Iterator[Any]:
 
 
 def _symbolic_calls(model: Any, dtype: str, sites: Sequence[Site]) -> list[Call]:
-    """Returns the calls in a symbolic call of a model, none if that fails."""
+    """Returns the calls in a symbolic call of a model; empty if that fails."""
     config = model.get_build_config() if model.built else None
     if not config:
         return []
@@ -110,7 +110,7 @@ def _symbolic_calls(model: Any, dtype: str, sites: Sequence[Site]) -> list[Call]
         return [tensors(value) for value in shape]
 
     class Look(keras.layers.Layer):
-        """Keras looks at the code of this layer, and so at that of the model."""
+        """Keras traces the code of this layer, and so that of the model."""
 
         def call(self, arguments: Any) -> Any:
             if "" in arguments:
@@ -136,7 +136,7 @@ def _symbolic_calls(model: Any, dtype: str, sites: Sequence[Site]) -> list[Call]
 
 @contextlib.contextmanager
 def _unchanged(model: Any) -> Iterator[None]:
-    """Has what the code of layers keeps in attributes as it was before."""
+    """Restores the attributes that the code of layers may change."""
     before = [
         (attributes, dict(attributes), list(attributes.get("_losses", ())))
         for attributes in (each.__dict__ for each in operations_in(model))
@@ -153,7 +153,7 @@ def _unchanged(model: Any) -> Iterator[None]:
 
 
 def _passes_on(operation: keras.Operation) -> bool:
-    """Whether a layer or operation hands on its input, rearranged at most."""
+    """Whether a layer or operation returns its input, at most rearranged."""
     if type(operation) is keras.layers.Activation:
         return name_of(operation) == "linear"
     kind = type(operation)

@@ -1,7 +1,7 @@
-"""Which Keras activation a function is, told from its values.
+"""Recognises Keras activations by their values.
 
-`tf.nn.relu`, `torch.relu`, a `functools.partial` or a lambda are none of Keras's
-objects, but may be the same function.
+`tf.nn.relu`, `torch.relu`, a `functools.partial` or a lambda are not Keras objects, but
+may be the same function.
 """
 
 import functools
@@ -22,7 +22,7 @@ _POINTS = np.concatenate(
 def recognised(function: Function) -> Activation | None:
     """Returns the Keras activation with the values of a function, else the function.
 
-    None if it does not work on each value by itself, or cannot be tried.
+    None if the function is not elementwise, or cannot be tried.
     """
     if isinstance(function, keras.Operation) or name_of(function) in NOT_ELEMENTWISE:
         return function
@@ -39,7 +39,7 @@ def recognised(function: Function) -> Activation | None:
 
 
 def _forms(known: Known) -> list[Function]:
-    """Returns the functions of an activation that has a default shape."""
+    """Returns the functions of an activation with a default shape."""
     if known.function is None or known.default_shape is None:
         return []
     differs = known.operation_parameters is not None
@@ -47,7 +47,7 @@ def _forms(known: Known) -> list[Function]:
 
 
 def _with_parameters(values: np.ndarray) -> keras.layers.Layer | None:
-    """Returns the rectifier with parameters that has some values, None for others."""
+    """Returns the rectifier, with its parameters, that has some values; else None."""
     largest = float(values.max())
     slope = round(float(np.interp(-1.0, _POINTS[:240], -values[:240])), 6)
     if _same(np.clip(_POINTS, 0, largest), values):
@@ -65,9 +65,9 @@ def _known_values(activation: Function) -> np.ndarray:
 
 
 def _values(function: Function) -> np.ndarray | None:
-    """Returns the values of an elementwise function, None if it is none."""
+    """Returns the values of an elementwise function; None if it is not elementwise."""
     try:
-        with keras.StatelessScope():  # in which random states stay as they are
+        with keras.StatelessScope():  # keeps random states as they are
             values, reversed_values, some = (
                 ops.convert_to_numpy(function(ops.convert_to_tensor(points)))
                 for points in (_POINTS, _POINTS[::-1].copy(), _POINTS[:7])

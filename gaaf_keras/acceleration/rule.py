@@ -1,4 +1,4 @@
-"""Which activations of a model are meant, and what is put in their place."""
+"""Which activations of a model are selected, and what replaces them."""
 
 import dataclasses
 import fnmatch
@@ -22,12 +22,12 @@ Selector: TypeAlias = (
 
 
 def is_linear(site: Site) -> bool:
-    """Whether a site applies nothing."""
+    """Whether a site applies no activation."""
     return site.activation is not None and name_of(site.activation) == "linear"
 
 
 def row_of(site: Site) -> Row:
-    """Returns what there is to say of an activation as it is."""
+    """Returns the row that describes an activation as it is."""
     known = site.activation if site.activation is not None else site.applied
     row = Row(
         layer=site.path,
@@ -41,7 +41,7 @@ def row_of(site: Site) -> Row:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What `accelerate` puts in the place of an activation."""
+    """What `accelerate` puts in place of an activation."""
 
     shape_function: ShapeLike | Mapping[Activation, ShapeLike] | None
     strength: float
@@ -50,7 +50,7 @@ class Rule:
     outputs: set[int]
 
     def applied_to(self, site: Site) -> tuple[Row | None, AcceleratedActivation | None]:
-        """Returns what is said of a site, and what accelerates it; None for neither."""
+        """Returns the row of a site and what accelerates it; None where missing."""
         if is_linear(site):
             return None, None
         row = row_of(site)
@@ -65,7 +65,7 @@ class Rule:
             unit_gain=self.unit_gain,
             name=site.holders[-1].name,
             applied=site.applied,
-            # Only its values are known to be those of the activation.
+            # Only its values are known to match the activation's.
             differentiate=not site.is_method and derivative_of(site.applied) is None,
         )
         return row.with_gradient_of(accelerated), accelerated
@@ -77,7 +77,7 @@ class Rule:
             and name_of(site.activation) not in NOT_ELEMENTWISE
         )
         reasons = {
-            "accelerated already": site.accelerated is not None,
+            "already accelerated": site.accelerated is not None,
             "not selected": self.selectors and not self._some(selects, site),
             "kept as a name": isinstance(site.applied, str),
             "not elementwise": not is_elementwise,
@@ -92,7 +92,7 @@ class Rule:
         return any(test(selector, site) for selector in self.selectors)
 
     def _shape_for(self, site: Site) -> ShapeLike | None:
-        """Returns the shape of an activation, None if there is none."""
+        """Returns the shape of an activation; None if there is none."""
         shape = self.shape_function
         if isinstance(shape, Mapping):
             by_name = {key_name(key): value for key, value in shape.items()}
@@ -111,13 +111,13 @@ def key_name(key: Activation) -> str:
     try:
         return name_of(key)
     except ValueError:
-        return str(key)  # of a function or layer that Keras does not know
+        return str(key)  # a function or layer that Keras does not know
 
 
 def as_selectors(
     layers: Selector | Iterable[Selector] | None,
 ) -> tuple[Selector, ...]:
-    """Returns the argument `layers` of `accelerate` as a tuple, empty for all."""
+    """Returns the argument `layers` of `accelerate` as a tuple; empty for all."""
     if layers is None:
         return ()
     if isinstance(layers, Iterable) and not isinstance(
@@ -157,7 +157,7 @@ def selects(selector: Selector, site: Site) -> bool:
 
 
 def names_exactly(selector: Selector, site: Site) -> bool:
-    """Whether a selector is the name or path of a layer that holds a site, or it."""
+    """Whether a selector is a layer that holds a site, or its exact name or path."""
     holders = [holder for holder in site.holders if not isinstance(holder, keras.Model)]
     if not isinstance(selector, str):
         return any(holder is selector for holder in holders)
@@ -166,10 +166,10 @@ def names_exactly(selector: Selector, site: Site) -> bool:
 
 
 def names_recurrent(selector: Selector, site: Site) -> bool:
-    """Whether a selector asks for an activation in spite of its time steps.
+    """Whether a selector explicitly asks for a recurrent activation.
 
-    By a type of recurrent layer or the argument's name, as in
-    `"*/recurrent_activation"`, too.
+    A type of recurrent layer or the argument's name, as in `"*/recurrent_activation"`,
+    also counts.
     """
     if isinstance(selector, type):
         return issubclass(selector, RECURRENT) and selects(selector, site)

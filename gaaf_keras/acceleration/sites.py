@@ -1,4 +1,4 @@
-"""Where a model applies activations."""
+"""The places where a model applies activations."""
 
 import dataclasses
 import functools
@@ -21,13 +21,13 @@ from gaaf_keras._core.types import Activation
 from gaaf_keras.acceleration.recognition import recognised
 from gaaf_keras.layers import GAAF, accelerated_by
 
-# Under these names layers keep activations; under others only what is called like one.
+# Layers keep activations under these names; under others only functions named like one.
 _LIKE_AN_ACTIVATION = re.compile(
     r"(^|_)(actv?s?|activations?|non_?linear(ity|ities)?)(_|\d|$)"
     r"(?!.*(constraint|dropout|initializer|quantizer|regularizer|scale)$)"
 )
 _ACCELERATED = (AcceleratedLayer, AcceleratedActivation)
-# Without "linear", which is also the name of much else.
+# Without "linear", a name with many other uses.
 _NAMES = {
     name
     for known in ACTIVATIONS
@@ -35,7 +35,7 @@ _NAMES = {
     for name in (known.name, *known.other_names)
 }
 _SQUASHED = {name.replace("_", "") for name in _NAMES}
-_LONG = 1000  # lists of that length are data
+_LONG = 1000  # lists this long are data
 _NO_FUNCTIONS = (
     *(keras.Operation, keras.Initializer, keras.Loss, keras.Metric, keras.Regularizer),
     *(keras.constraints.Constraint, type),
@@ -54,12 +54,12 @@ class Site:
     """A place in a model where an activation is applied.
 
     Attributes:
-        holders: The layers it is in, from the outermost model to the innermost: the
-            activation layer or operation itself, or the layer that keeps the
+        holders: The layers that contain it, from the outermost model to the innermost:
+            the activation layer or operation itself, or the layer that keeps the
             activation in an attribute.
-        argument: The attribute, None for an activation layer or operation.
-        container: What holds the activation, or the method that applies it.
-        key: Where in the container.
+        argument: The attribute; None for an activation layer or operation.
+        container: The object that holds the activation, or the method that applies it.
+        key: The place in the container.
         applied: What is called there.
     """
 
@@ -76,16 +76,16 @@ class Site:
 
     @property
     def accelerated(self) -> AcceleratedLayer | AcceleratedActivation | None:
-        """What accelerates the activation, None if it is plain."""
+        """What accelerates the activation; None if it is plain."""
         if self.argument is None and isinstance(self.holders[-1], _ACCELERATED):
             return self.holders[-1]
         return accelerated_by(self.applied)
 
     @functools.cached_property
     def activation(self) -> Activation | None:
-        """The activation as one of Keras's, if it is; None for what is not elementwise.
+        """The activation as a Keras one where possible; None if it is not elementwise.
 
-        That of a layer or operation is the layer, whose parameters matter.
+        For a layer or operation, it is the layer itself, whose parameters matter.
         """
         accelerated, holder = self.accelerated, self.holders[-1]
         if accelerated is not None:
@@ -96,7 +96,7 @@ class Site:
 
     @property
     def is_method(self) -> bool:
-        """Whether a layer or operation applies it, and not what one keeps."""
+        """Whether a layer or operation itself applies it, not an attribute of one."""
         return self.argument is None and self.key == "call"
 
     @property
@@ -108,7 +108,7 @@ class Site:
 def sites_of(model: keras.layers.Layer) -> list[Site]:
     """Returns all places where a model, or a layer, applies an activation.
 
-    Each once, at the first way to it. Not those in the code of a `call` method.
+    Each once, by the first path to it. Not those in the code of a `call` method.
     """
     seen: set[int] = set()
 
@@ -124,7 +124,7 @@ def sites_of(model: keras.layers.Layer) -> list[Site]:
             return
         yield from _in_attributes(layer, holders)
         for part in _parts(layer):
-            # A recurrent layer stands for its cell, whose name is the same in all.
+            # A recurrent layer stands for its cell, whose name is always the same.
             is_cell = isinstance(layer, keras.layers.RNN) and part is layer.cell
             yield from inside(part, holders if is_cell else (*holders, part))
 
@@ -157,7 +157,7 @@ def _in_attributes(layer: Any, holders: tuple[Any, ...]) -> Iterator[Site]:
         found = [dataclasses.replace(site, argument=None) for site in found]
     functions = {name_of(site.activation) for site in found if callable(site.applied)}
     for site in found:
-        # A name beside the function of that name is for the configuration.
+        # A name next to the function of that name is for the configuration.
         if callable(site.applied) or name_of(site.applied) not in functions:
             yield site
 
@@ -165,7 +165,7 @@ def _in_attributes(layer: Any, holders: tuple[Any, ...]) -> Iterator[Site]:
 def _values(
     container: Any, key: Any, name: str, depth: int = 2
 ) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yields what is in an attribute, or in lists and dictionaries there."""
+    """Yields the values in an attribute, also inside lists and dictionaries."""
     value = container[key]
     if not isinstance(value, (dict, list, tuple)):
         yield name, container, key, value

@@ -1,4 +1,4 @@
-"""What is said of the activations of a model."""
+"""The table of a model's activations."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ class Row:
     """An activation of a model.
 
     Attributes:
-        layer: Names of the layers that hold it, the outermost model left out.
+        layer: Names of the layers that hold it, without the outermost model.
         kind: The class of the innermost of them.
-        argument: The attribute of the layer; None for activation layers, operations.
+        argument: The attribute of the layer; None for activation layers and operations.
         activation: Name of the plain activation.
-        shape_function: The shape function, None if the gradient is plain.
-        strength: Factor on the shape, None if the gradient is plain.
-        unit_gain: Whether the derivative is scaled to the plain one's largest.
-        left_alone: Why it was not accelerated, None if it was.
+        shape_function: The shape function; None if the gradient is plain.
+        strength: Factor on the shape; None if the gradient is plain.
+        unit_gain: Whether the derivative is scaled to the plain one's maximum.
+        left_alone: Why it was not accelerated; None if it was.
     """
 
     layer: str
@@ -40,7 +40,7 @@ class Row:
     def with_gradient_of(
         self, accelerated: AcceleratedActivation | AcceleratedLayer
     ) -> Self:
-        """Returns the row of an activation that a layer or function accelerates."""
+        """Returns the row with the gradient of a layer or function that accelerates."""
         return dataclasses.replace(
             self,
             shape_function=accelerated.shape_function,
@@ -55,14 +55,14 @@ class Row:
 
     @property
     def place(self) -> str:
-        """Class of the layer, and the attribute if it is not `activation`."""
+        """The class of the layer, and the attribute if it is not `activation`."""
         if self.argument in (None, "activation"):
             return self.kind
         return f"{self.kind} {self.argument}"
 
     @property
     def gradient(self) -> str:
-        """The shape that is added to the derivative, or why there is none."""
+        """The shape added to the derivative, or why there is none."""
         if not self.is_accelerated:
             return self.left_alone or "plain"
         strength = "" if self.strength == 1 else f"{self.strength:g} * "
@@ -73,7 +73,7 @@ class Row:
 
 
 class ActivationTable(rich.jupyter.JupyterMixin):
-    """The activations of a model, a line for each kind; linear ones are left out.
+    """The activations of a model, one line for each kind, without linear ones.
 
     `print` and notebooks show it as a table.
 
@@ -102,12 +102,12 @@ class ActivationTable(rich.jupyter.JupyterMixin):
 
     @property
     def accelerated(self) -> tuple[Row, ...]:
-        """The activations that were accelerated; of a summary, that are."""
+        """The activations that were accelerated; in a summary, those that are."""
         return tuple(row for row in self.rows if row.is_accelerated)
 
     @property
     def left_alone(self) -> tuple[Row, ...]:
-        """The activations that were not accelerated; of a summary, that are not."""
+        """The activations that were not accelerated; in a summary, that are not."""
         return tuple(row for row in self.rows if not row.is_accelerated)
 
     def __rich__(self) -> rich.table.Table:

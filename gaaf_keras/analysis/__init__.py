@@ -1,13 +1,12 @@
-"""What happens in a network: gradient, saturation, co-adaptation, flatness.
+"""Analyses of a network: gradient, saturation, co-adaptation, flatness.
 
-For any built Keras model and data, on every Keras backend. Nothing changes the model
-that is looked at. What is defined by the values of an activation's pre-activations and
-outputs is found wherever a model applies one: in activation layers, in layers with
-`activation=`, and in nested models. Not looked into are recurrent layers,
-`TimeDistributed` and `Bidirectional`.
+They work on any built Keras model and data, on every Keras backend, and leave the model
+unchanged. Analyses of pre-activations and outputs cover activations wherever a model
+applies them: in activation layers, in layers with `activation=`, and in nested models,
+but not inside recurrent layers, `TimeDistributed` and `Bidirectional`.
 
-Accuracies and compiled losses leave out what a Keras mask leaves out, such as padding.
-What is said of nodes does not: there masked time steps count as all others do.
+Accuracies and compiled losses respect Keras masks, such as those for padding. Analyses
+of nodes do not: masked time steps count like all others.
 """
 
 from gaaf_keras.analysis.curves import Curve, curve

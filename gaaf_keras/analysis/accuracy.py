@@ -1,4 +1,4 @@
-"""How many predictions of a model that classifies are right."""
+"""The number of correct predictions of a classifier."""
 
 import functools
 from collections.abc import Callable
@@ -16,13 +16,13 @@ _HALF = 0.5
 def classification(
     loss: Loss | None,
 ) -> Callable[[Data, Tensor], list[Tensor]] | None:
-    """Returns what counts the right predictions, from targets and outputs.
+    """Returns a function that counts the correct predictions in targets and outputs.
 
-    It returns how many predictions are right, and out of how many; nothing for several
-    outputs. Left out are the predictions that the Keras mask of the outputs or the
-    loss's `ignore_class` leaves out.
+    The function returns the number of correct predictions and the number counted; an
+    empty list for several outputs. It leaves out predictions that the Keras mask of the
+    outputs or the loss's `ignore_class` leaves out.
 
-    None for a loss that is no cross-entropy, and for several losses.
+    None for a loss that is not a cross-entropy, and for several losses.
     """
     try:
         found: Any = keras.losses.get(loss)
@@ -57,22 +57,22 @@ def classification(
 
 
 class _Mask(keras.layers.Layer):
-    """Returns the Keras mask of a tensor, None if it has none.
+    """Returns the Keras mask of a tensor; None if it has none.
 
-    (While JAX compiles, it is no attribute of the tensor.)
+    (While JAX compiles, the mask is not an attribute of the tensor.)
     """
 
     def call(self, outputs: Tensor, mask: Tensor = None) -> Tensor:
         return mask
 
     def compute_mask(self, *_: Any) -> None:
-        """Says that it deals with masks, and that the mask has none itself."""
+        """Declares that the layer supports masks, and that its output has none."""
 
 
 def _same_class(
     y: Tensor, outputs: Tensor, ignored: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Returns which predictions are right, and which are to be counted."""
+    """Returns which predictions are correct, and which count."""
     classes = _classes(y, outputs)
     right = ops.equal(ops.argmax(outputs, axis=-1), classes)
     if ignored is None:
@@ -81,16 +81,16 @@ def _same_class(
 
 
 def _same_side(y: Tensor, outputs: Tensor, border: float) -> tuple[Tensor, Tensor]:
-    """Returns the same for targets of which each is 0 or 1."""
+    """Returns the same for targets that are each 0 or 1."""
     is_one = ops.cast(ops.reshape(y, ops.shape(outputs)), "float32") > _HALF
     right = ops.equal(outputs > border, is_one)
     return right, ops.ones_like(right)
 
 
 def _classes(y: Tensor, outputs: Tensor) -> Tensor:
-    """Returns the classes in targets, which are numbers of classes or one-hot.
+    """Returns the classes in targets, which are class numbers or one-hot.
 
-    The name of a loss does not tell: some "categorical" ones take numbers.
+    The name of a loss does not tell which: some "categorical" ones take numbers.
     """
     if len(y.shape) < len(outputs.shape) or y.shape[-1] == 1:
         return ops.cast(ops.reshape(y, ops.shape(outputs)[:-1]), "int32")

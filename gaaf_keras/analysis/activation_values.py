@@ -1,4 +1,4 @@
-"""What goes into a model's activations and comes out of them, as the model runs."""
+"""The inputs and outputs of a model's activations, observed as the model runs."""
 
 import collections
 import contextlib
@@ -19,8 +19,8 @@ from gaaf_keras.analysis.model_activations import (
 )
 from gaaf_keras.analysis.stateless import stateless, to_numpy
 
-# Called with the name of an activation, what the tensor is and the tensor; returns
-# what the model takes in its place.
+# Called with the name of an activation, the kind of tensor and the tensor; returns the
+# tensor that the model uses in its place.
 Observer = Callable[[str, str, Tensor], Tensor]
 PRE_ACTIVATION, OUTPUT = "pre-activation", "output"
 
@@ -31,9 +31,9 @@ def observing(
 ) -> Iterator[dict[str, ObservedActivation]]:
     """Shows an observer all pre-activations and outputs while a model is called.
 
-    In the order computed. An activation that is applied several times, and another of
-    the same name, have the names `name`, `name (2)`, ... Gives a dictionary of the
-    activations by name, which fills as the model computes.
+    They come in the order computed. Activations applied several times, and different
+    activations of one name, are called `name`, `name (2)`, ... Yields a dictionary of
+    the activations by name, which fills as the model computes.
     """
     times: collections.Counter[str] = collections.Counter()
     by_label: dict[str, ObservedActivation] = {}
@@ -64,15 +64,15 @@ def observing(
 
 
 class Observation:
-    """Runs a model and returns what goes into its activations or comes out of them.
+    """Runs a model and returns the inputs or outputs of its activations.
 
-    The model stays as it is. Random noise is that of running the model again and again,
-    and the same for each object.
+    The model stays as it is. Each call draws new random noise; each object draws the
+    same sequence.
 
     Args:
         model: A built Keras model.
         kind: Which tensors to return: `PRE_ACTIVATION` or `OUTPUT`.
-        training: Whether the model runs as in training.
+        training: Whether the model runs in training mode.
         derivatives: Whether to return, after the pre-activation, also the derivative of
             the base activation there and the derivative used in training.
     """
@@ -95,7 +95,7 @@ class Observation:
             x: Data, before: list[Tensor]
         ) -> tuple[list[list[Tensor]], list[Tensor]]:
             for state, value in zip(states, before, strict=True):
-                state.assign(value)  # in this stateless run alone
+                state.assign(value)  # only in this stateless run
             values: dict[str, list[Tensor]] = {}
 
             def observe(name: str, of_kind: str, tensor: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class Observation:
                 activation = self.activation(name)
                 values[name].append(activation.derivative(tensor))
                 values[name].append(activation.derivative_in_training(tensor))
-            # Apart from their names, which JAX would bring into alphabetical order.
+            # Separate from their names, which JAX would sort.
             self._labels = list(values)
             return list(values.values()), [state.value for state in states]
 
@@ -124,7 +124,7 @@ class Observation:
     def sums(
         self, batches: Iterable[Data], terms: Callable[..., Sequence[Any]]
     ) -> dict[str, list[Any]]:
-        """Returns sums over batches of what `terms` gives for a name and its values."""
+        """Returns sums over batches of `terms` of a name and its values."""
         sums: dict[str, list[Any]] = {}
         for batch in batches:
             for name, values in self(batch).items():
@@ -134,14 +134,14 @@ class Observation:
         return sums
 
     def activation(self, label: str) -> ObservedActivation:
-        """Returns the activation that a name in the results is of."""
+        """Returns the activation behind a name in the results."""
         return self._by_label[label]
 
     def nodes(self, label: str, values: np.ndarray) -> np.ndarray:
         """Returns a layer's values as a matrix with a column for each of its nodes.
 
-        A node is a unit of a dense layer or a channel of a convolution, of which every
-        position is a row of its own.
+        A node is a unit of a dense layer or a channel of a convolution, where each
+        position is a separate row.
         """
         values = np.moveaxis(values, self.activation(label).node_axis, -1)
         return values.reshape(-1, values.shape[-1])

@@ -30,7 +30,7 @@ class Curve:
 
     @property
     def added(self) -> np.ndarray:
-        """What is added to the derivative: the shape function, times its strength."""
+        """The term added to the derivative: the shape function times its strength."""
         return self.derivative_in_training - self.derivative
 
 
@@ -38,10 +38,10 @@ def curve(
     activation: str | Callable[[Tensor], Tensor],
     pre_activation: np.ndarray | Sequence[float] | None = None,
 ) -> Curve:
-    """Returns value and gradient of an activation, as it computes them: figure 6.
+    """Returns the value and gradient of an activation, as it computes them: figure 6.
 
     Args:
-        activation: The name of an activation, among them `"gaaf_tanh"` and its like, a
+        activation: The name of an activation (also `"gaaf_tanh"` and the like), a
             function, an activation layer, or a `GAAF` layer.
         pre_activation: Pre-activations. Defaults to 401 from -8 to 8.
 

@@ -1,4 +1,4 @@
-"""Data of a model: what arguments may be, and how they come in batches."""
+"""A model's data: checks of the arguments, and batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,17 +11,17 @@ from gaaf_keras._core.types import Tensor
 Data = np.ndarray | Sequence[Any] | Mapping[str, Any]  # the latter two of arrays
 Loss = str | keras.Loss | Callable[[Tensor, Tensor], Tensor]
 
-BATCH = 256  # examples computed at once where that makes no difference
+BATCH = 256  # examples computed at once where the number does not matter
 
 
 def check_data(
     x: Data, y: Data | None = None, names: Sequence[str] = ("x", "y")
 ) -> int:
-    """Returns how many examples arrays hold.
+    """Returns the number of examples in arrays.
 
     Raises:
-        TypeError: If they are no arrays.
-        ValueError: If they hold no examples, or not as many.
+        TypeError: If they are not arrays.
+        ValueError: If they hold no examples, or different numbers of them.
     """
     sizes: set[int] = set()
     given = dict(zip(names, (x,) if y is None else (x, y), strict=False))
@@ -30,14 +30,15 @@ def check_data(
             if not getattr(array, "shape", ()):
                 raise TypeError(
                     f"Argument `{name}` must be an array, or a list or dictionary of "
-                    "arrays, with the examples along the first axis; of a data set, "
-                    f"give a batch. Received: {name} of type {type(array).__name__}"
+                    "arrays, with the examples along the first axis. Of a data set, "
+                    f"give one batch. Received: {name} of type {type(array).__name__}"
                 )
             sizes.add(int(array.shape[0]))
     if len(sizes) != 1 or 0 in sizes:
         raise ValueError(
-            f"Arguments `{names[0]}` and `{names[1]}` must hold as many examples, at "
-            f"least one. Received arrays with: {', '.join(map(str, sorted(sizes)))}"
+            f"Arguments `{names[0]}` and `{names[1]}` must hold the same number of "
+            "examples, at least one. Received arrays with: "
+            f"{', '.join(map(str, sorted(sizes)))}"
         )
     return sizes.pop()
 
@@ -45,17 +46,18 @@ def check_data(
 def weights_of(
     y: Data, sample_weight: Data | None, class_weight: Mapping[int, float] | None
 ) -> tuple[Data, ...]:
-    """Returns the weights of examples, or nothing if there are none.
+    """Returns the weights of examples; empty if there are none.
 
     Args:
         y: Targets that have been checked.
         sample_weight: Weights of the examples.
-        class_weight: Weights by class, 1 for classes left out. The targets are then
-            numbers of classes, or one-hot.
+        class_weight: Weights by class; 1 for classes left out. The targets are then
+            class numbers, or one-hot.
 
     Raises:
-        TypeError: If `class_weight` is no mapping.
-        ValueError: If both are given, or there are not as many weights as examples.
+        TypeError: If `class_weight` is not a mapping.
+        ValueError: If both are given, or the number of weights is not that of the
+            examples.
     """
     if class_weight is not None and not isinstance(class_weight, Mapping):
         raise TypeError(
@@ -83,7 +85,7 @@ def weights_of(
 
 
 def count(data: Data) -> int:
-    """Returns how many examples arrays hold that have been checked."""
+    """Returns the number of examples in arrays that have been checked."""
     return len(keras.tree.flatten(data)[0])
 
 
@@ -95,7 +97,7 @@ def part(data: Data | tuple[Data, ...], first: int, last: int) -> Any:
 def in_batches(data: Data) -> Iterator[Any]:
     """Yields all examples in arrays, in as few batches of one size as possible.
 
-    (Each size would be compiled by itself.)
+    (Each size would be compiled separately.)
     """
     total = count(data)
     size = -(-total // -(-total // BATCH))

@@ -1,4 +1,4 @@
-"""How values are distributed, among them those of a model's weights: figure 1."""
+"""Distributions of values, such as those of a model's weights: figure 1."""
 
 import collections
 import dataclasses
@@ -9,22 +9,22 @@ import numpy as np
 from gaaf_keras.analysis.model_activations import numbered
 from gaaf_keras.analysis.stateless import to_numpy
 
-_NARROWEST = 1e-9  # of a histogram, relative to its values
-_TAILS = 0.0005  # share of the values left out of a histogram at either end
-_MOST_VALUES = 200_000  # kept of a layer, for its histogram
+_NARROWEST = 1e-9  # width of a histogram, relative to its values
+_TAILS = 0.0005  # share of the values left out of a histogram at each end
+_MOST_VALUES = 200_000  # kept of each layer for its histogram
 _NOT_KERNELS = ("bias", "beta", "gamma", "scale")
 
 
 @dataclasses.dataclass(frozen=True)
 class Distribution:
-    """How values are distributed, without those that are not finite.
+    """The distribution of values, without those that are not finite.
 
     Attributes:
         mean: Their mean.
         standard_deviation: Their standard deviation.
         edges: Bounds of the histogram's bins, one more than there are bins. All but a
-            thousandth of the values lie within.
-        density: Height of each bin: share of the values, divided by the bin's width.
+            thousandth of the values lie between them.
+        density: Height of each bin: share of the values divided by the bin's width.
     """
 
     mean: float
@@ -51,13 +51,13 @@ class Distribution:
 
 
 class Sample:
-    """Takes in more values than can be kept, for their distribution.
+    """Collects the distribution of more values than can be kept.
 
     Mean and standard deviation are those of all values, the histogram that of a random
-    part. What is not finite is left out.
+    part. Values that are not finite are left out.
 
     Args:
-        expected: How many values there will be.
+        expected: The number of values to come.
     """
 
     def __init__(self, expected: int) -> None:
@@ -67,7 +67,7 @@ class Sample:
         self._sums = np.zeros(3)  # of ones, values and squares
 
     def add(self, values: np.ndarray) -> None:
-        """Takes in some more values."""
+        """Adds values."""
         values = values[np.isfinite(values)].astype("float64")
         self._sums += values.size, values.sum(), np.square(values).sum()
         if self._share < 1:
@@ -75,7 +75,7 @@ class Sample:
         self._kept.append(values)
 
     def distribution(self) -> Distribution:
-        """Returns how all the values are distributed."""
+        """Returns the distribution of all values added."""
         found = Distribution.of(np.concatenate(self._kept))
         if not self._sums[0]:
             return found
@@ -87,16 +87,17 @@ class Sample:
 def weights(model: keras.Model) -> dict[str, Distribution]:
     """Returns the distribution of the kernels of each layer of a model: figure 1.
 
-    Kernels are the trainable weights with two dimensions or more that are no biases and
-    no scales: those of dense, convolution, recurrent, embedding and attention layers.
-    Ask before and after training to see what it changed.
+    Kernels are the trainable weights with two dimensions or more that are neither
+    biases nor scales: those of dense, convolution, recurrent, embedding and attention
+    layers.
+    Call it before and after training to see what training changed.
 
     Args:
         model: A built Keras model.
 
     Returns:
-        The distributions by the path of the weight, such as `"dense_1/kernel"`. Others
-        of the same path have the names `"dense_1/kernel (2)"`, ...
+        The distributions by the path of the weight, such as `"dense_1/kernel"`. Further
+        weights with the same path are called `"dense_1/kernel (2)"`, ...
 
     Examples:
         >>> import keras

@@ -1,8 +1,8 @@
-"""Small pictures of what the analyses find, for light and dark pages.
+"""Small pictures of the analyses' results, for light and dark pages.
 
-A picture is one panel: several beside each other are laid out by the page that shows
-them, which on a phone puts them below each other. Colours can be told apart with any
-colour vision, and every line has a pattern of its own as well.
+A picture is one panel. The page that shows several lays them out: side by side, or
+stacked on a phone. Colours can be told apart with any colour vision, and each line also
+has its own pattern.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ _LEGEND_ROW = 0.18
 _FRAME_HEIGHT = 0.9
 _DIFFERENCE_HEIGHT = 0.22
 _TITLE_WIDTH = 50  # characters
-_LARGEST_RATIO_SPELLED_OUT = 300  # of the numbers on a logarithmic axis
+_LARGEST_RATIO_SPELLED_OUT = 300  # between numbers on a logarithmic axis
 _DOTS_PER_INCH = 200  # twice what a screen shows at this size
 _COLOURS = (
     "#7a828e",
@@ -74,7 +74,7 @@ _SETTINGS: Any = {
     "ytick.color": _INK,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
-    "svg.fonttype": "path",  # looks the same whatever fonts there are
+    "svg.fonttype": "path",  # looks the same with any fonts installed
 }
 
 
@@ -98,14 +98,14 @@ class Line:
     """A line of a picture.
 
     Attributes:
-        x: Where it goes through.
-        y: Likewise.
-        label: What it is, in the legend; empty for no entry.
+        x: Its horizontal coordinates.
+        y: Its vertical coordinates.
+        label: Its entry in the legend; empty for none.
         style: How it is drawn.
         low: Lower edge of a band around it, if any.
         high: Upper edge of that band.
-        faint: Whether it is one of several that another line sums up.
-        marked: Whether its points are measurements, each of them to be seen.
+        faint: Whether it is one of several that another line summarises.
+        marked: Whether to mark its points, because they are measurements.
         filled: Whether the area below it is filled.
     """
 
@@ -131,7 +131,7 @@ def draw(
     y_limits: tuple[float | None, float | None] | None = None,
     place: SubFigure | None = None,
 ) -> Figure:
-    """Returns a picture of some lines, in a figure of its own or in a given place."""
+    """Draws lines, in a new figure or in a given place."""
     with mpl.rc_context(_SETTINGS):
         figure, axes = _panel(_SIZE, place)
         axes.set(xlabel=x_label, ylabel=y_label)
@@ -176,7 +176,7 @@ def _draw_line(axes: Axes, line: Line) -> None:
 
 
 def _plain_numbers(axes: Axes, log_x: bool, log_y: bool) -> None:
-    """Writes the numbers of short logarithmic axes out, and more than one of them."""
+    """Writes plain numbers, and more than one, on short logarithmic axes."""
     for axis, is_log in ((axes.xaxis, log_x), (axes.yaxis, log_y)):
         if not is_log:
             continue
@@ -193,14 +193,14 @@ def draw_distributions(
     x_label: str,
     style_of: Mapping[str, Style] | None = None,
 ) -> Figure:
-    """Returns a picture of distributions, several of a name on top of each other.
+    """Draws distributions, those of one name on top of each other.
 
     Args:
-        distributions: By the name of a variant, a distribution for each of its
-            runs. The first is drawn strongly, the others faintly.
-        title: What is shown.
-        x_label: What is distributed, with its unit.
-        style_of: Styles by the names. Defaults to those of `styles`.
+        distributions: For each name of a variant, one distribution per run. The first
+            is drawn strongly, the others faintly.
+        title: Title of the picture.
+        x_label: The quantity, with its unit.
+        style_of: Styles by name. Defaults to those of `styles`.
 
     Examples:
         ```python
@@ -226,7 +226,7 @@ def draw_distributions(
 
 
 def draw_curve(curve: Curve, title: str) -> Figure:
-    """Returns a picture of an activation: its value, and its gradient in training.
+    """Draws an activation: its value, and its gradient in training.
 
     Examples:
         ```python
@@ -253,16 +253,16 @@ def draw_differences(
     higher_is_better: bool = True,
     place: SubFigure | None = None,
 ) -> Figure:
-    """Returns a picture of differences with their confidence intervals.
+    """Draws differences with their confidence intervals.
 
     Args:
-        differences: By what is compared, the first at the top. Where the interval
-            shows a direction the mark is filled, otherwise it is hollow.
-        title: What is shown.
-        x_label: In what they differ, with its unit.
-        higher_is_better: Whether a higher value is the better one, as of accuracies;
-            False for losses. Better and worse have their own colours.
-        place: Where to draw. Defaults to a figure of its own.
+        differences: The differences by name, the first at the top. The mark is filled
+            if the interval shows a direction, otherwise hollow.
+        title: Title of the picture.
+        x_label: The quantity that differs, with its unit.
+        higher_is_better: Whether a higher value is better, as for accuracies; False for
+            losses. Better and worse have different colours.
+        place: Where to draw. Defaults to a new figure.
 
     Examples:
         ```python
@@ -278,7 +278,7 @@ def draw_differences(
         height = _FRAME_HEIGHT + _DIFFERENCE_HEIGHT * len(differences)
         figure, axes = _panel((_SIZE[0], height), place)
         axes.set_xlabel(x_label, loc="right")  # it may be longer than the axis
-        # Over the names too: what is right of them is too narrow.
+        # Extend over the names too: the space to their right is too narrow.
         title = textwrap.fill(title, _TITLE_WIDTH)
         figure.suptitle(title, x=0.01, ha="left", fontsize=_SETTINGS["axes.titlesize"])
         axes.axvline(0, color=_INK, linewidth=0.7)
@@ -296,14 +296,14 @@ def draw_differences(
 
 
 def panels(count: int) -> tuple[Figure, list[SubFigure]]:
-    """Returns an empty picture of several beside each other, and their places."""
+    """Returns an empty picture for several side by side, and their places."""
     figure = Figure(figsize=(count * _SIZE[0], _SIZE[1]), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subfigures(1, count, squeeze=False)[0])
 
 
 def _panel(size: tuple[float, float], place: SubFigure | None) -> tuple[Any, Axes]:
-    """Returns an empty picture, or a given place in one, and where to draw."""
+    """Returns an empty picture, or a given place in one, and its axes."""
     if place is not None:
         return place, place.add_subplot()
     figure = Figure(figsize=size, layout="constrained")
@@ -312,10 +312,10 @@ def _panel(size: tuple[float, float], place: SubFigure | None) -> tuple[Any, Axe
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Returns a picture as SVG that takes the colour of text from around it.
+    """Returns a picture as SVG that takes the colour of the text around it.
 
     Args:
-        figure: What `draw` and its like return.
+        figure: The result of `draw` or a similar function.
         name: A name without spaces, unique in the page that will hold it.
     """
     file = io.StringIO()
@@ -324,9 +324,9 @@ def to_svg(figure: Figure, name: str) -> str:
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
-    # Identifiers of glyphs are the same in all pictures, and would refer to others'.
+    # Glyphs have the same identifiers in all pictures, and would refer to each other.
     svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    start, rest = svg.split(">", 1)  # as large as the page makes it
+    start, rest = svg.split(">", 1)  # the page sets its size
     return re.sub(r' (width|height)="[^"]*"', "", start) + ">" + rest
 
 
@@ -340,15 +340,15 @@ def save(figure: Figure, folder: Path, name: str, *, png: bool = True) -> str:
     """Writes a picture as SVG and PNG files, and returns the SVG for a page.
 
     Args:
-        figure: What `draw` and its like return.
+        figure: The result of `draw` or a similar function.
         folder: Where to write it.
-        name: Name of the files, without an ending and without spaces.
-        png: Whether to write a PNG file too, for what cannot show SVG.
+        name: Name of the files, without extension and without spaces.
+        png: Whether to write a PNG file too, for programs that cannot show SVG.
     """
     svg = to_svg(figure, name)
     alone = svg.replace(">", f">{_OWN_COLOURS}", 1)
     (folder / f"{name}.svg").write_text(alone, encoding="utf-8")
     if png:
-        figure.set_layout_engine("none")  # the layout is found, which takes long
+        figure.set_layout_engine("none")  # the layout is done, and slow to repeat
         figure.savefig(folder / f"{name}.png", dpi=_DOTS_PER_INCH, facecolor="white")
     return svg

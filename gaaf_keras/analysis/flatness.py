@@ -1,8 +1,8 @@
 """How flat the loss is around a model's weights, and how robust the model.
 
-The paper holds, and does not measure, that gradient in the saturation area leads to
+The paper claims, without measuring it, that gradient in the saturation area leads to
 flat regions of the loss, where small changes of weights and inputs matter little. All
-of it is measured at inference, where accelerated activations have their true gradients.
+measurements are made at inference, where activations have their plain gradients.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from gaaf_keras.analysis.stateless import stateless
 
 @dataclasses.dataclass(frozen=True)
 class Robustness:
-    """Loss and accuracy under noise of different size.
+    """Loss and accuracy under noise of different sizes.
 
     Attributes:
         sizes: The sizes of the noise; the first is 0, without noise.
@@ -47,9 +47,9 @@ class Curvature:
     Attributes:
         eigenvalue: The eigenvalue. Negative if the curvature in its direction is.
         residual: `|H v - eigenvalue v| / |eigenvalue|` for the direction v of length 1
-            that was found. The Hessian has an eigenvalue that is no further away than
-            that, relative to it. If it is not small, more iterations are needed, or
-            there are two eigenvalues of one size and opposite sign.
+            that was found. The Hessian has an eigenvalue within this relative distance.
+            If it is not small, more iterations are needed, or two eigenvalues have the
+            same size and opposite signs.
     """
 
     eigenvalue: float
@@ -69,9 +69,8 @@ def weight_noise(
     """Measures the loss when the weights are moved in random directions.
 
     Each trainable weight tensor w becomes `w + size * |w| * e / |e|`, where e is drawn
-    from a normal distribution and |.| is the root of the sum of squares, so that a
-    tensor of whatever scale is changed by the same part of itself. The model stays as
-    it is.
+    from a normal distribution and |.| is the root of the sum of squares, so a tensor of
+    any scale changes by the same fraction. The model stays as it is.
 
     Args:
         model: A built Keras model.
@@ -80,9 +79,9 @@ def weight_noise(
         loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
             to what the model was compiled with.
         sizes: Relative sizes of the change, 0 or greater.
-        draws: Random directions to try for each size. They are those of
-            `numpy.random.default_rng([seed, draw]).standard_normal`, for one tensor
-            after the other; the same for all sizes.
+        draws: Number of random directions for each size. They come from
+            `numpy.random.default_rng([seed, draw]).standard_normal`, one tensor after
+            the other, and are the same for all sizes.
         seed: Seed of the directions.
 
     Returns:
@@ -104,7 +103,7 @@ def weight_noise(
 
     def forward(x: Data, weights: list[Tensor]) -> Tensor:
         for variable, value in zip(variables, weights, strict=True):
-            variable.assign(value)  # in this stateless run alone
+            variable.assign(value)  # only in this stateless run
         return model(x, training=False)
 
     evaluate = evaluation(model, forward, x, y, loss)
@@ -135,13 +134,13 @@ def input_noise(
 
     Args:
         model: A built Keras model.
-        x: Inputs: one array of numbers, of a model with inputs of floating-point dtype.
+        x: Inputs: one array of numbers, for a model with floating-point inputs.
         y: Targets.
         loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
             to what the model was compiled with.
         sizes: Standard deviations of the noise, relative to that of all of `x`; 0 or
             greater.
-        draws: Noises to try for each size. They are those of
+        draws: Number of draws of noise for each size. They come from
             `numpy.random.default_rng([seed, draw]).standard_normal(x.shape)`.
         seed: Seed of the noise.
 
@@ -149,8 +148,8 @@ def input_noise(
         Loss and accuracy by the size of the noise.
 
     Raises:
-        ValueError: If a size is negative, the model takes whole numbers or several
-            arrays, or it has no loss.
+        ValueError: If a size is negative, or the model takes integers or several
+            arrays, or has no loss.
 
     Examples:
         ```python
@@ -185,17 +184,17 @@ def hessian_eigenvalue(
     """Returns the largest eigenvalue of the Hessian of the loss, by absolute value.
 
     The Hessian is that of the loss with respect to all trainable weights. Power
-    iteration multiplies a random vector by it again and again, without ever forming it;
-    each product costs about four times as much as a gradient. The model stays as it is.
+    iteration multiplies a random vector by it repeatedly, without ever forming it; each
+    product costs about four times as much as a gradient. The model stays as it is.
 
     Args:
         model: A built Keras model.
-        x: Inputs: an array, or a list or dictionary of arrays, all computed at once.
-            Some hundred examples do.
+        x: Inputs: an array, or a list or dictionary of arrays, all computed at once. A
+            few hundred examples suffice.
         y: Targets likewise.
         loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
             to what the model was compiled with.
-        iterations: How often to multiply at most.
+        iterations: Maximum number of products.
         tolerance: Relative residual at which to stop.
         seed: Seed of the first vector.
 
@@ -214,8 +213,8 @@ def hessian_eigenvalue(
     check_data(x, y)
     if not model.trainable_variables:
         raise ValueError(
-            "Argument `model` must have trainable weights, which the Hessian is with "
-            "respect to: set `trainable = True` on a layer. "
+            "Argument `model` must have trainable weights: the Hessian is with respect "
+            "to them. Set `trainable = True` on a layer. "
             f"Received: model={model.name!r}, which has none"
         )
     loss_of = loss_function(model, loss, x, y, training=False)
@@ -235,7 +234,7 @@ def hessian_eigenvalue(
             return Curvature(math.nan, math.nan)
         if square == 0:
             return Curvature(0.0, 0.0)
-        # |Hv - ev|^2 = |Hv|^2 - e^2, v being of length 1
+        # |Hv - ev|^2 = |Hv|^2 - e^2, because v has length 1
         residual = math.sqrt(max(square - eigenvalue**2, 0.0)) / abs(eigenvalue)
         if residual <= tolerance:
             break
@@ -245,7 +244,7 @@ def hessian_eigenvalue(
 def _hessian_product(
     model: keras.Model, loss_of: Callable[[Data, Data, Tensor], Tensor]
 ) -> Callable[[Data, Data, list[np.ndarray]], list[np.ndarray]]:
-    """Returns what multiplies a vector by the Hessian of a batch's loss."""
+    """Returns a function that multiplies a vector by the Hessian of a batch's loss."""
     variables = model.trainable_variables
 
     def product(x: Data, y: Data, vector: list[Tensor]) -> list[Tensor]:
@@ -267,7 +266,7 @@ def _check(sizes: Sequence[float], draws: int) -> None:
     positive_integer("draws", draws)
     if not isinstance(sizes, Sequence) or not all(size >= 0 for size in sizes):
         raise ValueError(
-            "Argument `sizes` must be a list of numbers from 0 up. "
+            "Argument `sizes` must be a list of numbers, each 0 or greater. "
             f"Received: sizes={sizes}"
         )
 
@@ -279,7 +278,7 @@ def _check_numbers(model: keras.Model, x: Data) -> None:
     if whole or not hasattr(x, "shape"):
         taken = ", ".join(f"{tensor.dtype}{tensor.shape}" for tensor in inputs)
         raise ValueError(
-            "Argument `x` must be one array, of a model with inputs of floating-point "
-            f"dtype, to add noise to. Received: {type(x).__name__}; the model takes "
-            f"{taken or 'what is not known'}"
+            "Argument `x` must be one array, for a model with floating-point inputs, "
+            f"to add noise to. Received: {type(x).__name__}; the model takes "
+            f"{taken or 'inputs of unknown type'}"
         )

@@ -1,15 +1,15 @@
 """How much gradient reaches each layer: the paper's table 2.
 
-With the loss L, the pre-activation z of a layer and its output a = phi(z), for each
-layer the means over examples and nodes of |dL/dz|, |dL/da| and |a|.
+With the loss L, the pre-activation z of a layer and its output a = phi(z), these are,
+for each layer, the means over examples and nodes of |dL/dz|, |dL/da| and |a|.
 
 Dropout multiplies the outputs that it keeps by 1 / (1 - rate), and a network may have
-large outputs and small weights behind them or the other way round, so that gradients
-of two networks are not on one scale. Two more numbers take the activity into account:
-the ratio of |dL/da| to |a|, which says how fast a gradient step would change the
-outputs, relative to what they are; and |a dL/da|, which says how much the loss changes
-with a relative change of the outputs. The last stays the same when a layer's outputs
-are multiplied by a factor and the weights behind them divided by it.
+large outputs and small weights after them or the other way round, so the gradients of
+two networks are not on one scale. Two more numbers take the activity into account: the
+ratio of |dL/da| to |a| says how fast a gradient step would change the outputs, relative
+to their size; and |a dL/da| says how much the loss changes with a relative change of
+the outputs. The latter stays the same when a layer's outputs are multiplied by a factor
+and the weights after them divided by it.
 """
 
 import dataclasses
@@ -37,8 +37,8 @@ from gaaf_keras.analysis.losses import loss_function
 from gaaf_keras.analysis.model_activations import observed_activations
 from gaaf_keras.analysis.stateless import stateless, zeros_like
 
-# A float16 gradient below 6e-8 is 0; multiplied by the first it is not. If that is too
-# much, the others are tried.
+# A float16 gradient below 6e-8 is 0; multiplied by the first factor it is not. If that
+# overflows, the others are tried.
 _LOSS_SCALES = (2.0**12, 1.0, 2.0**-12)
 
 
@@ -47,12 +47,12 @@ class LayerGradient:
     """Gradient and activity of a layer, means over examples and nodes.
 
     Attributes:
-        pre_activation_gradient: Mean of |dL/dz|, z being the pre-activation.
-        output_gradient: Mean of |dL/da|, a being the output of the activation, before
+        pre_activation_gradient: Mean of |dL/dz|, with the pre-activation z.
+        output_gradient: Mean of |dL/da|, with the output a of the activation, before
             dropout.
         activity: Mean of |a|.
-        sensitivity: Mean of |a dL/da|: what the loss changes with a relative change of
-            an output. Does not depend on the scale of the outputs.
+        sensitivity: Mean of |a dL/da|: how much the loss changes with a relative change
+            of an output. Does not depend on the scale of the outputs.
     """
 
     pre_activation_gradient: float
@@ -72,11 +72,11 @@ class LayerGradient:
         return cls(*np.mean(rows, axis=0).tolist())
 
 
-Measurements = list[tuple[int, dict[str, LayerGradient]]]  # with their steps
+Measurements = list[tuple[int, dict[str, LayerGradient]]]  # each with its step
 
 
 def mean_of(measurements: Measurements) -> dict[str, LayerGradient]:
-    """Returns the mean of measurements by layer, nothing if there are none."""
+    """Returns the mean of measurements by layer; empty if there are none."""
     layers = [found for _, found in measurements]
     return {
         name: LayerGradient.mean([found[name] for found in layers])
@@ -97,10 +97,10 @@ def gradient_flow(
 ) -> dict[str, LayerGradient]:
     """Measures the gradient that reaches each layer of a model: table 2.
 
-    The loss is the mean over a batch, so that an example's gradient is divided by the
-    batch size: compare only numbers of one batch size. It is weighted as in
-    `fit(sample_weight=..., class_weight=...)` if these are given here, and not
-    otherwise. The model stays as it is.
+    The loss is the mean over a batch, so an example's gradient is divided by the batch
+    size: compare only numbers with the same batch size. The loss is weighted as in
+    `fit(sample_weight=..., class_weight=...)` only if these are given here. The model
+    stays as it is.
 
     Args:
         model: A built Keras model.
@@ -108,18 +108,19 @@ def gradient_flow(
         y: Targets likewise.
         loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
             to what the model was compiled with.
-        training: Whether the model runs as in training: with dropout, and with
-            accelerated gradients.
+        training: Whether the model runs in training mode: with dropout and accelerated
+            gradients.
         batch_size: Examples that share a loss. Those left over are not used.
         sample_weight: Factors on the examples' losses, as `fit` takes them.
         class_weight: Factors by class, as `fit` takes them; 1 for classes left out.
 
     Returns:
-        By the name of the layer that holds the activation, in the order computed.
+        The gradients by the name of the layer that holds the activation, in the order
+        computed.
 
     Raises:
-        ValueError: If the model has no activations to look at, or no loss; if both
-            weights are given, or a function of one number a batch is to be weighted.
+        ValueError: If the model has no activations to analyse, or no loss; if both
+            weights are given, or weights with a loss that is one number per batch.
 
     Examples:
         >>> import keras, numpy
@@ -153,9 +154,9 @@ def gradient_probe(
     training: bool = True,
     often: bool = False,
 ) -> Callable[..., dict[str, LayerGradient]]:
-    """Returns what measures the gradient flow of one batch, such as x and y.
+    """Returns a function that measures the gradient flow of a batch such as x and y.
 
-    It takes a batch's inputs and targets, and perhaps weights of its examples.
+    It takes a batch's inputs and targets, and optionally weights of its examples.
     """
     measurement = GradientMeasurement(model, loss, x, y, training=training)
     compiled = stateless(model, measurement.measure, often=often)
@@ -169,10 +170,10 @@ def gradient_probe(
 
 
 class GradientMeasurement:
-    """What measures the gradient flow of a batch, such as x and y, by operations alone.
+    """Measures the gradient flow of a batch such as x and y, by operations alone.
 
     Attributes:
-        names: Of the layers that `measure` was last called for, in the order computed.
+        names: The layers in the last call of `measure`, in the order computed.
     """
 
     def __init__(
@@ -193,10 +194,11 @@ class GradientMeasurement:
     def measure(
         self, scale: Tensor, x: Data, y: Data, *weights: Data
     ) -> list[list[Tensor]]:
-        """Returns for each layer the numbers of its `LayerGradient`.
+        """Returns, for each layer, the numbers of its `LayerGradient`.
 
         Args:
-            scale: Factor on the loss, with which no gradient is to vanish or overflow.
+            scale: Factor on the loss that keeps gradients from vanishing or
+                overflowing.
             x: Inputs.
             y: Targets.
             *weights: Weights of the examples, if they have any.
@@ -222,15 +224,15 @@ class GradientMeasurement:
         gradients, values = gradient_and_more(run)(nudges)
         return [
             _means(gradients[i], gradients[i + 1], values[i + 1], scale)
-            for i in range(0, len(values), 2)  # pre-activation and output in turn
+            for i in range(0, len(values), 2)  # pre-activation and output alternate
         ]
 
 
 def finite_rows(measure: Callable[[np.float32], Any]) -> np.ndarray:
-    """Returns what is measured with the first scale of the loss for which it is finite.
+    """Returns the measurement at the first scale of the loss for which it is finite.
 
     Args:
-        measure: Returns for a scale an array with a row a layer, in the last two axes.
+        measure: Maps a scale to an array with one row per layer, in the last two axes.
     """
     first, *others = (np.float32(scale) for scale in _LOSS_SCALES)
     rows = np.array(measure(first))
@@ -245,7 +247,7 @@ def finite_rows(measure: Callable[[np.float32], Any]) -> np.ndarray:
 def _means(
     of_pre_activation: Tensor, of_output: Tensor, output: Tensor, scale: Tensor
 ) -> list[Tensor]:
-    """Returns the attributes of a `LayerGradient`, in their order."""
+    """Returns the attributes of a `LayerGradient`, in order."""
     of_pre_activation, of_output, output = (
         ops.cast(tensor, "float32") for tensor in (of_pre_activation, of_output, output)
     )
@@ -260,18 +262,17 @@ def _means(
 class GradientFlow(keras.callbacks.Callback):
     """Measures the gradient that reaches each layer while a model trains: table 2.
 
-    Every so many steps it measures `gradient_flow` on a batch of given data: another
-    part of it each time, in order. A callback does not see the weights that `fit` is
-    given: the numbers are of the loss without, unless they are given here, too.
-    Training is the same with it and without it. On TensorFlow and JAX a measurement
-    takes about as long as two training steps, the first one longer, since it is
-    compiled.
+    At regular intervals it measures `gradient_flow` on a batch of the given data: the
+    next part of it each time. A callback does not see the weights passed to `fit`: the
+    numbers are for the unweighted loss unless you give the weights here too.
+    Training is the same with or without it. On TensorFlow and JAX a measurement takes
+    about as long as two training steps; the first takes longer, because it is compiled.
 
     Args:
-        x: Inputs, for example those of training or a part of them.
+        x: Inputs, for example the training data or a part of it.
         y: Targets.
         every: Steps between two measurements.
-        batch_size: Examples of a measurement. The loss is the mean over them, so give
+        batch_size: Examples per measurement. The loss is the mean over them, so give
             the batch size of training to get the gradients of training.
         loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
             to what the model was compiled with.
@@ -279,14 +280,14 @@ class GradientFlow(keras.callbacks.Callback):
         class_weight: Factors by class, as `fit` takes them; 1 for classes left out.
 
     Attributes:
-        history: Of the last run: for each measurement the step, counted from 1,
+        history: The measurements of the last run: for each, the step, counted from 1,
             and the layers' gradients by name.
-        probe: What measures a batch, from when training begins.
+        probe: The function that measures a batch; set when training begins.
 
     Raises:
-        TypeError: If `class_weight` is no mapping.
+        TypeError: If `class_weight` is not a mapping.
         ValueError: If `every` or `batch_size` is below 1, or both weights are given;
-            when training begins, if the model has no activations to look at, or no
+            when training begins, if the model has no activations to analyse, or no
             loss.
 
     Examples:
@@ -341,11 +342,11 @@ class GradientFlow(keras.callbacks.Callback):
         last = self._steps_before if self._last_step is None else self._last_step
         self._last_step = step
         if step // self._every > last // self._every:
-            _ = self.model  # on JAX asking for it brings its variables up to date
+            _ = self.model  # on JAX, reading it updates its variables
             measured = self.probe(*self._batch(step // self._every - 1))
             self.history.append((step, measured))
 
     def _batch(self, index: int) -> tuple[Data, ...]:
-        """Returns a batch of the data, which begin again after the last."""
+        """Returns a batch of the data, which repeat from the start after the last."""
         first = index % (count(self._data[0]) // self._size) * self._size
         return part(self._data, first, first + self._size)

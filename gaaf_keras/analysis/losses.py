@@ -15,28 +15,29 @@ from gaaf_keras.analysis.stateless import replicas, stateless
 def loss_function(
     model: keras.Model, loss: Loss | None, x: Data, y: Data, *, training: bool
 ) -> Callable[..., Tensor]:
-    """Returns what computes the loss of a batch from inputs, targets and outputs.
+    """Returns a function that computes a batch's loss from inputs, targets and outputs.
 
-    And perhaps, behind these, weights of the examples.
+    It optionally takes weights of the examples as a last argument.
 
     Args:
         model: A built Keras model.
-        loss: The loss. Defaults to what the model was compiled with, regularisation
-            included.
-        x: Inputs, as many as will be computed at once: a model may take no others.
-        y: Their targets. Keras makes of both what it needs for a compiled loss.
+        loss: The loss. Defaults to what the model was compiled with, including
+            regularisation.
+        x: Inputs, as many as will be computed at once: the model may accept no other
+            number.
+        y: Their targets. Keras builds a compiled loss from both.
         training: Whether the loss is that of training.
 
     Raises:
-        ValueError: If there is no loss, or several are given; when it is called, if a
-            loss of Keras is given to a model with several outputs.
+        ValueError: If there is no loss, or several are given; when the function is
+            called, if a Keras loss is given for a model with several outputs.
     """
     if loss is not None:
         return _given_loss(model, loss)
     overridden = type(model).compute_loss is not keras.Model.compute_loss
     if model.loss is None and not overridden:
         raise ValueError(
-            "Argument `loss` must be given for a model that is not compiled with one. "
+            "Argument `loss` must be given for a model compiled without a loss. "
             f"Received: loss=None, model={model.name!r}"
         )
 
@@ -53,9 +54,10 @@ def loss_function(
 
 def _given_loss(model: keras.Model, loss: Loss) -> Callable[..., Tensor]:
     message = (
-        "Argument `loss` must be one loss, for a model with one output. If it has "
-        "several, compile it with its losses and leave `loss` out, or give a function "
-        f"of all targets and outputs. Received: loss={loss!r}, model={model.name!r}"
+        "Argument `loss` must be one loss, for a model with one output. For several "
+        "outputs, compile the model with its losses and leave `loss` out, or give a "
+        "function of all targets and outputs. "
+        f"Received: loss={loss!r}, model={model.name!r}"
     )
     if keras.tree.is_nested(loss) and "class_name" not in loss:
         raise ValueError(message)
@@ -77,13 +79,13 @@ def _given_loss(model: keras.Model, loss: Loss) -> Callable[..., Tensor]:
 
 
 def _weighted(losses: Tensor, weights: Tensor) -> Tensor:
-    """Returns losses of examples, and perhaps of parts of these, times weights."""
+    """Returns the losses of examples, or of parts of them, times the weights."""
     missing = len(losses.shape) - len(weights.shape)
     if missing < 0:
         raise ValueError(
-            "Argument `loss` must return a loss for each example, if these have "
-            f"weights. Received losses of shape {tuple(losses.shape)} and weights of "
-            f"shape {tuple(weights.shape)}"
+            "Argument `loss` must return one loss per example if these have weights. "
+            f"Received losses of shape {tuple(losses.shape)} and weights of shape "
+            f"{tuple(weights.shape)}"
         )
     weights = ops.reshape(weights, (*ops.shape(weights), *[1] * missing))
     return losses * ops.cast(weights, losses.dtype)
@@ -96,18 +98,18 @@ def evaluation(
     y: Data,
     loss: Loss | None,
 ) -> Callable[..., np.ndarray]:
-    """Returns what computes the loss of a model on data, and its accuracy.
+    """Returns a function that computes a model's loss and accuracy on data.
 
     Args:
         model: A built Keras model.
-        forward: Maps inputs, and perhaps more tensors, to the model's outputs.
-        x: Inputs to be expected.
-        y: Targets to be expected.
+        forward: Maps inputs, and optionally more tensors, to the model's outputs.
+        x: Inputs to expect.
+        y: Targets to expect.
         loss: As for `loss_function`.
 
     Returns:
-        A function of inputs, targets and what else `forward` takes. It gives the loss,
-        mean over all examples, and, if the model classifies, the share that is right.
+        A function of inputs, targets and the other arguments of `forward`. It returns
+        the mean loss over all examples and, if the model classifies, its accuracy.
     """
     loss_of = loss_function(model, loss, *next(in_batches((x, y))), training=False)
     tally = classification(model.loss if loss is None else loss)
@@ -138,7 +140,7 @@ def at_each(
 ) -> tuple[list[float], list[float], list[float]]:
     """Returns losses, their standard deviations and accuracies, at size 0 and others.
 
-    They are means over so many times of what `evaluate` gives for a size and a time.
+    They are means over the repeats of `evaluate` at each size.
     """
     rows = [np.array([evaluate(0.0, 0)])]
     rows += [np.array([evaluate(size, i) for i in range(times)]) for size in sizes]

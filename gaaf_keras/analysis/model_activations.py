@@ -1,4 +1,4 @@
-"""Which activations there are in a model."""
+"""The activations in a model."""
 
 import collections
 import dataclasses
@@ -20,7 +20,7 @@ from gaaf_keras._core.types import Function, Tensor
 from gaaf_keras.layers import accelerated_by, is_activation
 
 _MOVING_NODES = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Reshape)
-# They run their parts in loops, where single steps cannot be told apart.
+# They run their parts in loops, where the steps cannot be told apart.
 _CLOSED = (
     keras.layers.RNN,
     keras.layers.Bidirectional,
@@ -38,7 +38,7 @@ class ObservedActivation:
         applied: What is applied to the pre-activation: the activation itself, with its
             accelerated gradient if it has one.
         base: The base activation, without acceleration.
-        is_accelerated: Whether the gradient is another than that of the base.
+        is_accelerated: Whether the gradient differs from that of the base.
     """
 
     holder: Any
@@ -48,7 +48,7 @@ class ObservedActivation:
 
     @classmethod
     def of(cls, applied: Any, holder: Any = None) -> "ObservedActivation":
-        """Returns the activation that an object applies, by itself or in a holder."""
+        """Returns the activation that an object applies, alone or in a holder."""
         accelerated = accelerated_by(getattr(applied, "call", None))  # in place
         plain = applied
         if isinstance(plain, keras.layers.Activation):
@@ -64,9 +64,9 @@ class ObservedActivation:
 
     @property
     def node_axis(self) -> int:
-        """The axis of its values along which the nodes lie, if there are several.
+        """The axis of its values along which the nodes lie.
 
-        That of the layers before it that have a `data_format`, such as convolutions.
+        It follows the layers before it that have a `data_format`, such as convolutions.
         """
         layer = self.holder
         while not hasattr(layer, "data_format"):
@@ -95,18 +95,18 @@ class ObservedActivation:
 
 
 def has_activations(model: keras.Model) -> bool:
-    """Whether a built model has activations that can be looked at."""
+    """Whether a built model has activations that can be analysed."""
     return bool(_activations(model))
 
 
 def observed_activations(model: keras.Model) -> list[ObservedActivation]:
-    """Returns the elementwise activations of a model, those of nested ones included.
+    """Returns the elementwise activations of a model, including nested models.
 
-    Left out are those inside of recurrent layers, `TimeDistributed` and
-    `Bidirectional`, softmax and its like, and `"linear"`.
+    This leaves out those inside recurrent layers, `TimeDistributed` and
+    `Bidirectional`, softmax and the like, and `"linear"`.
 
     Raises:
-        TypeError: If `model` is none.
+        TypeError: If `model` is not a Keras model.
         ValueError: If it has no such activations, or is not built.
     """
     if not isinstance(model, keras.layers.Layer):
@@ -122,16 +122,16 @@ def observed_activations(model: keras.Model) -> list[ObservedActivation]:
     activations = _activations(model)
     if not activations:
         raise ValueError(
-            "Argument `model` must have elementwise activations to look at: activation "
-            "layers, or layers with `activation=`. Recurrent layers are not looked "
-            f"into. Received: model={model.name!r}"
+            "Argument `model` must have elementwise activations to analyse: activation "
+            "layers, or layers with `activation=`, outside recurrent layers. "
+            f"Received: model={model.name!r}"
         )
     return activations
 
 
 def _activations(model: keras.Model) -> list[ObservedActivation]:
     found: dict[int, ObservedActivation] = {}
-    taken: set[int] = set()  # arguments of others, however often they are met
+    taken: set[int] = set()  # arguments of other layers, however often they occur
     for holder in _parts(model):
         own = getattr(holder, "activation", None)
         if is_activation(holder):
@@ -148,7 +148,7 @@ def _activations(model: keras.Model) -> list[ObservedActivation]:
 
 
 def _parts(model: keras.Model) -> Iterator[Any]:
-    """Yields a model and all layers and operations inside of it, each once."""
+    """Yields a model and all layers and operations inside it, each once."""
     seen: set[int] = set()
     pending: list[Any] = [model]
     while pending:
@@ -163,6 +163,6 @@ def _parts(model: keras.Model) -> Iterator[Any]:
 
 
 def numbered(name: str, times: collections.Counter[str]) -> str:
-    """Returns `name`, `name (2)`, ... the more often a name is met, and counts."""
+    """Counts a name, and returns `name`, `name (2)`, ... for each time it occurs."""
     times[name] += 1
     return f"{name} ({times[name]})" if times[name] > 1 else name

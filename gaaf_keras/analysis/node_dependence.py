@@ -2,10 +2,10 @@
 
 The paper looks at the correlations between the values of two nodes (figure 2). Two
 nodes can be correlated and still work independently, and a node can depend on several
-others together without being correlated with any. What co-adaptation means, that a node
-is of use only in the company of particular others, is seen when the others are taken
-away: so `ablation` holds a random part of a layer's nodes at their means, and measures
-how much accuracy is left. The more the nodes need each other, the sooner it falls.
+others together without being correlated with any of them. Co-adaptation means that a
+node is useful only together with particular others, and shows when the others are taken
+away. So `ablation` holds a random part of a layer's nodes at their means and measures
+the remaining accuracy. The more the nodes need each other, the sooner it falls.
 """
 
 import dataclasses
@@ -26,17 +26,17 @@ from gaaf_keras.analysis.distributions import Distribution
 from gaaf_keras.analysis.losses import at_each, evaluation
 from gaaf_keras.analysis.model_activations import observed_activations
 
-_CONSTANT = 1e-6  # deviation of a node, relative to the layer's largest
+_CONSTANT = 1e-6  # deviation of a constant node, relative to the layer's largest
 
 
 @dataclasses.dataclass(frozen=True)
 class Correlations:
-    """The correlations between the values of a layer's nodes, two at a time.
+    """The correlations between the values of each pair of a layer's nodes.
 
     Attributes:
-        distribution: How they are distributed.
+        distribution: Their distribution.
         mean_absolute: Mean of their absolute values; NaN if there are no pairs.
-        nodes: How many nodes the layer has: units, or channels of a convolution.
+        nodes: Number of nodes in the layer: units, or channels of a convolution.
         constant_nodes: How many of these never change, and so have no correlations.
     """
 
@@ -47,9 +47,9 @@ class Correlations:
 
 
 def correlations(model: keras.Model, x: Data) -> dict[str, Correlations]:
-    """Measures how the values of a layer's nodes go together, at inference: figure 2.
+    """Measures the correlations between a layer's nodes, at inference: figure 2.
 
-    Of a convolution the nodes are the channels, and each position counts as an example.
+    The nodes of a convolution are its channels, and each position counts as an example.
 
     Args:
         model: A built Keras model.
@@ -60,7 +60,7 @@ def correlations(model: keras.Model, x: Data) -> dict[str, Correlations]:
         By the name of the layer that holds the activation, in the order computed.
 
     Raises:
-        ValueError: If the model has no activations to look at.
+        ValueError: If the model has no activations to analyse.
 
     Examples:
         ```python
@@ -73,7 +73,7 @@ def correlations(model: keras.Model, x: Data) -> dict[str, Correlations]:
 
     def moments(name: str, values: np.ndarray) -> list[Any]:
         rows = observation.nodes(name, values).astype("float64")
-        # Around a value nearby, so that no digits are lost in the difference.
+        # Relative to a nearby value, so that the difference loses no digits.
         return _moments(rows - first.setdefault(name, rows.mean(axis=0)))
 
     found = {}
@@ -89,7 +89,7 @@ def correlations(model: keras.Model, x: Data) -> dict[str, Correlations]:
 
 
 def correlations_of(nodes: np.ndarray) -> np.ndarray:
-    """Returns the correlations of pairs of columns: of the nodes of a layer."""
+    """Returns the correlations of pairs of columns, which are a layer's nodes."""
     rows = nodes.astype("float64")
     return _pairs(*_moments(rows - rows.mean(axis=0)))[0]
 
@@ -114,10 +114,10 @@ def _pairs(
 
 @dataclasses.dataclass(frozen=True)
 class Ablation:
-    """What is left of a model when a part of one layer's nodes says nothing.
+    """Loss and accuracy of a model while part of a layer's nodes is held constant.
 
     Attributes:
-        shares: Shares of the nodes that are held at their means; the first is 0.
+        shares: Shares of the nodes held at their means; the first is 0.
         losses: Loss at each share, mean over the repeats.
         accuracies: Accuracy likewise, from 0 to 1. Empty if the model does not
             classify.
@@ -138,10 +138,10 @@ def ablation(
     repeats: int = 3,
     seed: int = 0,
 ) -> dict[str, Ablation]:
-    """Measures what a model can do without a part of a layer's nodes, at inference.
+    """Measures a model without a part of one layer's nodes, at inference.
 
-    A random part of one layer's nodes is held at the mean values that they have on the
-    same inputs, the same part for all examples. Which ones, is the beginning of
+    A random part of the nodes is held at its mean values on the same inputs, the same
+    part for all examples: the first nodes of
     `numpy.random.default_rng([seed, repeat]).permutation(nodes)`.
 
     Args:
@@ -151,15 +151,15 @@ def ablation(
         loss: A Keras loss, its name, or a function of all targets and outputs. Defaults
             to what the model was compiled with.
         shares: Shares of the nodes, above 0 and at most 1. At least one node is held.
-        repeats: How many random parts of each size to try.
+        repeats: Number of random parts of each size.
         seed: Seed of the choice.
 
     Returns:
         By the name of the layer that holds the activation, in the order computed.
 
     Raises:
-        ValueError: If a share is out of range, or the model has no activations to look
-            at, or no loss.
+        ValueError: If a share is out of range, or the model has no activations to
+            analyse, or no loss.
 
     Examples:
         ```python
@@ -215,7 +215,7 @@ def _mean_outputs(model: keras.Model, x: Data) -> dict[str, np.ndarray]:
 
 
 def _with_replacements(model: keras.Model, names: list[str]) -> Callable[..., Tensor]:
-    """Returns what runs a model with nodes at their means where a mask is 0."""
+    """Returns a function that runs a model with masked nodes at their means."""
     activations = observed_activations(model)
 
     def forward(x: Data, masks: list[Tensor], means: list[Tensor]) -> Tensor:

@@ -1,9 +1,9 @@
 """Where pre-activations lie: saturation (figure 5), and the noise of dropout.
 
-The paper's mechanism: noise moves pre-activations out of the saturation area now and
-then, so that on average they have a derivative there. `pre_activation_variance`
-measures that: for each pre-activation its mean and variance over many draws of the
-noise, the derivative at the mean and the mean of the derivative (figure 4).
+The paper's mechanism: noise sometimes moves pre-activations out of the saturation area,
+so on average they have a derivative there. `pre_activation_variance` measures this: for
+each pre-activation, its mean and variance over many draws of the noise, the derivative
+at the mean, and the mean of the derivative (figure 4).
 """
 
 import dataclasses
@@ -35,11 +35,11 @@ class Saturation:
         share: Share of these in the saturation area, where |phi'| is below the
             threshold; phi' is the derivative of the base activation, whether it is
             accelerated or not.
-        dead_nodes: Nodes that are there with every example. For ReLU: never active.
-        nodes: How many nodes the layer has: units, or channels of a convolution.
+        dead_nodes: Number of nodes saturated with every example. For ReLU: never
+            active.
+        nodes: Number of nodes in the layer: units, or channels of a convolution.
         accelerated_share: Share of pre-activations where the derivative used in
-            training is below the threshold too. The same as `share` without
-            acceleration.
+            training is below the threshold too. Equal to `share` without acceleration.
     """
 
     pre_activations: Distribution
@@ -62,11 +62,12 @@ def saturation(
             |z| > 2, and of ReLU at z <= 0.
 
     Returns:
-        By the name of the layer that holds the activation, in the order computed.
+        The saturation by the name of the layer that holds the activation, in the order
+        computed.
 
     Raises:
         ValueError: If the threshold is not greater than 0, or the model has no
-            activations to look at.
+            activations to analyse.
 
     Examples:
         >>> import keras, numpy
@@ -105,10 +106,10 @@ def saturation(
 
 @dataclasses.dataclass(frozen=True)
 class ExpectedDerivative:
-    """The derivative that noise gives on average, at pre-activations of different size.
+    """The mean derivative under noise, by the size of the pre-activation.
 
     Attributes:
-        pre_activation: Mean pre-activation over the draws, a value a bin.
+        pre_activation: Mean pre-activation over the draws, one value per bin.
         plain: phi' at that mean.
         under_noise: Mean of phi' over the draws.
     """
@@ -120,20 +121,20 @@ class ExpectedDerivative:
 
 @dataclasses.dataclass(frozen=True)
 class PreActivationVariance:
-    """The variance of a layer's pre-activations under noise, and what it does.
+    """The variance of a layer's pre-activations under noise, and its effect.
 
     Attributes:
         variance: Variance of a pre-activation over the draws, mean over examples and
             nodes.
-        noise_std: Its square root: what `DropoutMatched` takes.
+        noise_std: Its square root, as `DropoutMatched` takes it.
         derivative: phi' at the mean pre-activation, mean over examples and nodes.
         derivative_under_noise: Mean of phi' over the draws as well.
-        derivative_in_training: What the backward pass uses at the mean pre-activation:
-            more than `derivative` where the activation is accelerated.
+        derivative_in_training: The derivative used in training at the mean
+            pre-activation: more than `derivative` if the activation is accelerated.
         saturated: Share of pre-activations whose mean is in the saturation area.
-        saturated_derivative: As `derivative`, over those alone. NaN if there are none.
-        saturated_derivative_under_noise: As `derivative_under_noise`, over those.
-        saturated_derivative_in_training: As `derivative_in_training`, over those.
+        saturated_derivative: As `derivative`, over only those. NaN if there are none.
+        saturated_derivative_under_noise: As `derivative_under_noise`, over only those.
+        saturated_derivative_in_training: As `derivative_in_training`, over only those.
         curve: The derivatives by pre-activation.
     """
 
@@ -154,26 +155,26 @@ def pre_activation_variance(
 ) -> dict[str, PreActivationVariance]:
     """Measures the variance that a model's noise gives to its pre-activations.
 
-    The model is run several times on the same inputs as in training: with dropout, and
-    any other noise that it has. Without noise all variances are 0. The draws are those
-    of running the model again and again from now on; its random generators stay as they
-    are, and so does the model.
+    It runs the model several times on the same inputs in training mode: with dropout
+    and any other noise it has. Without noise all variances are 0. The draws are those
+    of calling the model repeatedly from its current state; the model and its random
+    generators stay as they are.
 
     Args:
         model: A built Keras model.
-        x: Inputs: an array, or a list or dictionary of arrays, all computed at once.
-            Some hundred examples do.
-        draws: How often to run the model, 2 or more.
+        x: Inputs: an array, or a list or dictionary of arrays, all computed at once. A
+            few hundred examples suffice.
+        draws: Number of times to run the model, 2 or more.
         threshold: A pre-activation z is in the saturation area if |phi'(z)| is below
             this.
 
     Returns:
-        By the name of the layer that holds the activation, in the order computed.
-        Variances are those of a sample (n - 1).
+        The results by the name of the layer that holds the activation, in the order
+        computed. Variances are those of a sample (n - 1).
 
     Raises:
-        ValueError: If there are too few draws, or the model has no activations to look
-            at.
+        ValueError: If there are too few draws, or the model has no activations to
+            analyse.
 
     Examples:
         ```python

@@ -1,6 +1,6 @@
-"""Computing with a model that stays as it was.
+"""Computing with a model without changing it.
 
-The one part of the analyses that differs from backend to backend.
+The only part of the analyses that differs between backends.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from keras import ops
 
 from gaaf_keras._core.types import Tensor
 
-Function = Callable[..., Any]  # of structures of tensors, and to one
+Function = Callable[..., Any]  # from structures of tensors to one
 
 
 def zeros_like(function: Callable[[], list[Tensor]]) -> list[Tensor]:
-    """Returns zeros with the shapes and dtypes of the tensors that a function gives.
+    """Returns zeros with the shapes and dtypes of the tensors that a function returns.
 
-    Where the function is being compiled this costs nothing when it runs.
+    Where the function is compiled, this costs nothing at run time.
     """
     with keras.StatelessScope(collect_losses=True):
         if keras.backend.backend() == "jax":
@@ -36,7 +36,7 @@ def zeros_like(function: Callable[[], list[Tensor]]) -> list[Tensor]:
 
 
 def replicas() -> int:
-    """Returns how many replicas Keras divides a loss by, for them to share it."""
+    """Returns the number of replicas by which Keras divides a loss."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -49,15 +49,15 @@ def stateless(
 ) -> Function:
     """Returns a function that computes with a model and leaves it as it was.
 
-    Neither the moving statistics of normalisations change nor the states of random
-    generators. Where it is compiled, that happens when it is first called with arrays
-    of some shapes, and it reads the model's variables again with every call.
+    Neither the moving statistics of normalisation nor the states of random generators
+    change. A compiled function is compiled when it is first called with arrays of new
+    shapes, and reads the model's variables again in every call.
 
     Args:
         model: A built Keras model.
         function: Maps tensors to a structure of tensors. It may call the model.
-        often: Whether it will be called so often that on TensorFlow, where that takes
-            as long as a hundred calls, it should be compiled. On JAX it always is.
+        often: Whether it will be called often enough to compile it on TensorFlow, where
+            compilation takes as long as a hundred calls. On JAX it is always compiled.
 
     Returns:
         A function that takes arrays, or structures of them, and returns NumPy arrays.
@@ -72,7 +72,7 @@ def stateless(
         import tensorflow as tf
 
         compiled = tf.function(in_a_scope, autograph=False)
-        # Several analyses are one function to TensorFlow, traced suspiciously often.
+        # To TensorFlow several analyses are one function, traced suspiciously often.
         compiled._omit_frequent_tracing_warning = True
     elif keras.backend.backend() == "jax":
         compiled = _compiled_by_jax(model, function)
@@ -87,14 +87,14 @@ def stateless(
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
-    """Returns a tensor's values, those of half precision in float32."""
+    """Returns a tensor's values, with half precision converted to float32."""
     if keras.backend.standardize_dtype(tensor.dtype) in ("float16", "bfloat16"):
         tensor = ops.cast(tensor, "float32")
     return np.asarray(ops.convert_to_numpy(tensor))
 
 
 def _compiled_by_jax(model: keras.Model, function: Function) -> Function:
-    """Returns a compiled function, of which a model's variables are no constants."""
+    """Returns a compiled function without the model's variables as constants."""
     import jax
 
     variables = [*model.variables, *model.metrics_variables]
@@ -110,9 +110,9 @@ def _compiled_by_jax(model: keras.Model, function: Function) -> Function:
 
 
 def _with_random_numbers_of_its_own(function: Function) -> Function:
-    """Returns a function with a copy of its own of the random numbers to come.
+    """Returns a function with its own copy of the random numbers to come.
 
-    On PyTorch dropout takes them from a generator that everything shares.
+    On PyTorch, dropout takes them from a generator that everything shares.
     """
     import torch
 

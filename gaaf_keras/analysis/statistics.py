@@ -1,4 +1,4 @@
-"""Means, spreads and paired differences of a few runs."""
+"""Means, standard deviations and paired differences of a few runs."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 _ROUNDING = 1e-8  # relative to the values; records keep nine digits
-_COARSE = 0.02  # relative to the values: what may hide where runs do not differ at all
+_COARSE = 0.02  # relative to the values; may hide where runs do not differ at all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Spread:
     Attributes:
         mean: Their mean.
         standard_deviation: That of a sample (n - 1); None for a single value.
-        n: How many there are.
+        n: Number of values.
     """
 
     mean: float
@@ -27,7 +27,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Returns the spread of one value or more."""
+        """Returns the spread of one or more values."""
         several = len(values) > 1
         deviation = float(np.std(values, ddof=1)) if several else None
         return cls(float(np.mean(values)), deviation, len(values))
@@ -35,16 +35,16 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """The mean difference of paired values, and where it lies.
+    """The mean difference of paired values, with its confidence interval.
 
     Attributes:
         mean: Mean of the differences.
         low: Lower bound of the confidence interval; None for a single pair.
         high: Upper bound; None for a single pair.
-        confidence: Its confidence, such as 0.95.
-        n: How many pairs there are.
-        p: Probability of differences as large, were there none (two-sided t test); None
-            for a single pair.
+        confidence: Confidence of the interval, such as 0.95.
+        n: Number of pairs.
+        p: Probability of a mean difference this large if there were none (two-sided t
+            test); None for a single pair.
         identical: Whether all differences are the same; see `paired_difference`.
     """
 
@@ -58,7 +58,7 @@ class Difference:
 
     @property
     def direction(self) -> Literal["higher", "lower", "not shown"]:
-        """What the interval shows: nothing if it includes 0, or if there is none."""
+        """What the interval shows: nothing if it includes 0 or does not exist."""
         if self.low is None or self.high is None:
             return "not shown"
         if self.low > 0:
@@ -67,13 +67,13 @@ class Difference:
 
     @property
     def decimals(self) -> int:
-        """How many decimals show two digits of the interval, and on which side 0 is."""
+        """The decimals that show two digits of the interval, and the side of 0."""
         if self.low is None or self.high is None or self.identical:
             return decimals_of(self.mean, 3)
         return self._deciding(decimals_of((self.high - self.low) / 2, 2))
 
     def _deciding(self, decimals: int) -> int:
-        """Returns so many decimals, or more if a bound would seem to be 0."""
+        """Returns the decimals, or more if a bound would appear to be 0."""
         if self.low is None or self.high is None or self.direction == "not shown":
             return decimals
         nearest = min(abs(self.low), abs(self.high))
@@ -92,7 +92,7 @@ class Difference:
     def with_decimals(self, decimals: int, *, exactly: bool = False) -> str:
         """Returns mean and interval as text, with more decimals if 0 is near.
 
-        Not with more if it is to have `exactly` so many.
+        With `exactly`, never with more.
         """
         decimals = decimals if exactly else self._deciding(decimals)
         mean = signed(self.mean, decimals)
@@ -105,14 +105,14 @@ class Difference:
 
 
 def decimals_of(value: float, digits: int) -> int:
-    """Returns how many decimals show some digits of a number."""
+    """Returns the decimals that show the given number of digits."""
     if not value or not math.isfinite(value):
         return 0
     return max(0, digits - 1 - math.floor(math.log10(abs(value))))
 
 
 def signed(value: float, decimals: int) -> str:
-    """Returns a number with its sign, which is ± where it is rounded to 0."""
+    """Returns a number with its sign, or ± if it rounds to 0."""
     if round(value, decimals) == 0:
         return f"±{0:.{decimals}f}"
     return f"{value:+.{decimals}f}".replace("-", "−")
@@ -124,23 +124,23 @@ def paired_difference(
     """Returns the mean difference of paired values and its t interval.
 
     `mean(d) +- t(confidence, n - 1) * standard deviation(d) / sqrt(n)` with
-    `d = values - base`. For runs, pair those of the same seed, which begin with
-    the same weights and see the same batches.
+    `d = values - base`. For runs, pair those with the same seed, which start from the
+    same weights and see the same batches.
 
-    Differences that are all the same and not 0 have no deviation, which is certain of
-    no measure: accuracies and epochs come in steps. For these it is taken to be one
+    Differences that are all equal and not 0 have no deviation, but that gives no
+    certainty: accuracies and epochs come in steps. Their deviation is taken to be one
     step, or 2 % of the largest value if that is more. A step is the smallest distance
     between two values of a variant, or of the base.
 
     Args:
         values: The values of a variant.
-        base: Those that they are compared with, in the same order.
+        base: The values to compare with, in the same order.
         confidence: Probability that the interval covers the true mean difference, if
             the differences are normally distributed. Above 0 and below 1.
 
     Raises:
-        ValueError: If there are not as many values as those of the base, or none, or
-            the confidence is out of range.
+        ValueError: If the numbers of values differ or are 0, or the confidence is out
+            of range.
 
     Examples:
         >>> from gaaf_keras.analysis import paired_difference
@@ -152,8 +152,8 @@ def paired_difference(
     """
     if len(values) != len(base) or not len(values):
         raise ValueError(
-            "Arguments `values` and `base` must have as many values, at least one. "
-            f"Received: {len(values)} and {len(base)}"
+            "Arguments `values` and `base` must have the same number of values, at "
+            f"least one. Received: {len(values)} and {len(base)}"
         )
     if not 0 < confidence < 1:
         raise ValueError(
@@ -180,7 +180,7 @@ def paired_difference(
 
 
 def _least_deviation(values: Sequence[float], base: Sequence[float]) -> float:
-    """Returns a deviation for differences that are all the same."""
+    """Returns a deviation for differences that are all equal."""
     largest = float(np.max(np.abs([values, base])))
     distances = np.concatenate([np.diff(np.sort(each)) for each in (values, base)])
     steps = distances[distances > _ROUNDING * largest]
@@ -192,23 +192,23 @@ def paired_differences(
     pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     confidence: float = 0.95,
 ) -> dict[str, Difference]:
-    """Returns several paired differences, corrected for how many there are.
+    """Returns several paired differences, corrected for their number.
 
-    Holm's method, so that with probability `confidence` none is shown that is not
-    there: of m differences the one with the smallest p is tested at
-    `(1 - confidence) / m`, the next at `(1 - confidence) / (m - 1)`, and so on, until
-    one is not shown; the others are not, either. The interval of each has the
-    confidence at which it was tested, so that both agree.
+    Holm's method: with probability `confidence`, no difference is shown that does not
+    exist. Of m differences the one with the smallest p is tested at
+    `(1 - confidence) / m`, the next at `(1 - confidence) / (m - 1)`, and so on; once a
+    difference is not shown, the remaining ones are not shown either. Each interval has
+    the confidence of its test, so that both agree.
 
     Args:
-        pairs: By what is compared: its values, and those of the base, as
-            `paired_difference` takes them.
-        confidence: Probability that nothing is shown that is not there. Above 0 and
-            below 1.
+        pairs: For each name, its values and those of the base, as `paired_difference`
+            takes them.
+        confidence: Probability that no difference is shown that does not exist. Above 0
+            and below 1.
 
     Returns:
-        The differences in the order given, each with its `confidence`, and with a `p`
-        that is corrected: it is shown if `p < 1 - confidence`.
+        The differences in the order given, each with its `confidence` and a corrected
+        `p`: a difference is shown if `p < 1 - confidence`.
 
     Raises:
         ValueError: As `paired_difference`.
@@ -228,7 +228,7 @@ def paired_differences(
     p, waiting = 0.0, len(pairs)
     level = (1 - confidence) / max(waiting, 1)
     for name in sorted(pairs, key=lambda name: _p(plain[name])):
-        if p < 1 - confidence:  # all so far are shown
+        if p < 1 - confidence:  # every difference up to here is shown
             level = (1 - confidence) / waiting
         p = max(p, min(1.0, waiting * _p(plain[name])))
         found = paired_difference(*pairs[name], 1 - level)

@@ -1,4 +1,4 @@
-"""Whether acceleration helps a model: trained plain and accelerated, side by side."""
+"""Compares a model trained plain and accelerated, side by side."""
 
 import contextlib
 import functools
@@ -38,7 +38,7 @@ VARIANTS: dict[str, Arguments] = {
     "unit gain": {"unit_gain": True},
     "one-sided": {"shape_function": {"relu": "one_sided(shifted_sigmoid)"}},
 }
-"""What `compare` compares with the plain model if it is not told."""
+"""The variants that `compare` compares with the plain model by default."""
 
 
 def compare(
@@ -60,76 +60,75 @@ def compare(
     verbose: int | str = "auto",
     **fit_arguments: Any,
 ) -> Comparison:
-    """Trains a model plain and accelerated, and says what that shows.
+    """Trains a model plain and accelerated, and reports which differences are shown.
 
-    Each variant is trained by `fit` with each seed. Runs with the same seed begin with
-    the same weights, see the same batches and have the same dropout masks, so that
-    their differences are of the variant alone. The value of a run is that of its best
-    epoch by `monitor`, as `EarlyStopping(restore_best_weights=True)` would keep it. A
-    run whose loss or monitored value is not finite has failed; it is counted, and its
-    variant is not compared by its other runs.
+    Each variant is trained by `fit` with each seed. Runs with the same seed start from
+    the same weights, see the same batches and have the same dropout masks, so they
+    differ only in the variant. The value of a run is that of its best epoch by
+    `monitor`, as `EarlyStopping(restore_best_weights=True)` would keep it. A run whose
+    loss or monitored value is not finite has failed. Failures are counted, and a
+    variant with a failed run is not compared by its other runs.
 
-    The differences to the plain model are means over pairs of runs with the same seed,
-    with 95 % confidence intervals (Student's t) that Holm's method widens for the
-    number of variants. There are up to two answers: one at the learning rate that the
-    model has, and one for which each variant has the rate that is its best by
-    `monitor`.
+    Differences from the plain model are means over pairs of runs with the same seed,
+    with 95 % confidence intervals (Student's t), widened by Holm's method for the
+    number of variants. There are up to two answers: one at the model's own learning
+    rate, and one with each variant at its best rate by `monitor`.
 
     Args:
-        model: A function without arguments that returns a compiled model, called after
-            `keras.utils.set_random_seed(seed)`: runs differ in their start, too. Or a
-            compiled and built model: every run begins with its weights and optimizer as
-            they are, and so does the model end, also after an error or Ctrl-C. The
-            seeds then differ in the order of batches and in dropout masks alone.
-        x: Inputs, or what else `fit` takes. For what can be read once or shuffles
-            itself, such as a generator or a shuffled `tf.data`, a function without
-            arguments that returns it, called when a run begins.
+        model: A function without arguments that returns a compiled model. It is called
+            after `keras.utils.set_random_seed(seed)`, so each seed has other initial
+            weights. Or a compiled and built model: every run starts from its current
+            weights and optimizer, and the model ends as it was, even after an error or
+            Ctrl-C. Seeds then differ only in the order of batches and in dropout masks.
+        x: Inputs, or anything else `fit` takes. For data that can be read only once or
+            that shuffles itself, such as a generator or a shuffled `tf.data`, a
+            function without arguments that returns it, called when a run begins.
         y: Targets, as `fit` takes them.
         epochs: Epochs of each run. Defaults to 1, as in `fit`.
         validation_data: As `fit` takes it, or a function that returns it. Without it
-            (and without `validation_split`) values of training are compared.
-        test_data: As `validation_data`. The model of each run's best epoch is scored on
-            it once; scores are shown for the chosen learning rate of a variant alone,
-            and its answer is then one of test scores.
-        variants: By their names, arguments of `gaaf_keras.accelerate`, or None for the
-            plain model. Plain is always among them. Defaults to
+            (and without `validation_split`) training values are compared.
+        test_data: As `validation_data`. The best epoch of each run is scored on it
+            once; scores are shown only at a variant's chosen learning rate, and that
+            answer then compares test scores.
+        variants: Arguments of `gaaf_keras.accelerate`, or None for the plain model, by
+            the name of the variant. Plain is always included. Defaults to
             `gaaf_keras.comparison.VARIANTS`: the paper's form, strength 0.3, unit gain,
             and one-sided where there is a ReLU; `{**VARIANTS, "mine": {...}}` adds one.
         learning_rates: Factors on the optimizer's own rate or schedule, above 0. A
-            callback that sets the rate gets it scaled, and should return a multiple.
-        seeds: How many runs each gets, 1 or more. Differences are shown from 2 on; with
-            fewer than 5, intervals are wide.
-        monitor: What is compared, as in Keras's callbacks, such as `"val_loss"`.
+            callback that sets the rate gets the scaled one, and should return a
+            multiple of it.
+        seeds: Number of runs of each variant, 1 or more. Differences need at least 2;
+            with fewer than 5, intervals are wide.
+        monitor: The value to compare, as in Keras's callbacks, such as `"val_loss"`.
             Defaults to the model's first metric, or the loss if it has none; on
-            validation data if there are any.
+            validation data if there is any.
         mode: Whether lower (`"min"`) or higher (`"max"`) is better. Defaults to
-            `"auto"`: as Keras's callbacks find it.
+            `"auto"`: as Keras's callbacks decide.
         callbacks: As `fit` takes them, or a function that returns new ones for each
-            run, for those that keep a state.
-        time_limit: Seconds after which no run should be going on: none is started that
-            would take longer, by those before.
+            run, for callbacks that keep state.
+        time_limit: Seconds in which to finish: no run starts that would exceed them,
+            judging by earlier runs.
         folder: Where finished runs are kept. The same call with the same folder does
-            not train them again; one with another model, loss, data or arguments is
-            refused. Arrays are told apart by their contents, models by their
-            configuration and their weights at seed 0, functions by their code. What a
-            generator, a data set or a function returns is not known, nor are steps of
-            training of one's own: give another folder if they change.
+            not train them again; a call with another model, loss, data or arguments is
+            refused. Arrays are compared by content, models by their configuration and
+            their weights at seed 0, functions by their code. The contents of a
+            generator or data set, the return value of a function, and custom training
+            steps are not compared: give another folder if they change.
         verbose: 0 shows no progress. `fit` itself is silent.
         **fit_arguments: Passed to `fit`: `batch_size`, `class_weight`, ...
 
     Returns:
-        A `gaaf_keras.comparison.Comparison`, which `print` shows: a verdict in words,
-        what is to be considered, and a table.
+        A `gaaf_keras.comparison.Comparison`. `print` shows it: a verdict in words,
+        cautions, and a table.
 
     Raises:
         ImportError: If SciPy is not installed.
         TypeError: If `model` is neither a model nor a function, `x` can be read only
             once, or an argument is of another type.
-        ValueError: If an argument is out of range; the model is not compiled, or given
-            and not built; a variant cannot be made of it; its learning rate cannot be
-            scaled; `monitor` is nothing that it reports; a variant names layers that
-            the next model does not have; or `folder` is a file or has runs with other
-            settings.
+        ValueError: If an argument is out of range; the model is not compiled, or is
+            given and not built; a variant does not fit it; its learning rate cannot be
+            scaled; it does not report `monitor`; a variant names layers that the next
+            model does not have; or `folder` is a file or has runs with other settings.
 
     Examples:
         ```python
@@ -196,20 +195,20 @@ def compare(
             )
     if len(runs) < len(plan):
         notes.append(
-            f"{len(plan) - len(runs)} of {len(plan)} runs were not begun, for the time "
-            "limit. The same call with a `folder` and more time trains them."
+            f"{len(plan) - len(runs)} of {len(plan)} runs did not start within the "
+            "time limit. The same call with a `folder` and more time trains them."
         )
     if given is not None and seeds > 1:
         notes.append(
-            "All runs begin with the weights of the model that was given; seeds differ "
-            "in the order of batches and in dropout alone. A function that makes the "
-            "model has other weights for each."
+            "All runs start from the weights of the given model; seeds differ only in "
+            "the order of batches and in dropout. Give a function that makes the model "
+            "for other weights with each seed."
         )
     return Comparison(runs, factors, notes)
 
 
 def _require_readable(**data: Any) -> None:
-    """Raises if data can be read once only, or SciPy is not there."""
+    """Raises if data can be read only once, or SciPy is missing."""
     if find_spec("scipy") is None:
         raise ImportError("`compare` needs SciPy for its intervals: pip install scipy")
     for name, each in data.items():
@@ -221,20 +220,20 @@ def _require_readable(**data: Any) -> None:
 
 
 def _require_pairs(**data: Any) -> None:
-    """Raises if arrays are given that are not in a tuple, as `fit` takes them."""
+    """Raises if arrays are not in a tuple, as `fit` takes them."""
     for name, each in data.items():
         is_pair = isinstance(each, (tuple, list)) and len(each) in (1, 2, 3)
         has_arrays = isinstance(each, (tuple, list, dict)) or hasattr(each, "shape")
         if has_arrays and not is_pair:
             raise ValueError(
-                f"Argument `{name}` must be (x, y) or (x, y, sample_weight), or what "
-                "has batches of these, or a function that returns it. Received: "
-                f"{name} of type {type(each).__name__}"
+                f"Argument `{name}` must be (x, y) or (x, y, sample_weight), a data "
+                "set of such batches, or a function that returns one of these. "
+                f"Received: {name} of type {type(each).__name__}"
             )
 
 
 def _factors(learning_rates: Sequence[float]) -> list[float]:
-    """Returns the factors on the learning rate, that of the model itself first."""
+    """Returns the factors on the learning rate, the model's own first."""
     if isinstance(learning_rates, (str, bytes)):
         raise TypeError(
             "Argument `learning_rates` must be factors, such as (0.3, 1, 3). "
@@ -258,7 +257,7 @@ def _train(
     progress: Progress,
     deadline: float,
 ) -> list[Run]:
-    """Returns the runs of a plan that are recorded, or can be trained in time."""
+    """Returns the runs of a plan that are recorded or can be trained in time."""
     done = [records.runs[run.key] for run in plan if run.key in records.runs]
     waiting = [run for run in plan if run.key not in records.runs]
     progress.begin(len(waiting), training.epochs)
@@ -277,9 +276,9 @@ def _train(
 def _beginning(
     model: object, training: Training
 ) -> tuple[Callable[[int], keras.Model], Start | None]:
-    """Returns what gives the model as a run begins, by the seed; and its start.
+    """Returns a function from a seed to the model as a run begins, and its start.
 
-    A given model is put back when the block of its start ends.
+    A given model is restored when the block of its start ends.
     """
     if isinstance(model, keras.Model):
         given = Start(model, training.build)
@@ -305,7 +304,7 @@ def _beginning(
         if made is before:
             raise ValueError(
                 "Argument `model` must be a function that returns a new model each "
-                "time. To begin with one as it is, give the model and no function."
+                "time. To start from an existing model, give the model itself."
             )
         require_compiled(made)
         return made
@@ -316,13 +315,13 @@ def _beginning(
 def _variants(
     model: keras.Model, variants: Mapping[str, Arguments | None] | None
 ) -> tuple[dict[str, Arguments | None], list[str]]:
-    """Returns the variants, plain first, each of which the model can be; and notes."""
+    """Returns the variants that fit the model, plain first; and notes."""
     given = VARIANTS if variants is None else variants
     if not isinstance(given, Mapping) or given.get(PLAIN) is not None:
         raise ValueError(
             "Argument `variants` must map names to arguments of "
-            "`gaaf_keras.accelerate`, or to None for the plain model, as the name "
-            f"'{PLAIN}' is. Received: variants={variants!r}"
+            "`gaaf_keras.accelerate`, or to None for the plain model; the name "
+            f"'{PLAIN}' must map to None. Received: variants={variants!r}"
         )
     for name, arguments in given.items():
         if arguments is not None and not isinstance(arguments, Mapping):
@@ -340,12 +339,12 @@ def _variants(
                 found[name] = arguments
         except (TypeError, ValueError) as error:
             if variants is None and len(found) > 1:  # there are activations
-                notes.append(f"Left out: {name}, which this model cannot have.")
+                notes.append(f"Left out: {name}, which does not fit this model.")
                 continue
             raise type(error)(f"Variant {name!r}: {error}") from error
     if len(found) == 1:
         raise ValueError(
-            "Argument `variants` must have one besides the plain model. "
+            "Argument `variants` must have at least one besides the plain model. "
             f"Received: variants={variants!r}"
         )
     return found, notes
@@ -362,27 +361,27 @@ def _require_lasting_names(
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"Variant {name!r} selects layers that the next model does not have: "
-                "Keras numbers the names of layers, on and on with each model. Give "
-                'the layers names, such as `Dense(16, "relu", name="first")`. '
+                "Keras numbers default layer names across models. Give the layers "
+                'names, such as `Dense(16, "relu", name="first")`. '
                 f"Received: layers={(arguments or {}).get('layers')!r}. {error}"
             ) from error
 
 
 @contextlib.contextmanager
 def _accelerated(model: keras.Model, arguments: Arguments | None) -> Iterator[None]:
-    """Accelerates a model for a while, or leaves it plain."""
+    """Accelerates a model inside the block, or leaves it plain."""
     if arguments is None:
         yield
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is known to fail: it is seen here
+        warnings.simplefilter("ignore")  # about known failures: they show here
         acceleration = accelerate(model, **arguments)
     with acceleration:
         yield
 
 
 def _longest(runs: Any, name: str) -> float:
-    """Returns how long a run will take, by the longest of its variant, or of all."""
+    """Estimates a run's time by the longest run of its variant, or of all."""
     seconds = {run.variant: 0.0 for run in runs}
     for run in runs:
         seconds[run.variant] = max(seconds[run.variant], run.seconds)

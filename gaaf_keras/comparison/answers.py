@@ -1,4 +1,4 @@
-"""What runs say: at the model's own learning rate, and each at its best."""
+"""What the runs show: at the model's own learning rate, and at each variant's best."""
 
 import dataclasses
 import math
@@ -13,16 +13,16 @@ PLAIN = "plain"
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Variants beside the plain model, each at one learning rate.
+    """Variants compared with the plain model, each at one learning rate.
 
     Attributes:
-        title: Which learning rate that is, as the beginning of a sentence.
-        measured: What is compared, such as `"val_accuracy"`.
+        title: The learning rate in words, as the beginning of a sentence.
+        measured: The value compared, such as `"val_accuracy"`.
         higher: Whether a higher value is better.
-        runs: By variant, plain first, and seed: the runs.
-        differences: By variant: its mean difference to plain over pairs with the same
-            seed, with an interval and a p-value that are corrected for the number of
-            variants. Missing if there is no pair, or if it or plain failed.
+        runs: The runs, by variant (plain first) and seed.
+        differences: For each variant, its mean difference from plain over pairs with
+            the same seed, with an interval and a p-value corrected for the number of
+            variants. Missing if there is no pair, or if the variant or plain failed.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Answer:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def spread(self, variant: str) -> Spread | None:
-        """Returns mean and deviation of a variant's values; None without any."""
+        """Returns the mean and deviation of a variant's values; None without values."""
         values = list(self.values(variant).values())
         return Spread.of(values) if values else None
 
@@ -62,24 +62,24 @@ class Answer:
 
 
 def answers(runs: Sequence[Run], factors: Sequence[float]) -> list[Answer]:
-    """Returns what runs say.
+    """Returns what the runs show.
 
     Args:
         runs: The runs, those of the plain model first.
-        factors: The learning rates that each variant was to have.
+        factors: The planned learning rates of each variant.
 
     Returns:
-        The answer at the model's own rate, if that is among them; and the answer at the
-        best rate of each, if there are several.
+        The answer at the model's own rate, if it is among the factors; and the answer
+        at the best rate of each variant, if there are several.
     """
     several = len(factors) > 1
     found = []
     names = dict.fromkeys(run.variant for run in runs)
     if not several or 1 in factors:
         factor = 1 if several else factors[0]
-        title = "At the learning rate that the model has"
+        title = "At the model's own learning rate"
         if factor != 1:
-            title = f"At {factor:g} times the learning rate that the model has"
+            title = f"At {factor:g} times the model's own learning rate"
         at_it = {name: _at(runs, name, factor) for name in names}
         found.append(_answer(title, at_it, tested=not several))
     if several:
@@ -95,8 +95,8 @@ def best_rate(
 ) -> float | None:
     """Returns the best learning rate of a variant, by the values that chose epochs.
 
-    That with the fewest failed runs, and of these with the best mean, over the seeds
-    that all rates have. None without such a seed.
+    It has the fewest failed runs and, among these, the best mean over the seeds that
+    all rates have. None without such a seed.
     """
     by_rate = {factor: _at(runs, variant, factor) for factor in factors}
     seeds = set.intersection(*(set(found) for found in by_rate.values()))

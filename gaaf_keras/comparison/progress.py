@@ -1,4 +1,4 @@
-"""A line that shows how far a comparison is, and the time left."""
+"""A line that shows the progress of a comparison, and the time left."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -13,7 +13,7 @@ from gaaf_keras.comparison.records import Run
 class Progress:
     """Shows one line: the run, epochs done of all, time left.
 
-    The time left supposes that each run has all of its epochs.
+    The time left assumes that each run trains all of its epochs.
 
     Args:
         verbose: 0 to show nothing.
@@ -37,12 +37,12 @@ class Progress:
         self._task = self._line.add_task("")
 
     def begin(self, runs: int, epochs: int) -> None:
-        """Takes how many runs there will be, and the epochs of each."""
+        """Sets the number of runs, and the epochs of each."""
         self._runs, self._epochs = runs, epochs
         self._line.reset(self._task, total=runs * epochs)
 
     def of(self, run: Run) -> Callable[[int], None]:
-        """Returns what is called with each epoch of the next run, counted from 1."""
+        """Returns the callback for each epoch of the next run, counted from 1."""
         self._line.update(self._task, description=_label(run))
 
         def epoch_ends(epoch: int) -> None:
@@ -52,7 +52,7 @@ class Progress:
         return epoch_ends
 
     def run_ends(self, run: Run) -> None:
-        """Counts a run, whatever epoch it ended with."""
+        """Counts a run, at whatever epoch it ended."""
         self._ended += 1
         self._line.update(self._task, completed=self._ended * self._epochs)
         if not self._console.is_terminal and not self._console.is_jupyter:

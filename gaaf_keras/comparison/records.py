@@ -17,21 +17,21 @@ Key = tuple[str, float, int]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run, and what came of it.
+    """A run and its outcome.
 
     Attributes:
         variant: The name of its variant.
         learning_rate: The factor on the model's own rate.
         seed: Its seed.
-        monitor: What `value` is of, such as `"val_accuracy"`.
+        monitor: The name of `value`, such as `"val_accuracy"`.
         higher: Whether a higher value is better.
-        value: The best over its epochs; None if it failed.
+        value: The best value over its epochs; None if it failed.
         best_epoch: The epoch of that value, counted from 1; None if it failed.
-        failed: Whether its loss or value was not finite. It then ended.
-        test: The same on test data, at the best epoch; None where there is none.
-        epochs: How many it had.
-        seconds: How long it took.
-        history: What `fit` reported, a value an epoch; None for one not finite.
+        failed: Whether its loss or value became non-finite, which ended it.
+        test: The same on test data, at the best epoch; None without test data.
+        epochs: The number of epochs trained.
+        seconds: Its duration.
+        history: What `fit` reported, one value per epoch; None where not finite.
     """
 
     variant: str
@@ -49,20 +49,20 @@ class Run:
 
     @property
     def key(self) -> Key:
-        """What tells it from others."""
+        """What identifies the run."""
         return self.variant, self.learning_rate, self.seed
 
 
 class Records:
-    """Finished runs, a line each in a file, if there is a folder.
+    """Finished runs, one line each in a file, if there is a folder.
 
     Args:
-        folder: Where the file is, or will be; None to keep nothing.
-        settings: What the runs have in common.
+        folder: The folder of the file; None to keep nothing.
+        settings: The settings that the runs share.
         variants: The arguments of each variant.
 
     Raises:
-        ValueError: If the file has runs with other settings, or is none of these.
+        ValueError: If the file has runs with other settings, or is not such a file.
     """
 
     def __init__(
@@ -103,8 +103,8 @@ class Records:
                 settings, arguments = found["settings"], found["arguments"]
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
-                    f"Argument `folder` has a file {_FILE} that is not one of "
-                    f"`compare`: {error}. Received: folder={str(path.parent)!r}"
+                    f"Argument `folder` has a file {_FILE} that `compare` did not "
+                    f"write: {error}. Received: folder={str(path.parent)!r}"
                 ) from error
             different = {
                 name: f"{name}={settings.get(name)!r}, now {value!r}"
@@ -124,22 +124,22 @@ class Records:
 
 
 def require_folder(folder: Any) -> None:
-    """Raises if there cannot be a folder, for a file is there."""
+    """Raises if the path of the folder is a file."""
     if folder is None:
         return
     path = Path(folder).expanduser()
     if any(each.is_file() for each in (path, *path.parents)):
         raise ValueError(
-            "Argument `folder` must be a folder, or the name of a new one, and not "
-            f"that of a file. Received: folder={str(folder)!r}"
+            "Argument `folder` must be a folder or the path of a new one, not a file. "
+            f"Received: folder={str(folder)!r}"
         )
 
 
 def as_text(value: Any) -> str:
-    """Returns a text of an argument, the same in the next process.
+    """Returns a text for an argument that is the same in every process.
 
     Arrays are told apart by their contents, functions by their code and the numbers and
-    texts that it closes over.
+    texts that they close over.
     """
     if isinstance(value, Mapping):
         items = ", ".join(f"{as_text(k)}: {as_text(v)}" for k, v in value.items())
@@ -156,7 +156,7 @@ def as_text(value: Any) -> str:
 
 
 def _contents(value: Any) -> str:
-    """Returns a checksum of an array, or nothing of one without numbers or texts."""
+    """Returns a checksum of an array; empty for one without numbers or texts."""
     is_tensor = keras.ops.is_tensor(value)
     array = np.asarray(keras.ops.convert_to_numpy(value) if is_tensor else value)
     if array.dtype.hasobject:
@@ -165,7 +165,7 @@ def _contents(value: Any) -> str:
 
 
 def _code(function: types.FunctionType) -> int:
-    """Returns a checksum of what a function does, wherever it is written."""
+    """Returns a checksum of a function's code, wherever it is written."""
     inside: list[Any] = [function.__code__]
     inside += [function.__defaults__, function.__kwdefaults__]
     for cell in function.__closure__ or ():
@@ -177,7 +177,7 @@ def _code(function: types.FunctionType) -> int:
 
 
 def _constant(value: Any) -> Any:
-    """Returns a constant of a function as plain data; of what is none, its type."""
+    """Returns a constant of a function as plain data, or else its type."""
     if isinstance(value, types.CodeType):
         inside = list(map(_constant, value.co_consts))
         return value.co_code, value.co_names, inside

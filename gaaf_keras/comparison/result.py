@@ -1,4 +1,4 @@
-"""What a comparison came to: a verdict in words, tables, pictures."""
+"""The result of a comparison: a verdict in words, tables, pictures."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ from gaaf_keras.comparison.records import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FEW = 5  # pairs, below which intervals are wide
-_FEWEST = 3  # pairs, for a verdict without a caution
+_FEW = 5  # pairs; with fewer, intervals are wide
+_FEWEST = 3  # pairs for a verdict without a caution
 _WIDTH = 100
 _PERCENT_DECIMALS = 3  # at most
-_DIGITS = 4  # at most, of what is no percentage
+_DIGITS = 4  # at most, of values that are not percentages
 
 
 class Comparison(rich.jupyter.JupyterMixin):
     """What `gaaf_keras.compare` returns; `print` and notebooks show all of it.
 
     Attributes:
-        runs: A dictionary a run, for statistics of your own: `variant`,
+        runs: One dictionary per run, for your own statistics: `variant`,
             `learning_rate` (the factor), `seed`, `monitor`, `higher` (whether that is
             better), `value` at `best_epoch`, `failed`, `test` where it is shown,
             `epochs`, `seconds`, `history`.
-        answers: A `gaaf_keras.comparison.Answer` at the model's own learning rate,
-            another with each variant at its best, if several rates were given.
-        cautions: What is to be considered, in sentences.
+        answers: A `gaaf_keras.comparison.Answer` at the model's own learning rate, and
+            another with each variant at its best rate, if several rates were given.
+        cautions: Reasons for caution, as sentences.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Comparison(rich.jupyter.JupyterMixin):
             for run in found.values()
             if answer.measured.startswith("test ")
         }
-        # Test scores are not there to choose a learning rate by.
+        # Test scores must not choose a learning rate.
         self._runs = [
             run if run.key in shown else dataclasses.replace(run, test=None)
             for run in runs
@@ -66,11 +66,11 @@ class Comparison(rich.jupyter.JupyterMixin):
 
     @property
     def verdict(self) -> str:
-        """What the runs show, in a sentence for each answer."""
+        """What the runs show, one sentence per answer."""
         return "\n".join(map(_sentence, self.answers)) or "No run has ended."
 
     def plot(self) -> "Figure":
-        """Returns a picture: values by learning rate if several, and differences.
+        """Draws the differences and, with several learning rates, values by rate.
 
         Raises:
             ImportError: If Matplotlib is not installed.
@@ -117,7 +117,7 @@ class Comparison(rich.jupyter.JupyterMixin):
             points = list(means), list(means.values())
             lines.append(figures.Line(*points, name, style_of[name], marked=True))
         monitor = next((run.monitor for run in self._runs if run.monitor), "")
-        title = "By learning rate, without runs that failed"
+        title = "By learning rate, without failed runs"
         x_label = "factor on the learning rate"
         figures.draw(lines, title, x_label, monitor, log_x=True, place=place)
 
@@ -129,8 +129,8 @@ class Comparison(rich.jupyter.JupyterMixin):
         monitor = next((run.monitor for run in self._runs if run.monitor), "val_")
         if not monitor.startswith("val_"):
             found.append(
-                "There are no validation data: what is compared is how well training "
-                "data are learnt."
+                "There is no validation data: the comparison shows how well the "
+                "training data is learned."
             )
         if len(self._factors) > 1 and self.answers:
             answer = self.answers[-1]
@@ -138,8 +138,8 @@ class Comparison(rich.jupyter.JupyterMixin):
             names = [name for name in answer.runs if answer.learning_rate(name) in ends]
             if names and answer.title.startswith("Each"):
                 found.append(
-                    f"At an end of the learning rates tried: {', '.join(names)}. The "
-                    "best may lie beyond."
+                    "Best at the lowest or highest learning rate tried: "
+                    f"{', '.join(names)}. A better rate may lie beyond."
                 )
         return found
 
@@ -160,15 +160,15 @@ class Comparison(rich.jupyter.JupyterMixin):
 
 def _about_seeds(pairs: int) -> str:
     if pairs == 1:
-        return "Only 1 seed: how much runs differ by chance is not known."
-    text = f"Only {pairs} seeds: a difference that is not shown may exist"
+        return "Only 1 seed: it is not known how much runs differ by chance."
+    text = f"Only {pairs} seeds: a difference that is not shown may still exist"
     if pairs < _FEWEST:
-        text += f", and one shown by {pairs} rests on little"
+        text += f", and a difference shown by {pairs} is weak evidence"
     return f"{text}."
 
 
 def _scale(answer: Answer) -> tuple[float, str]:
-    """Returns by what values are multiplied where they are shown, and the unit."""
+    """Returns the factor by which values are multiplied for display, and the unit."""
     name = answer.measured.rsplit(maxsplit=1)[-1].removeprefix("val_")
     return (100.0, " points") if "accuracy" in name or name == "acc" else (1.0, "")
 
@@ -180,21 +180,21 @@ def _sentence(answer: Answer) -> str:
         return _joined(answer, ["there is no plain model to compare with"])
     if failed := answer.failed(PLAIN):
         text = f"plain failed in {failed} of {_runs(len(plain))}"
-        return _joined(answer, [f"{text}, so nothing is compared with it"])
+        return _joined(answer, [f"{text}, so no variant is compared with it"])
     parts = [text for name in answer.runs if (text := _about(answer, name))]
     others = [name for name in answer.differences if not answer.effect(name)]
     if len(answer.runs) == 1:
-        parts.append("nothing is there to compare it with")
+        parts.append("there is nothing to compare it with")
     elif others and all(answer.differences[name].n == 1 for name in others):
-        parts.append("one run of each shows nothing")
+        parts.append("one run of each cannot show a difference")
     elif others:
-        subject = "nothing else shows" if parts else "no variant shows"
+        subject = "no other variant shows" if parts else "no variant shows"
         parts.append(f"{subject} a difference")
     return _joined(answer, parts)
 
 
 def _about(answer: Answer, name: str) -> str:
-    """Returns what is shown of a variant, if anything is."""
+    """Returns what is shown about a variant, if anything."""
     if failed := answer.failed(name):
         return f"{name} failed in {failed} of {_runs(len(answer.runs[name]))}"
     effect = answer.effect(name)
@@ -202,7 +202,7 @@ def _about(answer: Answer, name: str) -> str:
         return ""
     scale, unit = _scale(answer)
     difference = answer.differences[name].times(scale)
-    few = ", by two pairs only" if difference.n < _FEWEST else ""
+    few = ", with only two pairs" if difference.n < _FEWEST else ""
     return f"{name} {effect}{few} ({_in_words(difference, unit)})"
 
 
@@ -228,7 +228,7 @@ def _in_words(difference: Difference, unit: str) -> str:
 
 
 def _decimals(difference: Difference, unit: str) -> int:
-    """Returns as many decimals as decide, but no more than anyone would read."""
+    """Returns as many decimals as the result needs, but no more than anyone reads."""
     bounds = (difference.mean, difference.low, difference.high)
     largest = max(abs(value) for value in bounds if value is not None)
     most = _PERCENT_DECIMALS if unit else decimals_of(largest, _DIGITS)
@@ -241,7 +241,7 @@ def _table(answer: Answer) -> rich.table.Table:
         title=answer.title,
         title_justify="left",
         caption=f"{escape(answer.measured)}{unit and ', % and'}{unit}: mean (standard "
-        "deviation, n − 1). Differences are of runs with the same seed; intervals "
+        "deviation, n − 1). Differences pair runs with the same seed; intervals "
         "(95 %, Student’s t) and p are corrected for the number of variants (Holm).",
         caption_justify="left",
     )

@@ -1,4 +1,4 @@
-"""The state of a model when a run begins, and how it is put back."""
+"""The state of a model when a run begins, and how it is restored."""
 
 import contextlib
 import json
@@ -17,16 +17,16 @@ _LEFT_BY_FIT = ("history", "stop_training")
 
 
 class Start:
-    """Weights, optimizer and random states of a compiled model, to be put back.
+    """Saves the weights, optimizer and random states of a compiled model.
 
-    When its `with` block ends they are, whatever happened inside.
+    They are restored when its `with` block ends, whatever happened inside.
 
     Args:
         model: A compiled and built model.
-        build: Builds what `fit` builds the first time, which costs random numbers.
+        build: Builds what `fit` builds the first time, which draws random numbers.
 
     Raises:
-        ValueError: If it is not compiled, or it or an optimizer is not built.
+        ValueError: If the model is not compiled, or it or an optimizer is not built.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class Start:
         require_compiled(model)
         if not model.built:
             raise ValueError(
-                "Argument `model` must be built, for its weights are where every run "
-                "begins. Call it on a batch first, or give a function that returns a "
+                "Argument `model` must be built, because every run starts from its "
+                "weights. Call it on a batch first, or give a function that returns a "
                 f"model. Received: model={model.name!r}"
             )
         self._model = model
@@ -53,8 +53,8 @@ class Start:
         unbuilt = [each.name for each in optimizers if not each.built]
         if unbuilt:
             raise ValueError(
-                "Argument `model` must be a function that returns a model, for this "
-                f"one has optimizers that are not built: {', '.join(unbuilt)}"
+                "Argument `model` must be a function that returns a model, because "
+                f"this model has optimizers that are not built: {', '.join(unbuilt)}"
             )
         self._optimizers = [(each, _inner(each)._learning_rate) for each in optimizers]
         variables = [*model.variables, *model.metrics_variables]
@@ -63,7 +63,7 @@ class Start:
         self._values = [(each, ops.convert_to_numpy(each)) for each in unique]
 
     def begin(self, seed: int) -> keras.Model:
-        """Returns the model at its start, with the dropout masks of a seed."""
+        """Returns the model in its saved state, with the dropout masks of a seed."""
         keras.utils.set_random_seed(seed)
         self._put_back()
         states = [v for v in self._model.variables if v.name == "seed_generator_state"]
@@ -85,8 +85,8 @@ class Start:
 
     def _put_back(self) -> None:
         model = self._model
-        model.train_function = None  # what it drew and how often is in it on TensorFlow
-        if keras.backend.backend() == "jax":  # what an interrupted `fit` carried
+        model.train_function = None  # on TensorFlow it holds random state
+        if keras.backend.backend() == "jax":  # state left by an interrupted `fit`
             model._jax_state, model._jax_state_synced = None, True
         for optimizer, rate in self._optimizers:
             if _inner(optimizer)._learning_rate is not rate:
@@ -102,7 +102,7 @@ class Start:
 
 
 def checksum(model: keras.Model) -> int:
-    """Returns a number that tells a model's weights from others."""
+    """Returns a number that identifies a model's weights."""
     found = 0
     for weight in model.get_weights():
         found = zlib.crc32(np.ascontiguousarray(weight).tobytes(), found)
@@ -110,13 +110,13 @@ def checksum(model: keras.Model) -> int:
 
 
 def configuration(model: keras.Model) -> int | None:
-    """Returns a number that tells layers, loss and metrics from others.
+    """Returns a number that identifies a model's layers, loss and metrics.
 
-    None of a model that Keras cannot describe, such as some classes of one's own.
+    None for a model that Keras cannot describe, such as some user classes.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what cannot be described
+            warnings.simplefilter("ignore")  # about what cannot be described
             found = keras.saving.serialize_keras_object(model)
             found.get("compile_config", {}).pop("optimizer", None)
             text = json.dumps(found, sort_keys=True)
@@ -140,10 +140,10 @@ def require_compiled(model: keras.Model) -> None:
 
 @contextlib.contextmanager
 def scale_learning_rate(model: keras.Model, factor: float) -> Iterator[None]:
-    """Multiplies the learning rate of a model's optimizers for a while.
+    """Multiplies the learning rate of a model's optimizers inside the block.
 
     Raises:
-        ValueError: If there is none that can be scaled.
+        ValueError: If there is no rate that can be scaled.
     """
     if factor == 1:
         yield
@@ -166,7 +166,7 @@ def scale_learning_rate(model: keras.Model, factor: float) -> Iterator[None]:
 
 
 def _value(rate: Any) -> float | None:
-    """Returns a rate that is a number, and None of a schedule or function."""
+    """Returns a rate that is a number; None for a schedule or function."""
     return None if callable(rate) else float(ops.convert_to_numpy(rate))
 
 
@@ -194,7 +194,7 @@ class _ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Returns the optimizers of a model; a class of one's own may have several."""
+    """Returns the optimizers of a model; a user's class may have several."""
     found = [each for each in vars(model).values() if _is_optimizer(each)]
     return list({id(each): each for each in found}.values())
 
@@ -204,5 +204,5 @@ def _is_optimizer(value: object) -> bool:
 
 
 def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Returns the optimizer that a loss scale is around, or itself."""
+    """Returns the optimizer inside a loss-scale optimizer, or the optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)

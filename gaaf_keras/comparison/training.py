@@ -19,11 +19,11 @@ class Training:
     """What all runs have in common.
 
     Attributes:
-        arguments: Of `fit`; `x` may be a function that returns it.
+        arguments: The arguments of `fit`; `x` may be a function that returns it.
         validation_data: As `fit` takes it, or a function that returns it.
         test_data: Likewise.
         callbacks: Likewise.
-        monitor: What is compared; None for the first metric, or the loss.
+        monitor: The value compared; None for the first metric, or the loss.
         mode: Which direction is better, as in Keras's callbacks.
     """
 
@@ -57,7 +57,7 @@ class Training:
         return int(self.arguments["epochs"])
 
     def settings(self, model: keras.Model) -> dict[str, Any]:
-        """Returns what runs must have in common to be compared, as plain data."""
+        """Returns what runs must share to be compared, as plain data."""
         return {
             "model": type(model).__name__,
             "parameters": model.count_params() if model.built else None,
@@ -70,7 +70,7 @@ class Training:
         }
 
     def build(self, model: keras.Model) -> None:
-        """Has `fit` build loss, metrics and optimizer of a model, and train nothing."""
+        """Lets `fit` build a model's loss, metrics and optimizer without training."""
         arguments = {**self.arguments, "x": _made(self.arguments["x"])}
         with contextlib.suppress(_BuiltError):
             model.fit(**arguments, callbacks=[_EndAtOnce()], verbose=0)
@@ -82,19 +82,19 @@ class Training:
         accelerated: Callable[[keras.Model], contextlib.AbstractContextManager[None]],
         epoch_ends: Callable[[int], None],
     ) -> Run:
-        """Returns a run with what came of it.
+        """Trains a run and returns it with its outcome.
 
         Args:
-            run: Which run it is.
+            run: The run.
             begin: Returns the model as a run with a seed begins.
-            accelerated: Has the model as the variant is, for a while.
+            accelerated: Makes the model the variant inside its block.
             epoch_ends: Called with each epoch, counted from 1.
         """
         seconds = time.perf_counter()
         model = begin(run.seed)
         watch = _Watch(self, epoch_ends)
         with scale_learning_rate(model, run.learning_rate), accelerated(model):
-            # Once more: whatever was drawn so far differs between variants.
+            # Again: the random numbers drawn so far differ between variants.
             keras.utils.set_random_seed(run.seed)
             arguments = {**self.arguments, "x": _made(self.arguments["x"])}
             history = model.fit(
@@ -121,7 +121,7 @@ class Training:
         )
 
     def has_validation(self) -> bool:
-        """Whether `fit` reports values of validation."""
+        """Whether `fit` reports validation values."""
         split = self.arguments.get("validation_split")
         return self.validation_data is not None or bool(split)
 
@@ -144,7 +144,7 @@ class _EndAtOnce(keras.callbacks.Callback):
 
 
 class _Watch(keras.callbacks.Callback):
-    """Finds what is compared, ends a run that has failed, and keeps the best epoch."""
+    """Finds the value to compare, ends a failed run, and keeps the best epoch."""
 
     def __init__(self, training: Training, epoch_ends: Callable[[int], None]) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class _Watch(keras.callbacks.Callback):
         self._keeper().on_train_end(logs)
 
     def _keeper(self) -> keras.callbacks.EarlyStopping:
-        """Returns what finds the best epoch, and never stops early."""
+        """Returns the callback that finds the best epoch and never stops early."""
         if self._best is None:
             self._best = keras.callbacks.EarlyStopping(
                 self.monitor,
@@ -200,7 +200,7 @@ class _Watch(keras.callbacks.Callback):
         return self._best
 
     def _mode(self) -> str:
-        """Returns which direction is better; Keras knows it for one output only."""
+        """Returns which direction is better; Keras knows it only for one output."""
         if self._training.mode != "auto":
             return self._training.mode
         if self.monitor.endswith("loss"):
@@ -224,8 +224,8 @@ class _Watch(keras.callbacks.Callback):
 
     def _refuse_monitor(self, logs: dict[str, Any]) -> None:
         raise ValueError(
-            "Argument `monitor` must be something that the model reports. "
-            f"Received: monitor={self.monitor!r}. There are: {', '.join(logs)}"
+            "Argument `monitor` must be a value that the model reports. "
+            f"Received: monitor={self.monitor!r}. The model reports: {', '.join(logs)}"
         )
 
 
@@ -236,14 +236,14 @@ def _described(optimizer: keras.optimizers.Optimizer) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a number, or None if it is not finite; of an array, a list."""
+    """Returns a number, or None if it is not finite; for an array, a list."""
     if np.ndim(value):
         return [_plain(each) for each in value]
     return float(value) if math.isfinite(value) else None
 
 
 def _made(given: Any) -> Any:
-    """Returns what a function returns, and everything else as it is."""
+    """Returns the result of a function, and everything else unchanged."""
     is_given = not callable(given) or isinstance(given, keras.callbacks.Callback)
     return given if is_given else given()
 

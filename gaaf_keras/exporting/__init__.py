@@ -1,4 +1,4 @@
-"""Export of trained models to formats that are served without this package."""
+"""Export of trained models to formats that need nothing of this package."""
 
 import importlib.util
 import inspect
@@ -39,12 +39,12 @@ def export(
     overwrite: bool = False,
     input_signature: keras.InputSpec | Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes a model in a format that is served without this package.
+    """Writes a model in a format that can be served without this package.
 
-    What is written calls the model with `training=False` and has the plain activations
-    in place of the accelerated ones, op for op, whichever way those are written.
+    The export calls the model with `training=False` and has the plain activations in
+    place of the accelerated ones, op for op, in whatever way the model applies them.
 
-    | format | what is written | needs |
+    | format | result | needs |
     |---|---|---|
     | `"tf_saved_model"` | a folder for TensorFlow and TensorFlow Serving | |
     | `"litert"` | a `.tflite` file for LiteRT (TensorFlow Lite) | Keras 3.12 or later |
@@ -52,43 +52,44 @@ def export(
     | `"keras"` | a `.keras` file of the model with plain activations | any backend |
 
     All but `"keras"` need Keras on TensorFlow. Recurrent layers run in LiteRT only with
-    `unroll=True`, or with its TensorFlow operators ("Flex"), as when Keras exports
-    them. Each holds, as JSON, the version of this package and the activations with the
-    shapes they were trained with: a SavedModel as `assets.extra/gaaf_keras.json`,
-    `.tflite` and `.keras` files as the file `gaaf_keras.json` that `unzip` finds in
-    them, an ONNX file as the metadata property `gaaf_keras`.
+    `unroll=True` or with its TensorFlow operators ("Flex"), as in Keras's own export.
+    Each export stores, as JSON, the version of this package and the activations with
+    the shapes they were trained with: a SavedModel in `assets.extra/gaaf_keras.json`,
+    `.tflite` and `.keras` files in a file `gaaf_keras.json` that `unzip` finds, an ONNX
+    file in the metadata property `gaaf_keras`.
 
-    The export is made in a hidden folder beside `path` and moved when complete: if the
-    process is killed, there is either the export that was there before, or none.
+    The export is written to a hidden folder next to `path` and moved when complete: if
+    the process is killed, the previous export is still there, or none.
 
-    Of a model class of your own Keras records only the shapes that it was first called
-    with, of which the number of examples is left open here. Its inputs are taken to be
-    floating-point, or what it casts them to first: integers for an `Embedding`, strings
-    for a `TextVectorization`. Where that is wrong, give `input_signature`.
+    For a model class of your own, Keras records only the shapes of its first call; the
+    export leaves the number of examples open. It assumes that inputs are
+    floating-point, or of the dtype that the model first casts them to: integers for an
+    `Embedding`, strings for a `TextVectorization`. Where that is wrong, give
+    `input_signature`.
 
     Args:
-        model: A Keras model that is built; one of your own class, by a call or `fit`.
-        path: The file or folder to make.
-        format: One of the formats above. By default what the suffix of `path` says,
-            where none stands for a SavedModel.
+        model: A built Keras model; build one of your own class by a call or `fit`.
+        path: The file or folder to create.
+        format: One of the formats above. By default, the suffix of `path` decides; no
+            suffix means a SavedModel.
         trainable: Whether a SavedModel gets a second endpoint, `train`, that calls the
             model with `training=True` and has the accelerated gradients (made of
             ordinary operations), so that it can be trained further in TensorFlow alone.
-            The other formats cannot. Defaults to False.
+            The other formats do not support this. Defaults to False.
         overwrite: Whether to replace what is at `path`. Defaults to False.
-        input_signature: The inputs, as for Keras's `model.export`: a list that has, for
+        input_signature: The inputs, as for Keras's `model.export`: a list with, for
             each argument of the model's `call`, a `keras.InputSpec` with shape and
-            dtype, or a list or dict of them. By default those that the model has.
+            dtype, or a list or dict of them. Defaults to the model's inputs.
 
     Returns:
         The path written.
 
     Raises:
-        TypeError: If `model`, `path` or `input_signature` is something else.
-        ValueError: If there is no such format, `path` does not end as it should,
-            `trainable` is asked of a format that cannot, the model's inputs are not
-            known, or it cannot be made with plain activations for a `.keras` file.
-        FileExistsError: If there is something at `path` and `overwrite` is False.
+        TypeError: If `model`, `path` or `input_signature` is of another type.
+        ValueError: If there is no such format, the suffix of `path` does not match it,
+            the format does not support `trainable`, the model's inputs are not known,
+            or the model cannot be rebuilt with plain activations for a `.keras` file.
+        FileExistsError: If something exists at `path` and `overwrite` is False.
         RuntimeError: If the Keras backend is not TensorFlow and the format needs it.
         ImportError: If a package is missing.
 
@@ -109,12 +110,12 @@ def export(
     """
     if not (isinstance(model, keras.Model) and isinstance(path, (str, os.PathLike))):
         raise TypeError(
-            "Arguments `model` and `path` must be a Keras model and where to write it, "
-            f"in this order. Received: model={model!r}, path={path!r}"
+            "Arguments `model` and `path` must be a Keras model and the path to write "
+            f"it to, in this order. Received: model={model!r}, path={path!r}"
         )
     if "://" in os.fspath(path):
         raise ValueError(
-            "Argument `path` must be on this machine. Copy the export from here. "
+            "Argument `path` must be a local path. Export here, then copy the result. "
             f"Received: path={os.fspath(path)!r}"
         )
     path = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100, for ".."
@@ -170,8 +171,8 @@ def _write_saved_model(
     if trainable:
         train = _call(model, "operations", training=True)
         archive.add_endpoint("train", train, signature)
-    # Keras lists its own variables here, and for the endpoints TensorFlow's, which are
-    # in them, so that each would be written twice.
+    # Keras lists its own variables here, and for the endpoints TensorFlow's variables
+    # inside them, so that each would be written twice.
     for name in ("variables", "trainable_variables", "non_trainable_variables"):
         variables = [variable.value for variable in getattr(model, name)]
         archive.add_variable_collection(name, variables)
@@ -181,11 +182,11 @@ def _write_saved_model(
 
 
 def _call(model: keras.Model, form: Form, *, training: bool) -> Callable[..., Any]:
-    """Returns what calls a model in a graph, with its activations in a form."""
+    """Returns a function that calls a model in a graph, in a form of activations."""
     import tensorflow as tf
 
     def call(*inputs: Tensor) -> Any:
-        # A layer's own `tf.function` is traced again: its traces have another form.
+        # A layer's own `tf.function` is traced again: earlier traces have another form.
         before = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
         try:
@@ -194,8 +195,8 @@ def _call(model: keras.Model, form: Form, *, training: bool) -> Callable[..., An
         except tf.errors.OperatorNotAllowedInGraphError as error:
             raise ValueError(
                 "Argument `model` must not have a `tf.function` in which an `if` or a "
-                "loop depends on the values of a tensor, which an export cannot "
-                "follow. Write that with `keras.ops.cond` or `keras.ops.while_loop`."
+                "loop depends on the values of a tensor: an export cannot follow it. "
+                "Write it with `keras.ops.cond` or `keras.ops.while_loop`."
             ) from error
         finally:
             tf.config.run_functions_eagerly(before)
@@ -208,7 +209,7 @@ def _served(model: keras.Model, inputs: list[Any]) -> keras.Model:
     outputs = model(*inputs, training=False)
     taken = inputs[0] if len(inputs) == 1 else inputs
     served = keras.Model(taken, outputs, name=model.name)
-    served(served.input)  # Keras exports only what was called
+    served(served.input)  # Keras exports only models that were called
     return served
 
 
@@ -217,7 +218,7 @@ def _write_onnx(model: keras.Model, path: Path, metadata: str) -> None:
 
     logger = logging.getLogger("tf2onnx")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what it cannot convert is checked below
+    logger.setLevel(logging.CRITICAL)  # failed conversions are checked below
     try:
         model.export(str(path), format="onnx", verbose=False)
     finally:
@@ -229,7 +230,7 @@ def _write_onnx(model: keras.Model, path: Path, metadata: str) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ValueError(
             "Argument `model` has operations that cannot be exported to ONNX. "
-            f"Export it as a SavedModel. ONNX says: {error}"
+            f"Export it as a SavedModel instead. Error from ONNX: {error}"
         ) from error
     onnx.helper.set_model_props(written, {"gaaf_keras": metadata})
     onnx.save(written, path)
@@ -275,7 +276,7 @@ def _move(unfinished: Path, path: Path, aside: Path) -> None:
 
 
 def _format_of(path: Path, given: str | None) -> str:
-    """Returns the format that is asked for by its name or by a path."""
+    """Returns the format given by its name or by a path."""
     if given is not None and given not in _FORMATS.values():
         other = _OTHER_NAMES.get(given)
         raise ValueError(
@@ -286,9 +287,9 @@ def _format_of(path: Path, given: str | None) -> str:
     kind = _FORMATS.get(path.suffix, given if given == "tf_saved_model" else None)
     if kind is None or given not in (None, kind):
         raise ValueError(
-            "Argument `path` must end as the format says: in '.tflite' for 'litert', "
-            "'.onnx' for 'onnx', '.keras' for 'keras', and without a suffix for "
-            "'tf_saved_model' (with another only if `format` is given). "
+            "Argument `path` must have the suffix of the format: '.tflite' for "
+            "'litert', '.onnx' for 'onnx', '.keras' for 'keras', and none for "
+            "'tf_saved_model' (another suffix only if `format` is given). "
             f"Received: path={str(path)!r}, format={given!r}"
         )
     return kind
@@ -297,20 +298,20 @@ def _format_of(path: Path, given: str | None) -> str:
 def _require_possible(path: Path, kind: str, trainable: bool, overwrite: bool) -> None:
     if trainable and kind != "tf_saved_model":
         raise ValueError(
-            "Argument `trainable` must be False for all but 'tf_saved_model'. (To go "
-            f"on training in Keras, use `model.save`.) Received: format={kind!r}"
+            "Argument `trainable` must be False for all but 'tf_saved_model'. (To "
+            f"resume training in Keras, use `model.save`.) Received: format={kind!r}"
         )
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(
-            "Argument `path` must name something that does not exist yet, unless "
-            f"`overwrite=True`. Received: path={str(path)!r}"
+            "Argument `path` must not exist yet, unless `overwrite=True`. "
+            f"Received: path={str(path)!r}"
         )
     backend = keras.backend.backend()
     if kind != "keras" and backend != "tensorflow":
         raise RuntimeError(
-            f"Format {kind!r} can be written with the TensorFlow backend only. Save "
-            "the model with `model.save`, load it where KERAS_BACKEND=tensorflow is "
-            f"set, and export it there. Received: backend {backend!r}"
+            f"Format {kind!r} can only be written with the TensorFlow backend. Save "
+            "the model with `model.save`, load it with KERAS_BACKEND=tensorflow, and "
+            f"export it there. Received: backend {backend!r}"
         )
     needed = ("onnx", "tf2onnx") * (kind == "onnx")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
@@ -325,11 +326,12 @@ def _inputs(model: keras.Model, signature: Any) -> list[Any]:
     """Returns symbolic inputs of a model, a structure for each argument of its call."""
     if not model.built:
         raise ValueError(
-            f"Argument `model` must be built. Call it on data. Received: model={model}"
+            "Argument `model` must be built. Call it on data first. "
+            f"Received: model={model}"
         )
     if signature is None and isinstance(model, keras.Sequential) and model.inputs:
         return [model.inputs[0]]
-    if signature is None and hasattr(model, "operations"):  # is Functional
+    if signature is None and hasattr(model, "operations"):  # a Functional model
         return [model.input]
     signature = _recorded_signature(model) if signature is None else signature
     if not isinstance(signature, (list, tuple)):
@@ -340,7 +342,7 @@ def _inputs(model: keras.Model, signature: Any) -> list[Any]:
 
 
 def _symbolic(spec: Any, name: str) -> Any:
-    """Returns symbolic tensors for specifications, with names for those without."""
+    """Returns symbolic tensors for specifications, each with a name."""
     if isinstance(spec, dict):
         return {key: _symbolic(part, str(key)) for key, part in spec.items()}
     if isinstance(spec, (list, tuple)):
@@ -356,7 +358,7 @@ def _symbolic(spec: Any, name: str) -> Any:
 
 
 def _recorded_signature(model: keras.Model) -> list[Any]:
-    """Returns a signature for calls like the one that a model was built by."""
+    """Returns a signature for calls like the one that built a model."""
     import tensorflow as tf
 
     config = model.get_build_config() or {}
@@ -379,7 +381,7 @@ def _recorded_signature(model: keras.Model) -> list[Any]:
         ]
         return tf.nest.pack_sequence_as(signature, specs)
     raise ValueError(
-        "Argument `input_signature` must be given for this model, a `keras.InputSpec` "
+        "Argument `input_signature` is required for this model: a `keras.InputSpec` "
         "with `shape` and `dtype` for each argument of its `call`. The shapes that "
         f"Keras knows are not enough: {shapes}. Error: {errors[0]}"
     ) from errors[0]
@@ -388,7 +390,7 @@ def _recorded_signature(model: keras.Model) -> list[Any]:
 def _used_as(tensor: Tensor) -> Any:
     """Returns the dtype other than floating-point that a tensor is cast to, or its own.
 
-    For a mask it is compared too, before it is cast.
+    A mask may be computed from it by a comparison before the cast.
     """
     others = ("Equal", "NotEqual", "Shape")
     uses = [use for use in tensor.consumers() if use.type not in others]

@@ -1,4 +1,4 @@
-"""What is accelerated in a model, and the model without that."""
+"""What is accelerated in a model, and the model without acceleration."""
 
 import random
 import tempfile
@@ -30,7 +30,7 @@ _NODE_KEYS = ("name", "inbound_nodes", "build_config")
 
 
 def described(model: keras.Model) -> Iterator[dict[str, Any]]:
-    """Yields what files say of each accelerated activation of a model."""
+    """Yields the description of each accelerated activation for exported files."""
     for site in sites_of(model):
         accelerated = site.accelerated
         if accelerated is not None:
@@ -47,15 +47,15 @@ def described(model: keras.Model) -> Iterator[dict[str, Any]]:
 def plain_model(model: keras.Model) -> keras.Model:
     """Returns a model that can be saved and loaded without this package.
 
-    The model itself, if its configuration has nothing of this package; otherwise a new
-    one with its names, weights, compilation and optimizer state, in which base
-    activations are in the place of accelerated ones.
+    This is the model itself if its configuration has nothing of this package; otherwise
+    a new model with the same names, weights, compilation and optimizer state, and base
+    activations in place of accelerated ones.
     """
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
     plain, plain_config = model, _plain(config)
     if plain_config != config:
-        random_state = random.getstate()  # from which Keras takes seeds of new layers
+        random_state = random.getstate()  # Keras takes the seeds of new layers from it
         try:
             with keras.saving.custom_object_scope(_own_objects(model)):
                 plain = keras.saving.deserialize_keras_object(
@@ -66,10 +66,10 @@ def plain_model(model: keras.Model) -> keras.Model:
                 _copy_compilation(model, plain)
         except Exception as error:  # of any kind, in layers of the user's own
             raise ValueError(
-                f"Model {model.name!r} cannot be made from its configuration with "
-                "plain activations. Give layers of your own a `get_config` that has "
-                "all their arguments, use another format, or keep the accelerated "
-                f"activations with `model.save`. Error: {error}"
+                f"Model {model.name!r} cannot be rebuilt from its configuration with "
+                "plain activations. Give your own layers a `get_config` with all their "
+                "arguments, use another format, or keep the accelerated activations "
+                f"with `model.save`. Error: {error}"
             ) from error
         finally:
             random.setstate(random_state)
@@ -78,7 +78,7 @@ def plain_model(model: keras.Model) -> keras.Model:
 
 
 def _refuse_hidden(model: keras.Model) -> None:
-    """Raises if a layer or model makes an accelerated activation in its own code."""
+    """Raises if a layer or model creates an accelerated activation in its own code."""
     for site in sites_of(model):
         if site.accelerated is None or isinstance(site.accelerated, InPlace):
             continue
@@ -87,14 +87,14 @@ def _refuse_hidden(model: keras.Model) -> None:
         raise ValueError(
             f"Layer {holder.name!r} ({type(holder).__name__}) has an accelerated "
             f"activation that the configuration of model {model.name!r} does not show, "
-            "so that no plain one can take its place. Give the class that makes it the "
-            "activation as an argument, which its `get_config` returns, or use another "
+            "so it cannot be replaced by a plain one. Pass the activation as an "
+            "argument to the class, and return it from `get_config`; or use another "
             "format."
         )
 
 
 def _plain(value: Any, key: str = "") -> Any:
-    """Returns what is under a key in a configuration, with plain activations."""
+    """Returns the value of a key in a configuration, with plain activations."""
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(item, key) for item in value)
     if not isinstance(value, dict):
@@ -131,9 +131,9 @@ def _function(name: str) -> Config:
 
 
 def _own_objects(model: keras.Model) -> dict[str, Any]:
-    """Returns the classes and functions of the user's that a model is made of.
+    """Returns the user's classes and functions that a model is made of.
 
-    Without those that share a name: better not found than taken for each other.
+    Without those that share a name: better not found than confused.
     """
     layers = model._flatten_layers()
     used = [value for layer in layers for value in vars(layer).values()]
@@ -149,7 +149,7 @@ def _own_objects(model: keras.Model) -> dict[str, Any]:
 
 
 def _copy_lookups(model: keras.Model, plain: keras.Model) -> None:
-    """Copies what preprocessing layers have learned beside their weights."""
+    """Copies what preprocessing layers have learned besides their weights."""
     layers = [
         [layer for layer in each._flatten_layers() if hasattr(layer, "finalize_state")]
         for each in (model, plain)
@@ -169,7 +169,7 @@ def _copy_lookups(model: keras.Model, plain: keras.Model) -> None:
 def _copy_compilation(model: keras.Model, plain: keras.Model) -> None:
     if not model.compiled:
         return
-    plain.dtype_policy = model.dtype_policy  # by which `compile` scales the loss
+    plain.dtype_policy = model.dtype_policy  # `compile` scales the loss by it
     try:
         plain.compile_from_config(model.get_compile_config())
     except Exception as error:  # of losses and metrics of the user's own

@@ -19,7 +19,7 @@ class Lorentzian(gaaf_keras.shapes.Shape):
 
 from typing import TYPE_CHECKING
 
-from gaaf_keras.shapes.base import *  # noqa: F403  whatever is defined is here
+from gaaf_keras.shapes.base import *  # noqa: F403  everything defined there
 from gaaf_keras.shapes.base import DEFINED
 from gaaf_keras.shapes.dropout import *  # noqa: F403
 from gaaf_keras.shapes.lookup import default_for as default_for

@@ -1,4 +1,4 @@
-"""The base class of the shape functions, simple ones, and those made of others."""
+"""The base class of shape functions, simple shapes, and combinations of shapes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Shape:
         raise NotImplementedError(f"{type(self).__name__} must define `__call__`.")
 
     def get_config(self) -> Config:
-        """Returns the arguments that make an equal shape function."""
+        """Returns the arguments that create an equal shape function."""
         return {
             field.name: _to_config(getattr(self, field.name))
             for field in dataclasses.fields(self)
@@ -43,10 +43,11 @@ class Shape:
         return cls(**{name: _from_config(value) for name, value in config.items()})
 
     def bound_to(self, activation: Activation) -> "Shape":
-        """Returns the shape as it is for a base activation.
+        """Returns the shape for a given base activation.
 
-        Most shapes are the same for all. Those defined by the total derivative need
-        to know the activation, and those made for one activation refuse others.
+        Most shapes are the same for all activations. Shapes defined by the total
+        derivative need to know the activation, and shapes made for one activation
+        refuse others.
 
         Raises:
             ValueError: If the shape is not for this activation.
@@ -62,7 +63,7 @@ class Shape:
         return dataclasses.replace(self, **bound) if bound else self
 
     def clip(self, minimum: float, maximum: float) -> "Shape":
-        """Returns the shape with its values limited to minimum ... maximum."""
+        """Returns the shape with its values limited to [minimum, maximum]."""
         return Clipped(self, minimum, maximum)
 
     def one_sided(self, side: str = "negative", at: float = 0.0) -> "Shape":
@@ -70,7 +71,7 @@ class Shape:
 
         Args:
             side: `"negative"` keeps x <= at, `"positive"` keeps x > at.
-            at: The pre-activation that divides the sides.
+            at: The pre-activation that separates the sides.
         """
         return OneSided(self, side, at)
 
@@ -99,12 +100,12 @@ ShapeLike: TypeAlias = Shape | str | Function
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
-    """How a shape function is found, and what shows it.
+    """How a shape function is found and shown.
 
     Attributes:
         make: The class or function that makes it.
-        example: One, as `gaaf_keras.shapes.get` takes it; None for none.
-        on: The activation that the example is for.
+        example: An example, as `gaaf_keras.shapes.get` takes it, or None.
+        on: The activation for the example.
     """
 
     make: Callable[..., Shape]
@@ -120,16 +121,17 @@ Defined = TypeVar("Defined", bound=Callable[..., Shape])
 def shape_function(
     name: str, *, example: str | None = None, on: str = "relu"
 ) -> Callable[[Defined], Defined]:
-    """Defines a shape function: a class, or a function that makes one of others.
+    """Defines a shape function: a class, or a function that combines other shapes.
 
     A class becomes a frozen dataclass that Keras can save. Lookup by name, gallery and
-    documentation follow; the documentation's formula is the second paragraph of the
-    docstring, its source the section `Reference:`.
+    documentation follow. The documentation takes the formula from the second paragraph
+    of the docstring and the source from its section `Reference:`.
 
     Args:
-        name: How `gaaf_keras.shapes.get` and `--shape_function` find it.
-        example: One to draw, as `gaaf_keras.shapes.get` takes it. By default none.
-        on: The activation to draw it on. Defaults to `"relu"`.
+        name: The name for `gaaf_keras.shapes.get` and `--shape_function`.
+        example: An example to draw, as `gaaf_keras.shapes.get` takes it. By default
+            none.
+        on: The activation to draw it with. Defaults to `"relu"`.
     """
 
     def defined(make: Defined) -> Defined:
@@ -165,7 +167,7 @@ def require_shape(argument: str, value: object) -> Function:
 
 @shape_function("gaussian", example="gaussian(width=3)", on="tanh")
 class Gaussian(Shape):
-    """A bell around zero, the paper's shape function for tanh.
+    """A bell around zero: the paper's shape function for tanh.
 
     `s(x) = exp(-(x / width)^2)`
 
@@ -188,8 +190,8 @@ class Gaussian(Shape):
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), the curve plotted for tanh; no formula is printed
-        there, this one is fitted to the picture.
+        (arXiv 1806.09783), the curve plotted for tanh. The paper prints no formula;
+        this one is fitted to the plot.
     """
 
     width: float = 2.0
@@ -208,7 +210,7 @@ class Gaussian(Shape):
     "shifted_sigmoid", example="shifted_sigmoid(slope=5, shift=0.5)", on="relu"
 )
 class ShiftedSigmoid(Shape):
-    """A smooth step, the paper's shape function for ReLU.
+    """A smooth step: the paper's shape function for ReLU.
 
     `s(x) = sigmoid(slope * (x + shift))`
 
@@ -235,8 +237,8 @@ class ShiftedSigmoid(Shape):
 
     Reference:
         Hahn and Choi, "Gradient Acceleration in Activation Functions"
-        (arXiv 1806.09783), the "shifted sigmoid" plotted for ReLU; no formula is
-        printed there, this one is fitted to the picture.
+        (arXiv 1806.09783), the "shifted sigmoid" plotted for ReLU. The paper prints no
+        formula; this one is fitted to the plot.
     """
 
     slope: float = 5.0
@@ -255,9 +257,9 @@ class ShiftedSigmoid(Shape):
 
 
 def _sigmoid(x: Tensor) -> Tensor:
-    """sigmoid(x), in single precision the way that XLA computes fastest.
+    """sigmoid(x), in single precision in the form that XLA computes fastest.
 
-    It takes two thirds of the time, for an absolute error of 3e-8, half a rounding of
+    It takes two thirds of the time, with an absolute error of 3e-8, half a rounding of
     the derivative of an active unit.
     """
     if is_compiling() and keras.backend.standardize_dtype(x.dtype) == "float32":
@@ -267,7 +269,7 @@ def _sigmoid(x: Tensor) -> Tensor:
 
 @shape_function("constant", example="constant(0.1)", on="sigmoid")
 class Constant(Shape):
-    """The same everywhere.
+    """A shape that is the same everywhere.
 
     `s(x) = value`
 
@@ -275,7 +277,7 @@ class Constant(Shape):
     1 it is the paper's sawtooth g alone, without a shape function.
 
     Args:
-        value: What is added to the derivative, 0 or greater. Defaults to 0.1.
+        value: The number added to the derivative, 0 or greater. Defaults to 0.1.
 
     Raises:
         TypeError: If `value` is not a number.
@@ -369,7 +371,7 @@ class Clipped(Shape):
             )
 
     def __call__(self, x: Tensor) -> Tensor:
-        # Keras's clip would round the limits to float32 on PyTorch.
+        # On PyTorch, Keras's clip would round the limits to float32.
         value = self.shape_function(x)
         one = ops.ones_like(value)
         value = ops.where(value < self.minimum, self.minimum * one, value)
@@ -383,18 +385,18 @@ class OneSided(Shape):
     `s(x) = shape_function(x)` for `x <= at`, else `0`; with `side="positive"` for
     `x > at`
 
-    With `at` where the base activation turns flat, the derivative is changed only
-    there: `ShiftedSigmoid().one_sided()` leaves ReLU's derivative of 1 in active units
-    as it is. Also `shape_function.one_sided(side, at)`.
+    With `at` where the base activation turns flat, only the derivative on the flat side
+    changes: `ShiftedSigmoid().one_sided()` leaves ReLU's derivative of 1 in active
+    units as it is. Also `shape_function.one_sided(side, at)`.
 
     Args:
         shape_function: The shape function.
         side: `"negative"` or `"positive"`. Defaults to `"negative"`.
-        at: The pre-activation that divides the sides. Defaults to 0.
+        at: The pre-activation that separates the sides. Defaults to 0.
 
     Raises:
-        TypeError: If `shape_function` is no shape function or `at` is no number.
-        ValueError: If `side` is something else or `at` is not finite.
+        TypeError: If `shape_function` is not a shape function or `at` is not a number.
+        ValueError: If `side` is neither of these or `at` is not finite.
     """
 
     shape_function: Function

@@ -1,4 +1,4 @@
-"""The shape that gives the derivative which dropout gives on average."""
+"""The shape whose total derivative is the mean derivative under dropout."""
 
 from gaaf_keras._core.checks import positive_number
 from gaaf_keras._core.kinds import derivative_of, function_of, name_of
@@ -13,25 +13,25 @@ MATCHED_ACTIVATIONS = tuple(known.name for known in ACTIVATIONS if known.under_n
     "dropout_matched", example="dropout_matched('tanh', noise_std=1.5)", on="tanh"
 )
 class DropoutMatched(Shape):
-    """The shape whose total derivative is the one that dropout gives on average.
+    """The shape whose total derivative is the mean derivative under dropout.
 
     `s(x) = E[phi'(x + noise_std * e)] - phi'(x)`, e standard normal
 
-    The expectation is closed: exact for ReLU, and to 7e-7 for tanh and 2e-7 for the
-    sigmoid. The shape is negative where noise lowers the derivative (at 0 for tanh,
+    The expectation has a closed form: exact for ReLU, to 7e-7 for tanh and to 2e-7 for
+    the sigmoid. The shape is negative where noise lowers the derivative (at 0 for tanh,
     just above 0 for ReLU). The noise of a real, finite layer is not quite Gaussian;
-    docs/shapes.md reports how much that changes.
+    docs/shapes.md reports how much difference that makes.
 
     Args:
-        activation: `"tanh"`, `"relu"` or `"sigmoid"`: the only activation to which
-            the shape can be given.
+        activation: `"tanh"`, `"relu"` or `"sigmoid"`: the only activation that can use
+            the shape.
         noise_std: Standard deviation of the pre-activation under dropout, in units of
             pre-activation. Greater than 0. `gaaf_keras.match_dropout` measures it.
 
     Raises:
         TypeError: If `noise_std` is not a number.
-        ValueError: If `noise_std` is not finite and greater than 0, or the activation
-            is another.
+        ValueError: If `noise_std` is not finite and greater than 0, or `activation` is
+            none of these.
 
     Examples:
         >>> from gaaf_keras import GAAFTanh
@@ -39,8 +39,8 @@ class DropoutMatched(Shape):
         >>> layer = GAAFTanh(shape_function=DropoutMatched("tanh", noise_std=0.8))
 
     Reference:
-        The paper, section 3, asks for a shape that follows the dropout rate and gives
-        no formula; this derivation is ours.
+        The paper, section 3, asks for a shape that follows the dropout rate, without a
+        formula; this derivation is ours.
     """
 
     activation: str
@@ -59,8 +59,8 @@ class DropoutMatched(Shape):
         if function_of(activation) is not function_of(self.activation):
             name = name_of(activation)
             raise ValueError(
-                f"This shape is matched to activation {self.activation!r} and fits no "
-                f"other. Received: activation={name!r}"
+                f"This shape is matched to activation {self.activation!r} and works "
+                f"with no other. Received: activation={name!r}"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""Shape functions by name, and the default one of an activation."""
+"""Shape functions by name, and the default shape of an activation."""
 
 import ast
 import difflib
@@ -28,12 +28,11 @@ def get(identifier: ShapeLike | Config) -> Function:
     """Returns a shape function from a name, a configuration or a callable.
 
     Args:
-        identifier: A name, such as `"gaussian"` or `"b_silu"`, with parameters if they
-            are not the default ones, as in `"gaussian(width=3.0)"` or
-            `"one_sided(shifted_sigmoid)"`, or several, as in
-            `"0.5 * gaussian + constant(0.1)"`; a configuration made by
-            `keras.saving.serialize_keras_object`, or any callable of one tensor, which
-            is returned as it is.
+        identifier: A name, such as `"gaussian"` or `"b_silu"`, optionally with
+            parameters, as in `"gaussian(width=3.0)"` or `"one_sided(shifted_sigmoid)"`,
+            or combined, as in `"0.5 * gaussian + constant(0.1)"`; a configuration made
+            by `keras.saving.serialize_keras_object`; or any callable of one tensor,
+            which is returned as it is.
 
     Raises:
         ValueError: If the name or a parameter is unknown, or the value cannot be a
@@ -54,19 +53,19 @@ def get(identifier: ShapeLike | Config) -> Function:
         return identifier
     raise ValueError(
         "Argument `shape_function` must be a shape function: one of the names "
-        f"{', '.join(map(repr, DEFINED))}, perhaps with parameters as in "
-        "'gaussian(width=3.0)' and combined as in '0.5 * gaussian + constant', an "
-        "object such as `Gaussian(width=2.0)`, or a callable of one tensor. "
+        f"{', '.join(map(repr, DEFINED))}, optionally with parameters, as in "
+        "'gaussian(width=3.0)', and combined, as in '0.5 * gaussian + constant'; an "
+        "object such as `Gaussian(width=2.0)`; or a callable of one tensor. "
         f"Received: shape_function={identifier!r}.{_hint(identifier)}"
     )
 
 
 def _hint(identifier: object) -> str:
-    """Returns what was probably meant by what is no shape function."""
+    """Returns what was probably meant by something that is not a shape function."""
     if isinstance(identifier, numbers.Real):
         return f" If that is the factor on the shape, write strength={identifier!r}."
     if isinstance(identifier, type):
-        return f" Write the brackets: {identifier.__name__}(...)."
+        return f" Add the brackets: {identifier.__name__}(...)."
     name = str(identifier).partition("(")[0].lower()
     close = difflib.get_close_matches(name, DEFINED, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
@@ -74,16 +73,16 @@ def _hint(identifier: object) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _from_text(text: str) -> Shape | None:
-    """Returns the shape that a text stands for, None if it names none."""
+    """Returns the shape that a text stands for; None if it names none."""
     if not DEFINED.keys() & set(re.findall(r"\w+", text)):
         return None
     try:
         shape = _from_expression(ast.parse(text.strip(), mode="eval").body)
         if not isinstance(shape, Shape):
-            raise TypeError(f"that makes {shape!r}")  # noqa: TRY301
+            raise TypeError(f"it evaluates to {shape!r}")  # noqa: TRY301
     except (ArithmeticError, SyntaxError, TypeError, ValueError) as error:
         raise ValueError(
-            "Argument `shape_function` must have parameters as in "
+            "Argument `shape_function` must give parameters as in "
             f"'gaussian(width=3.0)'. Received: shape_function={text!r} ({error})"
         ) from error
     return shape
@@ -112,11 +111,11 @@ def default_for(activation: Activation) -> Shape:
 
     The paper gives two. The others follow from them: a sigmoid is a tanh of half the
     height and twice the width, and a one-sided activation gets ReLU's step half a unit
-    beyond the pre-activation where its derivative first falls below 0.07, which is what
-    tanh's derivative is at 2. Below that it counts as flat here.
+    beyond the pre-activation where its derivative first falls below 0.07, which is
+    tanh's derivative at 2. Below that value an activation counts as flat here.
 
-    Layers and operations with other parameters have shapes by the same rule: a `ReLU`
-    with a threshold has its step there, one with a maximum a second step at that.
+    Layers and operations with other parameters get shapes by the same rule: a `ReLU`
+    with a threshold has its step there, one with a maximum has a second step there.
 
     Args:
         activation: Name of a Keras activation, the Keras function, or an activation
@@ -133,6 +132,6 @@ def default_for(activation: Activation) -> Shape:
     names = ", ".join(known.name for known in ACTIVATIONS if known.default_shape)
     raise ValueError(
         "Argument `shape_function` must be given for an activation without a default "
-        f"shape (those with one: {names}). "
+        f"shape. Activations with one: {names}. "
         f"Received: activation={activation!r}, shape_function=None"
     )

@@ -1,4 +1,4 @@
-"""Shapes that give a wanted total derivative, and the published ones among them."""
+"""Shapes that give a chosen total derivative, including the published surrogates."""
 
 import dataclasses
 
@@ -16,30 +16,30 @@ from gaaf_keras.shapes.base import (
     shape_function,
 )
 
-# Beyond this pre-activation derivatives of surrogates have reached their limits, in
+# Beyond this pre-activation the surrogates' derivatives have reached their limits in
 # every dtype; clipping there keeps infinity times zero out of the formulas.
 _FAR = 1e4
 
 
 @shape_function("from_derivative", example="from_derivative(gaussian)", on="tanh")
 class FromDerivative(Shape):
-    """The shape that makes the total derivative what you want.
+    """The shape that makes the total derivative a function of your choice.
 
     `s(x) = derivative(x) - phi'(x)`, so that with `strength=1` the activation's
-    derivative in the backward pass is `derivative(x)`; with another strength it lies
-    between phi' and that.
+    derivative in the backward pass is `derivative(x)`; with a smaller strength it lies
+    between the two.
 
     Args:
-        derivative: The wanted total derivative: a callable of one tensor. To be saved
-            with a model it must be a shape or a registered function.
-        activation: The base activation phi. By default it is the one that the shape
+        derivative: The total derivative: a callable of one tensor. To be saved with a
+            model it must be a shape or a registered function.
+        activation: The base activation phi. By default, the activation that the shape
             is given to; before that, the shape has no values.
 
     Raises:
         TypeError: If `derivative` is not callable, or is or contains a
             `FromDerivative`.
-        ValueError: If phi has no known derivative, or the shape is given to another
-            activation than its own.
+        ValueError: If phi has no known derivative, or the shape is given to an
+            activation other than its own.
 
     Examples:
         >>> from gaaf_keras import GAAFReLU
@@ -55,15 +55,15 @@ class FromDerivative(Shape):
         require_shape("derivative", self.derivative)
         if _is_from_derivative(self.derivative):
             raise TypeError(
-                "Argument `derivative` must be a total derivative, and not a shape "
-                f"made from one. Received: derivative={self.derivative!r}"
+                "Argument `derivative` must be a total derivative, not a shape made "
+                f"from one. Received: derivative={self.derivative!r}"
             )
         if self.activation is None:
             return
         if derivative_of(self.activation) is None:
             raise ValueError(
                 "A shape made from a total derivative needs a base activation whose "
-                f"own derivative is known: {', '.join(known_activations())}. "
+                f"derivative is known: {', '.join(known_activations())}. "
                 f"Received: activation={self.activation!r}"
             )
         self._set(activation=keras.activations.serialize(function_of(self.activation)))
@@ -82,13 +82,14 @@ class FromDerivative(Shape):
         if plain is None:
             raise ValueError(
                 "A shape made from a total derivative depends on the activation. Give "
-                f"it to one, or make it with activation=... Received: {self!r}"
+                "the shape to an activation, or make it with activation=... "
+                f"Received: {self!r}"
             )
         return self.derivative(x) - plain(x)
 
 
 def _is_from_derivative(shape: object) -> bool:
-    """Whether a shape is a `FromDerivative`, or made of one."""
+    """Whether a shape is or contains a `FromDerivative`."""
     if isinstance(shape, FromDerivative) or not isinstance(shape, Shape):
         return isinstance(shape, FromDerivative)
     parts = (getattr(shape, field.name) for field in dataclasses.fields(shape))
@@ -133,7 +134,7 @@ class NeLUDerivative(Shape):
 
 @shape_function("b_silu", example="b_silu(alpha=1.67)")
 def b_silu(alpha: float = 1.67) -> Shape:
-    """The derivative of B-SiLU, for ReLU: the surrogate SUGAR recommends.
+    """The derivative of B-SiLU, for ReLU: the surrogate that SUGAR recommends.
 
     Total derivative: `sigmoid(x) + (x + alpha) * sigmoid(x) * (1 - sigmoid(x))`
 
@@ -180,7 +181,7 @@ def helu(alpha: float = 0.5) -> Shape:
 
 @shape_function("leaky", example="leaky(slope=0.3)")
 def leaky(slope: float = 0.3) -> Shape:
-    """A leaky ReLU's derivative behind another activation, as in ProxyGrad.
+    """The derivative of leaky ReLU for another activation, as in ProxyGrad.
 
     Total derivative: `1` for x > 0, else `slope`
 
@@ -196,7 +197,7 @@ def leaky(slope: float = 0.3) -> Shape:
 
 @shape_function("straight_through", example="straight_through")
 def straight_through() -> Shape:
-    """A derivative of 1 everywhere, as of no activation at all.
+    """A derivative of 1 everywhere, as if there were no activation.
 
     Total derivative: `1`
 

@@ -39,7 +39,7 @@ def build(network, classes=10):
 
 
 def count_in_config(config):
-    """Counts activations in a model's JSON configuration, as it is written there."""
+    """Counts the activations in a model's JSON configuration."""
     counts = collections.Counter()
 
     def visit(node):
@@ -108,7 +108,7 @@ def test_gradients_of_resnet50_differ_in_training_only():
 
 
 def test_backbone_inside_of_a_model():
-    """With a head of one's own, the last activation of the backbone is a hidden one."""
+    """With a custom head, the backbone's last activation is a hidden one."""
     backbone = keras.applications.MobileNetV2(
         weights=None, input_shape=(32, 32, 3), include_top=False
     )

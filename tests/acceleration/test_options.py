@@ -1,4 +1,4 @@
-"""What `accelerate` is asked: shapes, selections, tables, mistakes."""
+"""Options of `accelerate`: shapes, selections, tables, mistakes."""
 
 import keras
 import pytest
@@ -149,9 +149,9 @@ def test_models_with_gaaf_in_them():
     with accelerate(model) as acceleration:
         assert [row.layer for row in acceleration.accelerated] == ["plain"]
         reasons = {row.left_alone for row in acceleration.left_alone}
-        assert reasons == {"accelerated already"}
+        assert reasons == {"already accelerated"}
         assert len(summary(model).accelerated) == 5
-        with pytest.raises(ValueError, match="accelerated already, in: plain"):
+        with pytest.raises(ValueError, match="already accelerated, in: plain"):
             accelerate(model)
 
 
@@ -198,7 +198,7 @@ def test_mistakes(arguments, error, message):
 
 
 def test_a_shape_for_what_is_left_alone():
-    with pytest.raises(ValueError, match=r"not accelerated.*'tanh'. There are: relu"):
+    with pytest.raises(ValueError, match=r"not accelerated.*'tanh'. Accelerated: relu"):
         accelerate(in_time(), shape_function={"tanh": "gaussian"})
 
 

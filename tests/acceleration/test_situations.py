@@ -1,4 +1,4 @@
-"""Models that people have: functions, layers and models of other makes and states."""
+"""Models as users have them: functions, layers and models of many kinds and states."""
 
 import functools
 import gc
@@ -58,7 +58,7 @@ def derivative_in_training(model, x):
 
 
 def ends_in(function):
-    """A model that is a function and, for accelerate, a layer behind it."""
+    """A model made of a function and a layer after it for `accelerate`."""
     model = sequential(
         LAYERS.Activation(function, name="act"), LAYERS.Rescaling(1.0), shape=(8,)
     )
@@ -67,7 +67,7 @@ def ends_in(function):
 
 
 def test_functions_beside_each_other():
-    """The same function in another guise has the same gradient."""
+    """The same function in another form has the same gradient."""
     for arguments in ({}, {"shape_function": {"relu": "b_silu"}}, {"unit_gain": False}):
         gradients = []
         for function in ("relu", tf.nn.relu, lambda x: tf.maximum(x, 0.0)):
@@ -120,7 +120,7 @@ class Eye(keras.initializers.Initializer):
 
 
 class Fixed(LAYERS.Layer):
-    """Takes no other arguments than its own, and has no configuration."""
+    """Takes only its own arguments, and has no configuration."""
 
     def __init__(self, length, width):
         super().__init__()
@@ -132,7 +132,7 @@ class Fixed(LAYERS.Layer):
 
 
 class Named(LAYERS.Layer):
-    """Keeps the name of its activation, and compares it."""
+    """Keeps the name of its activation and compares it."""
 
     activation = None
 
@@ -188,7 +188,7 @@ def test_assigned_by_the_user_meanwhile():
 
 
 class Transformer(keras.Model):
-    """Takes words and a mask; its head has weights of its own."""
+    """Takes words and a mask; its head has weights."""
 
     def __init__(self):
         super().__init__(name="transformer")
@@ -220,7 +220,7 @@ def test_a_transformer_of_ones_own(tmp_path):
     with accelerate(model) as acceleration:
         (row,) = acceleration.accelerated
         assert row.activation == "gelu"
-        assert "outputs of transformer are computed by code" in str(acceleration)
+        assert "outputs of transformer come from its own code" in str(acceleration)
         model.fit(words(), np.zeros(8), verbose=0)
         assert np.any(model(words(), training=False) != value)
         model.save_weights(tmp_path / "model.weights.h5")
@@ -300,7 +300,7 @@ def test_rematerialisation(kind, mode):
 @pytest.mark.parametrize("mode", ["full", "activations"])
 @pytest.mark.parametrize("kind", ["layer", "argument"])
 def test_rematerialised_at_inference(kind, mode):
-    """What is computed again for the backward pass is plain then."""
+    """What is recomputed in the backward pass is plain then."""
     with keras.RematScope(mode=mode):
         layers = [LAYERS.Dense(5), REMAT[kind](), LAYERS.Dense(2)]
     model = sequential(*layers)
@@ -466,7 +466,7 @@ def test_analyses_see_the_gradient_that_trains():
 
 @keras.saving.register_keras_serializable("tests")
 class Watched(LAYERS.LSTM):
-    """An LSTM that tells by which activation Keras would choose its kernel."""
+    """An LSTM that records the activation by which Keras would choose its kernel."""
 
     def inner_loop(self, *args, **kwargs):
         vars(self)["seen"].append(self.cell.activation)

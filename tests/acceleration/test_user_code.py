@@ -1,4 +1,4 @@
-"""What code of the user's may do, and what must not come of it."""
+"""What user code may do, and what must not happen as a result."""
 
 import collections
 
@@ -51,7 +51,7 @@ def gradients(model, training=True):
 
 
 def test_weights_in_a_function_are_trained():
-    """It has the values of SiLU now, but not for ever."""
+    """It has the values of SiLU now, but not forever."""
     model = holding(lambda self, x: self.activation(x), activation=ops.relu)
     layer = model.layers[0]
     layer.activation = lambda x: x * ops.sigmoid(layer.beta * x)
@@ -118,7 +118,7 @@ Settings = collections.namedtuple("Settings", ["act", "size"])
 
 
 class Curve:
-    """An object that is called, and knows more."""
+    """A callable object with state."""
 
     scale = 2.0
 
@@ -230,7 +230,7 @@ def block(residual):
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_outputs_of_a_block(residual):
-    """What returns the output is left alone, not the whole block."""
+    """The layer that returns the output is left alone, not the whole block."""
     acceleration = accelerate(sequential(block(residual)))
     found = {row.activation: row.left_alone for row in acceleration.rows}
     assert found == {"relu": None, "sigmoid": None if residual else "output"}

@@ -1,4 +1,4 @@
-"""Small models of every kind, with how many of their activations are accelerated."""
+"""Small models of every kind, with the number of accelerated activations."""
 
 import contextlib
 import json
@@ -187,7 +187,7 @@ def data_for(model, seed=0, batch=3):
 
 @contextlib.contextmanager
 def unchanged(model):
-    """Has moving averages and random states afterwards as they were before."""
+    """Restores moving averages and random states afterwards."""
     values = [keras.ops.copy(variable) for variable in model.variables]
     yield
     for variable, value in zip(model.variables, values, strict=True):
@@ -206,7 +206,7 @@ def assert_same(first, second):
 
 
 def assert_only_training_changes(model, gradients):
-    """Accelerates a model, of which `gradients(training)` gives a list of gradients."""
+    """Accelerates a model; `gradients(training)` returns its list of gradients."""
     at_inference, plain = gradients(False), gradients(True)
     with accelerate(model, unit_gain=False):
         assert_same(gradients(False), at_inference)
@@ -230,7 +230,7 @@ _OF_KERAS = (
 
 
 def attributes(model):
-    """What every layer and operation has in its attributes, for comparison."""
+    """The attributes of every layer and operation, for comparison."""
 
     def value(item):
         if isinstance(item, (list, tuple)):

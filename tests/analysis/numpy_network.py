@@ -90,7 +90,7 @@ class BatchNorm:
 
 
 class Times:
-    """Dropout with a mask that is known."""
+    """Dropout with a known mask."""
 
     def __init__(self, mask):
         self.mask = mask
@@ -139,7 +139,7 @@ class Activation:
 
 
 class Network:
-    """A chain of the parts above, with softmax and cross-entropy at its end."""
+    """A chain of the parts above, ending in softmax and cross-entropy."""
 
     def __init__(self, parts):
         self.parts = parts
@@ -184,7 +184,7 @@ class Network:
 def of_model(model, training=False, masks=()):
     """Returns the same network in NumPy.
 
-    In training it is accelerated where the model is, and has the dropout masks given.
+    In training it is accelerated where the model is, with the given dropout masks.
     """
     masks = iter(masks)
     parts = []

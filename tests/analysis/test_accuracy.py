@@ -1,4 +1,4 @@
-"""Accuracies are those that Keras gives."""
+"""Accuracies equal Keras's."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def accuracies(model, x, y):
-    """The accuracy without noise and with all nodes, as each analysis has it."""
+    """The accuracy without noise and with all nodes, from each analysis."""
     found = [
         analysis.weight_noise(model, x, y, sizes=[]),
         analysis.input_noise(model, x, y, sizes=[]),

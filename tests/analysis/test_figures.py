@@ -1,4 +1,4 @@
-"""Pictures of numbers: what is written in them can be read."""
+"""Pictures of numbers: their text is legible."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The callback: what it measures, and that training is the same with it."""
+"""The callback: what it measures, and that it does not change training."""
 
 import keras
 import numpy as np
@@ -125,14 +125,14 @@ def test_weights_are_those_of_the_examples_of_a_batch():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sample_weight": np.ones(63)}, "`y` and `sample_weight` must hold as many"),
+        ({"sample_weight": np.ones(63)}, "`y` and `sample_weight` must hold the same"),
         ({"sample_weight": np.ones(64), "class_weight": {}}, "cannot be given with"),
         (
             {
                 "sample_weight": np.ones(64),
                 "loss": lambda y, outputs: keras.ops.mean(outputs),
             },
-            "must return a loss for each example",
+            "must return one loss per example",
         ),
     ],
 )

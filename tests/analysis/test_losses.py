@@ -1,4 +1,4 @@
-"""The loss: the compiled one, or the one that is given."""
+"""The loss: the compiled or the given one."""
 
 import keras
 import numpy as np
@@ -73,7 +73,7 @@ LOSSES = ["mse", keras.losses.SparseCategoricalCrossentropy(from_logits=True)]
     ],
 )
 def test_losses_of_several_outputs_are_refused(analyse, loss):
-    message = r"Argument `loss` must be one loss.*compile it with.*Received: loss="
+    message = r"Argument `loss` must be one loss.*compile the model.*Received: loss="
     with pytest.raises(ValueError, match=message):
         analyse(with_two_outputs(), X, TARGETS, loss=loss)
 

@@ -1,4 +1,4 @@
-"""Where activations are found, and that looking leaves no trace."""
+"""Where activations are found, and that analyses leave no trace."""
 
 import dataclasses
 
@@ -388,7 +388,7 @@ def test_noise_is_not_added_to_whole_numbers():
     x = layers.Flatten()(layers.Embedding(9, 2)(inputs))
     model = keras.Model(inputs, layers.Dense(1, activation="tanh")(x))
     tokens = np.ones((3, 4), "int32")
-    with pytest.raises(ValueError, match=r"floating-point dtype.*int32"):
+    with pytest.raises(ValueError, match=r"floating-point inputs.*int32"):
         analysis.input_noise(model, tokens, np.zeros((3, 1)), loss="mse")
 
 

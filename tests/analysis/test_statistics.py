@@ -75,7 +75,7 @@ def test_identical_differences_have_the_deviation_of_a_step():
 
 
 def test_pairs_and_not_groups():
-    """A small gain that every seed shows is not lost in the spread of the seeds."""
+    """A small gain in every seed is not lost in the spread of the seeds."""
     base = np.array([90.0, 94.0, 98.0])
     assert (
         paired_difference(base + np.array([1.0, 1.1, 0.9]), base).direction == "higher"

@@ -1,4 +1,4 @@
-"""What runs say: Holm's correction, chosen rates, words."""
+"""What runs show: Holm's correction, chosen rates, words."""
 
 import re
 
@@ -23,7 +23,7 @@ def runs(variant, values, rate=1.0, **given):
 
 
 def holm(p_values, level=0.05):
-    """Returns which are rejected, by the definition."""
+    """Returns which hypotheses are rejected, by the definition."""
     order = np.argsort(p_values)
     rejected = np.zeros(len(p_values), bool)
     for rank, index in enumerate(order):
@@ -103,9 +103,9 @@ def test_words():
         [1],
     )
     assert found.verdict.startswith(
-        "At the learning rate that the model has (val_accuracy): ours helps (+3.04 "
+        "At the model's own learning rate (val_accuracy): ours helps (+3.04 "
         "points, corrected 95 % interval +2.86 to +3.22); theirs failed in 2 of "
-        "5 runs; nothing else shows a difference."
+        "5 runs; no other variant shows a difference."
     ), found.verdict
     assert found.cautions == ()
     loss = {"monitor": "val_loss", "higher": False}
@@ -115,7 +115,7 @@ def test_words():
 
 def test_one_pair_shows_nothing():
     found = Comparison(runs("plain", [0.5]) + runs("ours", [0.9]), [1])
-    assert "one run of each shows nothing" in found.verdict
+    assert "one run of each cannot show a difference" in found.verdict
     assert "helps" not in str(found)
     assert not any("interval" in each for each in found.cautions)
 
@@ -130,7 +130,7 @@ def test_the_same_in_each_pair():
 
 def test_two_pairs_are_said_to_be_two():
     found = Comparison(runs("plain", [0.5, 0.6]) + runs("ours", [0.8, 0.9001]), [1])
-    assert "ours helps, by two pairs only (+30." in found.verdict
+    assert "ours helps, with only two pairs (+30." in found.verdict
     three = Comparison(runs("plain", PLAIN[:3]) + runs("ours", [0.99, 1, 1]), [1])
     assert "two pairs" not in three.verdict
 
@@ -149,7 +149,7 @@ def test_variants_are_in_the_order_of_the_table():
 
 def test_without_plain_nothing_is_compared():
     found = Comparison(runs("plain", [None, *PLAIN]) + runs("ours", [0.9] * 6), [1])
-    expected = "plain failed in 1 of 6 runs, so nothing is compared with it."
+    expected = "plain failed in 1 of 6 runs, so no variant is compared with it."
     assert found.verdict.endswith(expected)
 
 
@@ -180,9 +180,11 @@ def test_few_pairs_and_the_end_of_the_rates_are_cautioned():
     assert len(found.answers) == 2
     assert [found.answers[1].learning_rate(n) for n in ("plain", "ours")] == [3, 3]
     assert any(
-        each.startswith("Only 2 seeds: a difference that is not shown may exist, and")
+        each.startswith(
+            "Only 2 seeds: a difference that is not shown may still exist, and"
+        )
         for each in found.cautions
     )
-    assert not any("end of the learning" in each for each in found.cautions)
+    assert not any("learning rate tried" in each for each in found.cautions)
     found = Comparison(every, [1, 3])
-    assert any("end of the learning" in each for each in found.cautions)
+    assert any("learning rate tried" in each for each in found.cautions)

@@ -1,4 +1,4 @@
-"""`compare`: the same runs but for the variant, and the model as it was."""
+"""`compare`: runs that differ only in the variant, and an unchanged model."""
 
 import json
 
@@ -42,7 +42,7 @@ def compare(model, variants=None, **given):
 
 
 class Begins(keras.callbacks.Callback):
-    """Notes weights and learning rate at the beginning of each run."""
+    """Records the weights and learning rate at the beginning of each run."""
 
     def __init__(self):
         super().__init__()
@@ -126,7 +126,7 @@ def test_a_model_that_is_given_ends_as_it_began(interrupted):
 
 @pytest.mark.once
 def test_a_planted_improvement_is_found_and_scipy_agrees():
-    """A network that is too slow learns with a gradient ten times as large."""
+    """A network that learns too slowly, with a gradient ten times as large."""
 
     def slow():
         hidden = keras.layers.Dense(24, "tanh")
@@ -148,7 +148,7 @@ def test_a_planted_improvement_is_found_and_scipy_agrees():
 
 
 class Own(keras.Model):
-    """A class of one's own with two optimizers and a step of its own."""
+    """A custom class with two optimizers and its own training step."""
 
     def __init__(self):
         super().__init__()
@@ -226,10 +226,10 @@ def test_failed_runs_are_counted_and_not_compared():
     failed = [run for run in found.runs if run["failed"]]
     assert {run["variant"] for run in failed} == {"boom"}
     assert [run["value"] for run in failed] == [None, None]
-    assert "boom failed in 2 of 2 runs; nothing else shows" in found.verdict
+    assert "boom failed in 2 of 2 runs; no other variant shows" in found.verdict
     assert list(found.answers[0].differences) == ["alias"]
     plain = compare(lambda: make(keras.optimizers.SGD(1e30)), {"ours": {}})
-    assert "plain failed in 1 of 1 run, so nothing" in plain.verdict
+    assert "plain failed in 1 of 1 run, so no variant" in plain.verdict
     assert plain.answers[0].differences == {}
 
 
@@ -309,7 +309,7 @@ def test_finished_runs_are_not_trained_again(tmp_path):
         with pytest.raises(ValueError, match=f"other settings: {name}="):
             compare(other, **given)
     path.write_text("[]\n")
-    with pytest.raises(ValueError, match="not one of `compare`"):
+    with pytest.raises(ValueError, match="`compare` did not write"):
         compare(make, **given)
 
 
@@ -340,7 +340,7 @@ def test_functions_are_told_apart_by_what_they_do():
 def test_the_time_limit_starts_nothing_that_takes_longer():
     found = compare(make, time_limit=1e-3, seeds=2)
     assert len(found.runs) <= 1
-    assert any("of 4 runs were not begun" in each for each in found.cautions)
+    assert any("of 4 runs did not start" in each for each in found.cautions)
     assert str(found)
 
 
@@ -350,7 +350,7 @@ def test_no_variants_given():
     names = ["plain", "paper's form", "strength 0.3", "unit gain", "one-sided"]
     assert [run["variant"] for run in found.runs] == names
     text = str(found)
-    assert "one run of each shows nothing" in text
+    assert "one run of each cannot show a difference" in text
     assert all(name in text for name in names)
 
     def tanh():
@@ -373,7 +373,11 @@ def test_no_variants_given():
         ({"learning_rates": ()}, ValueError, "must not be empty"),
         ({"learning_rates": (1, 0)}, ValueError, "`learning_rates` must be greater"),
         ({"mode": "up"}, ValueError, "mode='up'"),
-        ({"monitor": "val_acc"}, ValueError, r"monitor='val_acc'. There are: .*loss"),
+        (
+            {"monitor": "val_acc"},
+            ValueError,
+            r"monitor='val_acc'. The model reports: .*loss",
+        ),
         ({"variants": {"plain": {}}}, ValueError, "None for the plain model"),
         ({"variants": {"a": {"stregth": 1}}}, TypeError, "Variant 'a': .*stregth"),
         ({"variants": {"a": {"layers": "no"}}}, ValueError, "Variant 'a': .*selects"),

@@ -1,4 +1,4 @@
-"""Existing models, accelerated in place: exact, and gone without a trace."""
+"""Existing models accelerated in place: exact, and reversible without a trace."""
 
 import copy
 import pickle
@@ -237,7 +237,7 @@ def test_what_is_written_meanwhile_is_plain(tmp_path):
 
 
 def test_schedule_in_place():
-    """The strength changes in the compiled step, and is no weight."""
+    """The strength changes in the compiled step, and is not a weight."""
     written, model = small(GAAFTanh(name="hidden_activation"), GAAFReLU()), small()
     weights = len(model.weights)
 
@@ -261,7 +261,7 @@ def test_schedule_in_place():
 
 
 class Block(LAYERS.Layer):
-    """A layer of the user's that cannot be made from its configuration."""
+    """A user's layer that cannot be rebuilt from its configuration."""
 
     def __init__(self, units, act):
         super().__init__()
@@ -330,7 +330,7 @@ def outputs_of(model, x):
 
 
 def functions_of_the_backend():
-    """What users of a backend give as `activation=`, and what it is."""
+    """Functions that users of a backend give as `activation=`, and their meaning."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -363,7 +363,7 @@ def test_functions_of_the_backend():
 if keras.backend.backend() == "jax":  # Keras distributes on no other
 
     def test_distribution():
-        """With the variables' layouts kept."""
+        """Keeps the layouts of variables."""
         devices = keras.distribution.list_devices()
         keras.distribution.set_distribution(
             keras.distribution.DataParallel(devices=devices)
@@ -378,7 +378,7 @@ if keras.backend.backend() == "jax":  # Keras distributes on no other
             keras.distribution.set_distribution(None)
 
     def test_stateless_call():
-        """Keras calls the method alone, without a word to the layers inside."""
+        """Keras calls only the method, and tells the layers inside nothing."""
         import jax
 
         inputs = keras.Input((4,))

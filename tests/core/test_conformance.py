@@ -1,4 +1,4 @@
-"""Keras's own test of a layer, which holds for every layer of Keras."""
+"""Keras's own test for layers, which every Keras layer passes."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The dropout-matched shape against Monte-Carlo noise, and how it is matched."""
+"""The dropout-matched shape against Monte Carlo noise, and the matching."""
 
 import keras
 import numpy as np
@@ -169,7 +169,7 @@ def test_matching_of_what_is_normalised_along_another_axis(axis):
 
 
 def test_real_dropout_of_a_finite_layer_is_near():
-    """The expected derivative under real masks, beside the Gaussian one."""
+    """The expected derivative under real masks, and the Gaussian one."""
     random = np.random.default_rng(0)
     activities = np.tanh(random.normal(size=(1, 100)))
     weights = random.normal(size=(100, 40)) / 10
@@ -189,7 +189,7 @@ def test_real_dropout_of_a_finite_layer_is_near():
     [
         (0.0, "`rate` must be above 0 and below 1. Received: 0.0"),
         (1.0, "`rate` must be above 0 and below 1. Received: 1.0"),
-        ({"nowhere": 0.5}, "`rate` must name acc.*'nowhere'. There are: gaaf_tanh"),
+        ({"nowhere": 0.5}, "`rate` must name acc.*'nowhere'. The model has: gaaf_tanh"),
         (float("nan"), "`rate` must be finite. Received: rate=nan"),
     ],
 )
@@ -275,7 +275,7 @@ SEVERAL = "'act' cannot be matched to dropout: it has several pre-activations"
         ),
         (
             lambda: in_sequence(dense(GAAF("elu", name="e"))),
-            "'e' cannot be matched to dropout: its activation is none of tanh, "
+            "'e' cannot be matched to dropout: its activation is not one of tanh, "
             "sigmoid, relu",
         ),
         (

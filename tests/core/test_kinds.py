@@ -138,7 +138,7 @@ CASES = {
 
 
 def around(*kinks):
-    """Pre-activations, but for those where the backends do not agree about phi'."""
+    """Pre-activations without those where the backends disagree about phi'."""
     x = points("float32", limit=12.0)
     x = x[np.min(np.abs(np.subtract.outer(x, [0.0, *kinks])), axis=1) > 1e-4]
     return np.concatenate([x, np.float32([-1e-3, 1e-3, 1 - 1e-3, 1 + 1e-3])])

@@ -61,7 +61,7 @@ def test_shapes_with_parameters(text, shape):
         ("gaussian(width=abs(3))", "there is no shape 'abs', only gaussian"),
         ("gaussian(-1)", "width=-1"),
         ("gaussian(3) + 1", "unsupported operand"),
-        ("2 * 'gaussian'", "that makes 'gaussiangaussian'"),
+        ("2 * 'gaussian'", "it evaluates to 'gaussiangaussian'"),
         ("gaussian ** 2", "malformed"),
         ("1 / 0 * gaussian", "division by zero"),
         ("gaussian(3)(4)", "malformed"),

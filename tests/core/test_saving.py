@@ -171,7 +171,7 @@ def test_a_base_activation_with_weights_is_built_with_the_model(tmp_path):
 
 
 def test_training_rule_inside_recurrent_layers():
-    """Keras's recurrent layers take an unsaid `training` for False."""
+    """Keras's recurrent layers treat a missing `training` as False."""
     inputs = keras.Input((4, 2))
     model = keras.Model(inputs, LAYERS.LSTM(3, activation=GAAFTanh())(inputs))
     false, true = (behaviour(model, training)[1] for training in (False, True))

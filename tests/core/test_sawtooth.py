@@ -13,7 +13,7 @@ from tests.gradients import points, upstream_like, value_and_gradient
 
 
 def exact_sawtooth(x, frequency):
-    """g in rational arithmetic, of the very numbers given."""
+    """g in rational arithmetic, for exactly the given numbers."""
     phases = [Fraction(float(value)) * Fraction(frequency) for value in x]
     return np.array(
         [

@@ -1,4 +1,4 @@
-"""Strengths that change during training, without a new graph and without a weight."""
+"""Strengths that change during training, without a new graph or a new weight."""
 
 import keras
 import numpy as np
@@ -42,7 +42,7 @@ def fit(model, callbacks=(), epochs=1, **kwargs):
 
 
 def with_constant_strengths(strengths):
-    """Trains an epoch with each of these strengths, as constants."""
+    """Trains an epoch with each of these constant strengths."""
     model = build()
     for strength in strengths:
         for layer in (
@@ -171,7 +171,7 @@ def test_half_precision_training_with_a_schedule():
         (
             lambda: fit(build(), [AccelerationSchedule({"nowhere": abs})]),
             ValueError,
-            "nowhere. There are: accelerated, inner",
+            "nowhere. The model has: accelerated, inner",
         ),
         (
             lambda: fit(build(), [AccelerationSchedule(lambda epoch: -1.0)]),
@@ -184,7 +184,7 @@ def test_half_precision_training_with_a_schedule():
                 [AccelerationSchedule({"accelerated": abs})],
             ),
             ValueError,
-            "accelerated. There are: inner",
+            "accelerated. The model has: inner",
         ),
     ],
 )

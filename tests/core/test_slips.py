@@ -1,4 +1,4 @@
-"""The usual slips: each is told what was probably meant, and that works."""
+"""Common slips: the message says what was probably meant, and that works."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def network(activation="relu"):
         (
             lambda: call(GAAFTanh),
             TypeError,
-            r"Write the brackets: `activation=GAAFTanh\(\)`.*tensor of shape \(4, 3\)",
+            r"Add the brackets: `activation=GAAFTanh\(\)`.*tensor of shape \(4, 3\)",
             lambda: call(GAAFTanh()),
         ),
         (
@@ -62,7 +62,7 @@ def network(activation="relu"):
         (
             lambda: GAAF("gaaf_tanh"),
             ValueError,
-            "activation='gaaf_tanh'. Name the plain activation, 'tanh'",
+            "activation='gaaf_tanh'. Give the plain activation, 'tanh'",
             lambda: GAAF("tanh"),
         ),
         (
@@ -74,13 +74,13 @@ def network(activation="relu"):
         (
             lambda: GAAF("b_silu", "relu"),
             ValueError,
-            r"shape function comes second: `GAAF\('relu', 'b_silu'\)`",
+            r"shape function is the second argument: `GAAF\('relu', 'b_silu'\)`",
             lambda: GAAF("relu", "b_silu"),
         ),
         (
             lambda: GAAF(Gaussian(3.0), "tanh"),
             ValueError,
-            r"comes second: `GAAF\('relu', Gaussian\(width=3.0\)\)`",
+            r"is the second argument: `GAAF\('relu', Gaussian\(width=3.0\)\)`",
             lambda: GAAF("relu", Gaussian(width=3.0)),
         ),
         (
@@ -104,7 +104,7 @@ def network(activation="relu"):
         (
             lambda: GAAF("tanh", Gaussian),
             ValueError,
-            r"Write the brackets: Gaussian\(...\)",
+            r"Add the brackets: Gaussian\(...\)",
             lambda: GAAF("tanh", Gaussian()),
         ),
     ],

@@ -1,4 +1,4 @@
-"""The factor that takes the scale out of an accelerated gradient."""
+"""The factor that removes the scale from an accelerated gradient."""
 
 import keras
 import numpy as np
@@ -85,7 +85,7 @@ def test_a_function_whose_derivative_is_not_known():
 
 
 def test_weights_of_the_activation_keep_their_gradients():
-    """Those of PReLU, where the derivative is brought back from 2 to 1."""
+    """The weights of PReLU, where unit gain scales the derivative from 2 to 1."""
     layer = GAAF(keras.layers.PReLU(alpha_initializer="ones"), unit_gain=True)
     layer.build((1, 5))
     (alpha,) = layer.weights
@@ -116,7 +116,7 @@ def test_weights_of_the_activation_keep_their_gradients():
         ),
         (
             {"activation": "tanh", "frequency": 1e4, "unit_gain": True},
-            "`frequency` and `unit_gain` exclude",
+            "`frequency` and `unit_gain` cannot",
         ),
     ],
 )

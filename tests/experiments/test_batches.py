@@ -1,4 +1,4 @@
-"""Batches: each epoch an order of its own, the same on every road to the model."""
+"""Batches: each epoch has its own order, the same on every path to the model."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from experiments.data.pipelines import evaluation_pipeline, training_pipeline
 
 
 def numbered(count):
-    """A split whose image number i is filled with i."""
+    """A split in which image i is filled with i."""
     images = np.arange(count, dtype="uint8").reshape(-1, 1, 1, 1)
     return Split(images, np.arange(count, dtype="int32"))
 

@@ -155,11 +155,14 @@ def test_own_vectors(tmp_path):
         ({"y_test": None, "x_train": None}, "must have.*Missing: x_train, y_test"),
         ({"x_train": np.zeros(40)}, r"x_train must be finite numbers.*\(40,\)"),
         ({"x_train": np.full((40, 6, 5), np.nan)}, "x_train must be.*not all finite"),
-        ({"x_test": np.zeros((10, 5, 5))}, r"one shape.*\(6, 5, 1\) and \(5, 5, 1\)"),
+        (
+            {"x_test": np.zeros((10, 5, 5))},
+            r"the same shape.*\(6, 5, 1\) and \(5, 5, 1\)",
+        ),
         ({"x_test": np.full((10, 6, 5), "a")}, "x_test must be finite numbers.*<U1"),
         ({"y_train": np.arange(40) - 1}, "y_train must be whole.*from -1 to 38"),
         ({"y_train": np.zeros(40)}, "y_train must be whole numbers.*float64"),
-        ({"y_train": np.zeros(39, int)}, r"one an image \(40\).*\(39,\)"),
+        ({"y_train": np.zeros(39, int)}, r"one per image \(40\).*\(39,\)"),
         ({"x_train": np.zeros((9, 6, 5)), "y_train": np.zeros(9, int)}, "at least 10"),
         ({"x_train": np.array([{}], object)}, "cannot be read"),
         ({"x_train": np.full((40, 6, 5), 1e300)}, "not all finite in float32"),
@@ -169,9 +172,9 @@ def test_own_vectors(tmp_path):
         ({"y_train": np.zeros(40, int), "y_test": np.zeros(10, int)}, "two classes"),
         (
             {"y_train": 1 + np.arange(40) % 3, "y_test": 1 + np.arange(10) % 3},
-            "of every class.*Of 0 to 3 there are none of: 0",
+            "of every class.*Classes from 0 to 3 without examples: 0",
         ),
-        ({"y_test": np.full(10, 4)}, "Of 0 to 4 there are none of: 3, 4"),
+        ({"y_test": np.full(10, 4)}, "Classes from 0 to 4 without examples: 3, 4"),
     ],
 )
 def test_wrong_arrays_are_refused(changes, message, tmp_path):

@@ -1,4 +1,4 @@
-"""The paper's networks: their layers, their sizes, what they compute."""
+"""The paper's networks: their layers, sizes and outputs."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Shape functions of the user's own in the laboratory."""
+"""The user's own shape functions in experiments."""
 
 import dataclasses
 import sys
@@ -70,7 +70,7 @@ def test_functions_and_objects_become_texts_and_come_back(shape, text):
 
 
 def test_what_cannot_be_found_again_is_refused():
-    with pytest.raises(UsageError, match="function at the top of a module"):
+    with pytest.raises(UsageError, match="function at the top level of a module"):
         TrainingConfig(shape_function=lambda x: x)
     with pytest.raises(UsageError, match=r"'nowhere:f' cannot be found or made"):
         Network(TrainingConfig(shape_function="nowhere:f"), datasets.load("digits"))

@@ -1,4 +1,4 @@
-"""What is seen of a run: histograms, and the moment at which it goes wrong."""
+"""Records of a run: histograms, and the moment at which it diverges."""
 
 import csv
 import json

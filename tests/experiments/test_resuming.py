@@ -1,4 +1,4 @@
-"""Training that resumes: as if it had never stopped, and only if it is the same."""
+"""Training that resumes as if it had never stopped, and only if it is the same."""
 
 import json
 import shutil
@@ -172,7 +172,7 @@ def test_what_is_finished_is_read_and_not_trained_again(tmp_path):
 
 
 def test_all_epochs_trained_and_nothing_saved_yet(tmp_path):
-    """As when it is killed between the last epoch and the end."""
+    """As if it were killed between the last epoch and the end."""
     first = train(tmp_path / "first", acceleration_schedule="linear")
 
     class StopAtTheEnd(keras.callbacks.Callback):
@@ -228,7 +228,7 @@ def test_other_data_under_the_same_name_is_refused(tmp_path):
     write(0)
     train(tmp_path / "new", **given)
     write(1)
-    with pytest.raises(UsageError, match=r"what is in '.*own.npz' was something else"):
+    with pytest.raises(UsageError, match=r"the contents of '.*own.npz' were different"):
         train(tmp_path / "new", **given)
     write(0)
     assert train(tmp_path / "new", **given).epochs_before == SMALL["epochs"]
@@ -250,7 +250,7 @@ def test_a_folder_with_something_else_is_left_alone(name, tmp_path):
     [
         ("checkpoint.npz", "damaged", "The checkpoint is damaged"),
         ("result.json", "{", "its results cannot be read"),
-        ("config.json", "{", "no run in it that could resume"),
+        ("config.json", "{", "it has no run that could"),
     ],
 )
 def test_damaged_files_are_named(name, content, message, tmp_path):
@@ -290,16 +290,16 @@ def test_a_suite_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     runs.run(plan, tmp_path / "new")
     printed = capsys.readouterr().out
     assert "[1/2] gaaf_tanh, seed 0: test accuracy" in printed
-    assert "s, finished before)" in printed
+    assert "s, finished earlier)" in printed
     assert "s, resumed after epoch 1)" in printed
     summary = json.loads((tmp_path / "new" / "summary.json").read_text())
     assert summary["variants"][0]["seeds"] == [0, 1]
     (tmp_path / "new" / "summary.json").unlink()
     runs.run(plan, tmp_path / "new")
-    assert capsys.readouterr().out.count("finished before") == 2
+    assert capsys.readouterr().out.count("finished earlier") == 2
     assert json.loads((tmp_path / "new" / "summary.json").read_text()) == summary
     other = plans.plan("digits", given, 1)
-    with pytest.raises(UsageError, match=r"holds '.*', which is not of this command"):
+    with pytest.raises(UsageError, match=r"holds '.*', which is not from this"):
         runs.run(other, tmp_path / "new")
 
 
@@ -320,9 +320,9 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
 
 
 def test_too_little_space_is_seen_before_the_first_step(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match=r"with .* MB left; this run needs about"):
+    with pytest.raises(UsageError, match=r"with .* MB free; this run needs about"):
         files.require_space(tmp_path, 10**18)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
-    with pytest.raises(UsageError, match="with 1 MB left; this run needs about 10"):
+    with pytest.raises(UsageError, match="with 1 MB free; this run needs about 10"):
         train(tmp_path / "new", StopIn(1))

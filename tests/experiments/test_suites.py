@@ -1,4 +1,4 @@
-"""Plans and tables: which runs a suite means, and what its summary says."""
+"""Plans and tables: the runs of a suite, and its summary."""
 
 import json
 from pathlib import Path
@@ -156,13 +156,18 @@ def test_folders():
             None,
             {"learning_rate": (0.1, 0.10000001)},
             1,
-            "learning_rate must be values that differ in their first",
+            "learning_rate must be different values in their first",
         ),
         (None, {"width": 8}, 1, "width has no effect on the mlp"),
-        (None, {"activation": ("tanh", "tanh")}, 1, "activation must be values that"),
+        (None, {"activation": ("tanh", "tanh")}, 1, "activation must be different"),
         ("mnist", {"init_from": "a.keras"}, 1, "new models. .* --suite=compare"),
         ("compare", {"strength": 0.5}, 1, "'compare' sets strength itself"),
-        ("compare", {"activation": ("tanh", "relu")}, 1, "one activation. Give one"),
+        (
+            "compare",
+            {"activation": ("tanh", "relu")},
+            1,
+            "one activation. Give only one",
+        ),
         ("cifar10", {"hidden_units": (4,)}, 1, "hidden_units has no effect on the cnn"),
     ],
 )

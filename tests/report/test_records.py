@@ -67,7 +67,7 @@ def test_what_is_no_number_in_json(suite):
 
 
 def test_gradients_up_to_the_step_that_all_reached():
-    """Means over a group of steps count as often as there were measurements."""
+    """Means over a group of steps are weighted by their measurements."""
 
     def flow(last):
         gradient = [LayerGradient(1e-3 * step, 1.0, 1.0, 1.0) for step in range(last)]

@@ -1,4 +1,4 @@
-"""The page about a suite: what is in it, that it is right, that it needs nothing."""
+"""The page about a suite: its contents, their correctness, and that it is complete."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ QUANTILE = 12.7062  # of Student's t at 0.975, with one degree of freedom
 
 
 class Page(HTMLParser):
-    """What a page has: tags with their attributes, and tables as texts."""
+    """The contents of a page: tags with attributes, and tables as texts."""
 
     def __init__(self, path):
         super().__init__()
@@ -180,8 +180,8 @@ def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
             )
             shown = difference.mean() - half > 0, difference.mean() + half < 0
             verdict = {
-                (True, False): "better, by two pairs only",
-                (False, True): "worse, by two pairs only",
+                (True, False): "better, with only two pairs",
+                (False, True): "worse, with only two pairs",
             }
             if difference.std() == 0:
                 shown = None
@@ -300,10 +300,10 @@ def test_an_interrupted_suite_shows_what_is_finished(suite, tmp_path):
 
 
 def test_errors(tmp_path, suite, monkeypatch):
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         report.write(tmp_path / "none")
     monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "none")])
-    with pytest.raises(SystemExit, match=r"experiments.report: .* is no folder"):
+    with pytest.raises(SystemExit, match=r"experiments.report: .* is not a folder"):
         main()
     with pytest.raises(UsageError, match="holds no finished run"):
         report.write(tmp_path)

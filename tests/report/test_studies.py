@@ -1,4 +1,4 @@
-"""What is read of a folder in which runs are missing, or not alike."""
+"""Reading folders in which runs are missing or differ."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from tests.small_suite import VARIANTS
 
 @pytest.fixture
 def part(suite, tmp_path):
-    """A copy of the suite, as one that is not complete."""
+    """A copy of the suite, to make incomplete."""
     folder = tmp_path / "part"
     shutil.copytree(suite, folder, ignore=shutil.ignore_patterns("saved_model"))
     (folder / "summary.json").unlink()

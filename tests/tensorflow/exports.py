@@ -1,4 +1,4 @@
-"""A small network, its exports, and what is in them."""
+"""A small network, its exports, and their contents."""
 
 import json
 import zipfile
@@ -55,7 +55,7 @@ np.save(folder + "/y.npy", y)
 
 
 def network(activation):
-    """`activation` maps the name of an activation to what is used."""
+    """`activation` maps the name of an activation to the one to use."""
     inputs = keras.Input((8, 8, 3), name="image")
     x = LAYERS.Conv2D(4, 3, activation=activation("relu"))(inputs)
     x = LAYERS.BatchNormalization()(x)
@@ -89,7 +89,7 @@ def exported(model, path, **arguments):
 
 
 def operations(kind, path):
-    """The kinds of operations in an export, with how many there are of each."""
+    """The kinds of operations in an export, with their numbers."""
     if kind == "tf_saved_model":
         graph = tf.saved_model.load(str(path)).signatures["serving_default"].graph
         nodes = list(graph.as_graph_def().node)

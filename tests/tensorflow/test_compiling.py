@@ -1,4 +1,4 @@
-"""Gradients that TensorFlow compiles by themselves, and those that it does not."""
+"""Gradients that TensorFlow compiles separately, and those that it does not."""
 
 import keras
 import numpy as np

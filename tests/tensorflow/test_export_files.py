@@ -1,4 +1,4 @@
-"""Exports on the disk: where, and what is left when something goes wrong."""
+"""Exports on disk: where they are, and what remains when something goes wrong."""
 
 import signal
 import subprocess
@@ -36,7 +36,7 @@ def test_the_old_export_comes_back_if_the_new_cannot_be_moved(tmp_path, monkeypa
 
 def test_paths(tmp_path, monkeypatch):
     model = keras.Sequential([keras.Input((2,)), LAYERS.Dense(1, activation="tanh")])
-    with pytest.raises(ValueError, match="on this machine"):
+    with pytest.raises(ValueError, match="must be a local path"):
         gaaf_keras.export(model, "gs://bucket/model")
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a")

@@ -1,4 +1,4 @@
-"""Exports in all formats, opened where this package and Keras are not."""
+"""Exports in all formats, opened without this package and Keras."""
 
 import keras
 import numpy as np
@@ -112,8 +112,12 @@ def test_gelu_in_onnx(dtype, tmp_path):
         ("model", {"format": "tflite"}, r"This one is called 'litert'.*'tflite'"),
         ("model", {"format": "saved_model"}, "This one is called 'tf_saved_model'"),
         ("model", {"format": "h5"}, "`format` must be one of .'tf_saved_model', 'li"),
-        ("model.h5", {}, r"must end as the format says: .*model.h5', format=None"),
-        ("m.onnx", {"format": "tf_saved_model"}, "without a suffix for 'tf_saved_mo"),
+        (
+            "model.h5",
+            {},
+            r"must have the suffix of the format: .*model.h5', format=None",
+        ),
+        ("m.onnx", {"format": "tf_saved_model"}, "none for 'tf_saved_model'"),
         ("m.onnx", {"format": "litert"}, r"'.tflite' for 'litert'.*m.onnx"),
         ("model", {"format": "onnx"}, r"'.onnx' for 'onnx'.*model', format='onnx'"),
         ("m.onnx", {"format": "onnx", "trainable": True}, "`trainable` must be False"),

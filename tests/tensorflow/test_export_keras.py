@@ -144,7 +144,7 @@ class Hiding(LAYERS.Layer):
 
 
 class Silent(LAYERS.Layer):
-    """Has an argument that its configuration leaves out."""
+    """Has an argument that its configuration lacks."""
 
     def __init__(self, size, **arguments):
         super().__init__(**arguments)
@@ -192,7 +192,7 @@ def test_classes_of_ones_own(function, tmp_path):
     [
         ([Hiding], r"'hiding\w*' \(Hiding\) has an accelerated .*`get_config`"),
         ([Hiding, GAAFTanh], r"'hiding\w*' \(Hiding\) has an accelerated"),
-        ([lambda: Silent(3), GAAFTanh], r"cannot be made .*`get_config`.*Silent"),
+        ([lambda: Silent(3), GAAFTanh], r"cannot be rebuilt .*`get_config`.*Silent"),
     ],
 )
 def test_what_cannot_be_plain(layers, message, tmp_path):

@@ -1,4 +1,4 @@
-"""Exports of model classes of one's own, of which Keras does not know the inputs."""
+"""Exports of user model classes, whose inputs Keras does not know."""
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ class Pair(Network):
 
 
 class Named(Tokens):
-    """Of both kinds of inputs, and not in the order of their names."""
+    """Takes both kinds of inputs, not in the order of their names."""
 
     def call(self, inputs):
         return Network.call(self, inputs["rows"]) + super().call(inputs["ids"])
@@ -60,7 +60,7 @@ class Built(Arguments):
 
 
 def used(make, *arguments):
-    """A model after it was called."""
+    """A model that has been called."""
     model = make()
     model(*arguments)
     for weight in model.weights:
@@ -124,7 +124,7 @@ class Text(Network):
 
 
 class Table(Network):
-    """Takes nothing but integers."""
+    """Takes only integers."""
 
     def call(self, index):
         return super().call(keras.ops.take(keras.ops.eye(9), index, axis=0))
@@ -143,7 +143,7 @@ def test_text_and_indices(make, x, tmp_path):
 
 def test_what_keras_does_not_know_can_be_given(tmp_path):
     model = used(Arguments, ROWS, ROWS)
-    with pytest.raises(ValueError, match=r"`input_signature` must be given .*others"):
+    with pytest.raises(ValueError, match=r"`input_signature` is required .*others"):
         gaaf_keras.export(model, tmp_path / "model")
     row = keras.InputSpec(shape=(None, 4), dtype="float64")
     for name, signature in {

@@ -1,4 +1,4 @@
-"""SavedModels that are trained further, in TensorFlow alone."""
+"""Training SavedModels further, in TensorFlow alone."""
 
 import keras
 import numpy as np
@@ -111,7 +111,7 @@ def test_a_changing_strength_is_exported_as_it_is(tmp_path):
 
 
 class Compiled(LAYERS.Layer):
-    """Has a `call` that is a graph of its own."""
+    """Has a `call` that is a separate graph."""
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
@@ -157,7 +157,7 @@ def test_train_has_the_layers_own_gradients(layer, tmp_path):
 
 
 class Branching(Compiled):
-    """Decides by the values that it is given."""
+    """Branches on the values of its input."""
 
     @tf.function
     def call(self, x):

@@ -1,4 +1,4 @@
-"""SavedModels: what is in them, and where they are written."""
+"""SavedModels: their contents, and where they are written."""
 
 import keras
 import numpy as np
@@ -63,7 +63,7 @@ def test_failure_leaves_nothing_behind(tmp_path):
 
 
 def stored(folder):
-    """Shapes and bytes of what the file of variables holds."""
+    """Shapes and bytes of the values in the variables file."""
     file = str(folder / "variables" / "variables")
     reader = tf.train.load_checkpoint(file)
     shapes = reader.get_variable_to_shape_map()

@@ -1,4 +1,4 @@
-"""What the layers leave in TensorFlow graphs."""
+"""TensorFlow graphs of the layers."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_gradient_in_a_graph_with_unknown_shapes(function, shape):
 
 
 def test_forward_mode_ignores_the_acceleration():
-    """TensorFlow's forward mode does not follow custom gradients, and says nothing."""
+    """TensorFlow's forward mode silently ignores custom gradients."""
     x = tf.constant([0.5, 1.0])
     with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as forward:
         value = gaaf_keras.gaaf_tanh(x)

@@ -122,7 +122,7 @@ def draw(measured: dict[str, Any]) -> None:
     kinds = {
         "training": "a training step",
         "inference": "a prediction",
-        "elementwise": "an activation and its gradient alone",
+        "elementwise": "activation and gradient alone",
     }
     for axis, (kind, heading) in zip(axes, kinds.items(), strict=True):
         rows = [row for row in measured["rows"] if row["of"] == kind]
@@ -138,13 +138,13 @@ def draw(measured: dict[str, Any]) -> None:
             axis.plot(middle, place, "o", color=color, markersize=4, label=label)
         axis.axvline(1, color="#8c8c8c", linewidth=1, zorder=0)
         axis.set_yticks(range(len(titles)), [short(title) for title in titles])
-        axis.set_xlim(0.8, 1.4 if kind != "elementwise" else None)
+        axis.set_xlim(0.8, 1.5 if kind != "elementwise" else None)
         axis.tick_params(labelsize=8)
         axis.invert_yaxis()
         axis.set_title(heading, fontsize=10, loc="left")
         axis.set_xlabel("time with GAAF / plain", fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[1].legend(fontsize=8, frameon=False, loc="lower right")
+    axes[1].legend(fontsize=8, frameon=False, loc="upper right")
     figure.savefig(HERE / "images" / "costs.png", dpi=160, facecolor="white")
     plt.close(figure)
 

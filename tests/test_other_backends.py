@@ -47,7 +47,7 @@ def test_own_arrays(backend, digits_as_mnist, tmp_path):
 def test_a_backend_that_is_missing_is_named(tmp_path):
     done = train(folder=tmp_path, without="tensorflow", KERAS_BACKEND="tensorflow")
     assert done.returncode == 1
-    assert "train.py: Keras is to run on tensorflow, which is not ins" in done.stderr
+    assert "train.py: Keras is set to run on tensorflow, which is not" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -78,7 +78,7 @@ def test_three_workers(victim, tmp_path):
 @pytest.mark.slow
 def test_a_finished_training_and_other_flags(tmp_path):
     flags = (*TRAINING, "--epochs=2", "--output_dir=new")
-    for printed in ("test accuracy", "finished before"):
+    for printed in ("test accuracy", "finished earlier"):
         workers = start_workers(2, *flags, folder=tmp_path)
         chief, other = map(finished, workers)
         assert (chief.returncode, other.returncode) == (0, 0), chief.stderr

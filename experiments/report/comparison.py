@@ -219,7 +219,8 @@ def _sentence(variant: Variant, other: Variant) -> str:
         else:
             word = {"higher": "better", "lower": "worse"}[found.direction]
             text = f"{variant.name} is {word} than {other.name}"
-        text += f": test accuracy {interval(found, 2)} % points, {pairs}."
+        in_each = "" if found.identical and found.n > 1 else f", {pairs}"
+        text += f": test accuracy (% points) {interval(found, 2)}{in_each}."
     epochs = paired(variant, other, "best_epoch")
     if epochs is not None and epochs.direction != "not shown":
         word = {"higher": "later", "lower": "earlier"}[epochs.direction]

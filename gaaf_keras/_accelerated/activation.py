@@ -27,7 +27,7 @@ from gaaf_keras._core.gradients import (
     with_slope,
 )
 from gaaf_keras._core.kinds import derivative_of, get, is_function_of_keras, name_of
-from gaaf_keras._core.known_activations import Derivative
+from gaaf_keras._core.known_activations import NOT_ELEMENTWISE, Derivative
 from gaaf_keras._core.sawtooth import gradient_acceleration, require_floating_point
 from gaaf_keras._core.types import Activation, Config, Function, Tensor
 
@@ -57,6 +57,7 @@ class AcceleratedActivation(keras.Operation):
         _require_no_tensor(activation=activation, shape_function=shape_function)
         _require_no_shape(activation)
         self.activation = get(activation)
+        _require_elementwise(activation)
         # Computes phi in place of `activation`: a function with the same values that a
         # layer holds. The backend gives its derivative if `differentiate` is true.
         self._applied = self.activation if applied is None else applied
@@ -313,6 +314,16 @@ def _require_no_shape(activation: Activation) -> None:
             "Argument `activation` must be an activation. The shape function is the "
             f"second argument: `GAAF('relu', {activation!r})`. "
             f"Received: activation={activation!r}, which is a shape function"
+        )
+
+
+def _require_elementwise(activation: Activation) -> None:
+    name = name_of(activation)
+    if name in NOT_ELEMENTWISE:
+        raise ValueError(
+            "Argument `activation` must be an elementwise function, because a shape "
+            f"function is added to each value's own derivative. {name} mixes values: "
+            f"leave it plain. Received: activation={activation!r}"
         )
 
 

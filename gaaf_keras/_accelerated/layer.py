@@ -43,7 +43,11 @@ class AcceleratedLayer(keras.layers.Layer):
 
     @shape_function.setter
     def shape_function(self, value: Tensor) -> None:
+        before = self.shape_function
         self._accelerated = self._accelerated.replaced(shape_function=value)
+        if self._was_traced and self.shape_function != before:
+            now = self.shape_function
+            self._warn_of_compiled(f"shape function {before}", f"{now}")
 
     @property
     def frequency(self) -> float | None:
@@ -71,14 +75,21 @@ class AcceleratedLayer(keras.layers.Layer):
         if self._strength_variable is not None:
             self._strength_variable.assign(now)
         elif self._was_traced and now != before:
-            warnings.warn(
-                f"Training steps compiled before now keep strength {before:g} in "
-                f"{self.name!r}. To train with {now:g}, call "
-                "`model.make_train_function(force=True)` before `fit`. To change the "
-                "strength during `fit`, use `gaaf_keras.AccelerationSchedule`.",
-                # Bypass Keras's `__setattr__`; TensorFlow's layers have three of them.
-                stacklevel=5 if keras.backend.backend() == "tensorflow" else 3,
+            self._warn_of_compiled(
+                f"strength {before:g}",
+                f"{now:g}",
+                " To change the strength during `fit`, use "
+                "`gaaf_keras.AccelerationSchedule`.",
             )
+
+    def _warn_of_compiled(self, before: str, now: str, more: str = "") -> None:
+        warnings.warn(
+            f"Training steps compiled before now keep {before} in {self.name!r}. To "
+            f"train with {now}, call `model.make_train_function(force=True)` before "
+            f"`fit`.{more}",
+            # Bypass Keras's `__setattr__`; TensorFlow's layers have three of them.
+            stacklevel=6 if keras.backend.backend() == "tensorflow" else 4,
+        )
 
     def make_strength_variable(self) -> None:
         """Makes the strength a variable, which compiled training steps read each time.

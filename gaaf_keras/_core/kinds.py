@@ -23,6 +23,11 @@ from gaaf_keras._core.types import Activation, Function
 
 def get(identifier: Activation) -> Function:
     """Returns an activation as Keras does, but lists the names if there is none."""
+    if isinstance(identifier, type):
+        raise TypeError(
+            "Argument `activation` must be an activation, not a class. Add the "
+            f"brackets: `{identifier.__name__}()`. Received: activation={identifier!r}"
+        )
     try:
         return keras.activations.get(identifier)
     except ValueError as error:

@@ -203,8 +203,10 @@ def summary(model: keras.Model) -> ActivationTable:
 def _require_layer(model: object) -> None:
     if not isinstance(model, keras.layers.Layer):
         is_path = isinstance(model, (str, os.PathLike))
-        load = f". Load it: keras.saving.load_model({str(model)!r})" if is_path else ""
+        advice = ". Call it first, to have a model." if callable(model) else ""
+        if is_path:
+            advice = f". Load it: keras.saving.load_model({str(model)!r})"
         raise TypeError(
             "Argument `model` must be a Keras model or layer. "
-            f"Received: model={model!r} (of type {type(model).__name__}){load}"
+            f"Received: model={model!r} (of type {type(model).__name__}){advice}"
         )

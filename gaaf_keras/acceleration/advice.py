@@ -48,11 +48,17 @@ def require_use(
             f"{row.activation} ({row.left_alone})" for row in rows
         )
         found = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        is_by_hand = any(row.left_alone == "already accelerated" for row in rows)
+        advice = (
+            "Give the plain model, without GAAF layers."
+            if is_by_hand
+            else "To accelerate an output or a recurrent layer, name it in `layers`. "
+            "Activations in the code of a layer's `call`, or created when the layer is "
+            "built, cannot be seen."
+        )
         raise ValueError(
             "There is nothing to accelerate in the model. Its activations: "
-            f"{found or 'none, or all linear'}. To accelerate an output or a recurrent "
-            "layer, name it in `layers`. Activations in the code of a layer's `call`, "
-            "or created when the layer is built, cannot be seen."
+            f"{found or 'none, or all linear'}. {advice}"
         )
     used = {name_of(site.activation) for site in chosen}
     functions = {getattr(site.applied, "__name__", None) for site in chosen}

@@ -319,7 +319,17 @@ class GradientFlow(keras.callbacks.Callback):
         self.history: Measurements = []
 
     def mean(self) -> dict[str, LayerGradient]:
-        """Returns the mean over all measurements, by the name of the layer."""
+        """Returns the mean over all measurements, by the name of the layer.
+
+        Raises:
+            ValueError: If there are none, because training took fewer steps than
+                `every`.
+        """
+        if not self.history:
+            raise ValueError(
+                "There are no measurements: training took fewer steps than argument "
+                f"`every`. Give a smaller one. Received: every={self._every}"
+            )
         return mean_of(self.history)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

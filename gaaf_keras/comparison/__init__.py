@@ -31,6 +31,7 @@ from gaaf_keras.comparison.training import Training
 __all__ = ["VARIANTS", "Answer", "Comparison", "compare"]
 
 Arguments = Mapping[str, Any]
+_ARGUMENTS = {*inspect.signature(accelerate).parameters} - {"model"}
 
 VARIANTS: dict[str, Arguments] = {
     "paper's form": {"unit_gain": False},
@@ -324,7 +325,15 @@ def _variants(
             f"'{PLAIN}' must map to None. Received: variants={variants!r}"
         )
     for name, arguments in given.items():
-        if arguments is not None and not isinstance(arguments, Mapping):
+        is_mapping = isinstance(arguments, Mapping)
+        unknown = set(arguments or ()) - _ARGUMENTS if is_mapping else set()
+        if unknown:
+            raise TypeError(
+                f"Variant {name!r} must have arguments of `gaaf_keras.accelerate`: "
+                f"{', '.join(sorted(_ARGUMENTS))}. Received: "
+                f"{', '.join(map(repr, sorted(unknown)))}"
+            )
+        if arguments is not None and not is_mapping:
             raise TypeError(
                 "Argument `variants` must map each name to arguments of "
                 '`gaaf_keras.accelerate`, such as {"strength": 0.3}, or to None. '

@@ -67,6 +67,13 @@ def test_it_measures_the_model_of_that_moment_on_the_next_batch():
     assert flow.mean()["tanh"].output_gradient == pytest.approx(np.mean(values))
 
 
+def test_training_that_is_shorter_than_the_interval_has_no_mean():
+    flow = analysis.GradientFlow(X, Y, every=10_000)
+    fit(compiled(), flow)
+    with pytest.raises(ValueError, match=r"fewer steps than .* every=10000"):
+        flow.mean()
+
+
 def test_the_strength_of_a_schedule_is_followed():
     model = compiled()
     model.optimizer.learning_rate = 0.0

@@ -379,7 +379,11 @@ def test_no_variants_given():
             r"monitor='val_acc'. The model reports: .*loss",
         ),
         ({"variants": {"plain": {}}}, ValueError, "None for the plain model"),
-        ({"variants": {"a": {"stregth": 1}}}, TypeError, "Variant 'a': .*stregth"),
+        (
+            {"variants": {"a": {"stregth": 1}}},
+            TypeError,
+            "'a' must have arguments .*strength, .*Received: 'stregth'",
+        ),
         ({"variants": {"a": {"layers": "no"}}}, ValueError, "Variant 'a': .*selects"),
         ({"model": 3}, TypeError, "a compiled Keras model, or a function"),
         ({"model": list}, TypeError, "a compiled Keras model, or a function"),

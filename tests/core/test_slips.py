@@ -48,6 +48,30 @@ def network(activation="relu"):
             lambda: GAAFReLU()(keras.Input((3,))),
         ),
         (
+            lambda: GAAF(LAYERS.ReLU),
+            TypeError,
+            r"Add the brackets: `ReLU\(\)`",
+            lambda: GAAF(LAYERS.ReLU()),
+        ),
+        (
+            lambda: GAAF("softmax", "gaussian"),
+            ValueError,
+            "elementwise.*softmax mixes values.*activation='softmax'",
+            lambda: LAYERS.Activation("softmax"),
+        ),
+        (
+            lambda: gaaf_keras.accelerate(network),
+            TypeError,
+            "Call it first",
+            lambda: gaaf_keras.accelerate(network()),
+        ),
+        (
+            lambda: gaaf_keras.accelerate(network(GAAFReLU())),
+            ValueError,
+            "already accelerated.*Give the plain model",
+            lambda: gaaf_keras.accelerate(network()),
+        ),
+        (
             lambda: GAAF("rleu"),
             ValueError,
             "tanh, sigmoid.*activation='rleu'. Did you mean 'relu'",
@@ -162,6 +186,18 @@ def test_a_strength_that_a_compiled_step_does_not_read():
         weaken(network(GAAFTanh()))  # not trained yet
         schedule = AccelerationSchedule(lambda epoch: 0.0)
         assert_same(weakened, trained(lambda model: None, [schedule]))
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="reads the shape function at each step"
+)
+def test_a_shape_function_that_a_compiled_step_does_not_read():
+    def change(model):
+        model.layers[0].activation.shape_function = "constant"
+
+    with pytest.warns(UserWarning, match="keep shape function Gaussian") as caught:
+        assert_same(trained(change), trained(lambda model: None))
+    assert caught[0].filename == __file__
 
 
 def assert_same(ours, theirs):

@@ -246,7 +246,8 @@ def reached(study: Study) -> Table:
         "the best of the other variant’s run with that seed; after “against”, the "
         "epoch or time at which that run reached it, over the same seeds. The runs not "
         "counted ended before they got there. Even a variant that is no worse gets "
-        "there in only about half of its runs, because a best is a maximum.",
+        "there in only about half of its runs, because the target is the maximum of a "
+        "noisy curve.",
     )
 
 

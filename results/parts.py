@@ -70,7 +70,8 @@ def made_by(study: Study) -> str:
     return (
         f"**How it was made:** {len(runs)} runs, seeds "
         f"{', '.join(map(str, seeds))}, at most {config.epochs} epochs, stopped after "
-        f"{config.patience} without an improvement in validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
+        f"{config.patience} without an improvement in validation accuracy; on "
+        f"{'; '.join(sorted(machines))}.\n\n"
         f"```bash\n{study.command}\n```\n\n"
     )
 

@@ -57,8 +57,8 @@ SUITE = flags.DEFINE_enum(
 RUNS = flags.DEFINE_integer(
     "runs",
     None,
-    "Number of runs, with the seeds seed, seed + 1, ..., to show mean and standard "
-    "deviation. Default: 3 for a suite, otherwise 1.",
+    "Number of runs, using consecutive seeds, starting at --seed, to show mean and "
+    "standard deviation. Default: 3 for a suite, otherwise 1.",
 )
 PARALLEL_RUNS = flags.DEFINE_string(
     "parallel_runs",
@@ -71,7 +71,7 @@ RUNS_AT_ONCE = flags.DEFINE_string(
     "auto",
     "Number of networks of a table that differ only in numbers (seed, learning rate, "
     "weight decay, dropout rate, strength) to train at once as one program, with Keras "
-    "on JAX. auto: 1 on a CPU, and on an accelerator as many as pay.",
+    "on JAX. auto: 1 on a CPU, and on an accelerator as many as are worthwhile.",
 )
 for holder in (PARALLEL_RUNS, RUNS_AT_ONCE):
     flags.register_validator(
@@ -82,8 +82,8 @@ for holder in (PARALLEL_RUNS, RUNS_AT_ONCE):
 REPORT = flags.DEFINE_bool(
     "report",
     None,
-    "Write report.html, with tables and figures of the results, when all is trained. "
-    "Default: only for a suite.",
+    "Write report.html, with tables and figures of the results, after all runs have "
+    "finished. Default: only for a suite.",
 )
 TIME_LIMIT = flags.DEFINE_float(
     "time_limit",

@@ -118,7 +118,9 @@ def gpu_table(measured: dict[str, Any]) -> Iterator[str]:
 
 def draw(measured: dict[str, Any]) -> None:
     """Draws GAAF / plain of what was measured on CPUs: median and range of runs."""
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
+    figure, axes = plt.subplots(  # narrow: it is read on a phone too
+        3, 1, figsize=(5, 10), layout="constrained", height_ratios=(5, 5, 6)
+    )
     kinds = {
         "training": "a training step",
         "inference": "a prediction",
@@ -132,19 +134,19 @@ def draw(measured: dict[str, Any]) -> None:
             place += titles.index(row["title"])
             ratios = row["ratios"]["plain"]
             color = COLORS[row["backend"]]
-            axis.plot([min(ratios), max(ratios)], [place] * 2, color=color, lw=1.5)
+            axis.plot([min(ratios), max(ratios)], [place] * 2, color=color, lw=2)
             label = BACKENDS[row["backend"]] if row["title"] == titles[0] else None
             middle = statistics.median(ratios)
-            axis.plot(middle, place, "o", color=color, markersize=4, label=label)
+            axis.plot(middle, place, "o", color=color, markersize=5, label=label)
         axis.axvline(1, color="#8c8c8c", linewidth=1, zorder=0)
         axis.set_yticks(range(len(titles)), [short(title) for title in titles])
         axis.set_xlim(0.8, 1.5 if kind != "elementwise" else None)
-        axis.tick_params(labelsize=8)
+        axis.tick_params(labelsize=12)
         axis.invert_yaxis()
-        axis.set_title(heading, fontsize=10, loc="left")
-        axis.set_xlabel("time with GAAF / plain", fontsize=8)
+        axis.set_title(heading, fontsize=14, loc="left")
+        axis.set_xlabel("time with GAAF / plain", fontsize=12)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[1].legend(fontsize=8, frameon=False, loc="upper right")
+    axes[1].legend(fontsize=12, frameon=False, handlelength=1, loc="center right")
     figure.savefig(HERE / "images" / "costs.png", dpi=160, facecolor="white")
     plt.close(figure)
 

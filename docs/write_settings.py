@@ -29,7 +29,7 @@ def page():
 
 
 def flags():
-    yield "| flag | default | |"
+    yield "| flag | default | meaning |"
     yield "|---|---|---|"
     for name in (
         *("suite", "runs"),
@@ -54,7 +54,7 @@ def shown(default):
 
 
 def suites():
-    yield "| suite | runs per seed | |"
+    yield "| suite | runs per seed | contents |"
     yield "|---|---|---|"
     for name, suite in SUITES.items():
         count = len(plans.plan(name, {}, runs=1).variants)

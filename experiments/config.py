@@ -149,7 +149,9 @@ class TrainingConfig:
     accelerate: bool = _setting(
         False, "Accelerate the activations of the model in --init_from."
     )
-    model: str = _setting("mlp", "The new model.", choices=("mlp", "cnn"), group="new")
+    model: str = _setting(
+        "mlp", "Architecture to build.", choices=("mlp", "cnn"), group="new"
+    )
     hidden_units: tuple[int, ...] = _setting(
         (512, 256, 256),
         "Widths of the hidden layers of the mlp.",

@@ -43,10 +43,10 @@ def table(study: Study) -> Table:
         f"Dropout at a rate of {dropout.config.dropout:g}, the best of those tried by "
         "validation accuracy; the paper does not give its rate. Mean differences over "
         "pairs of runs with the same seed, with 95 % confidence intervals, each for a "
-        "single claim: of twenty, one misses on average. A claim holds if the whole "
-        "interval is on its side of 0 (of 1 for a factor). Kurtosis is that of the "
-        "weights within a histogram that leaves out a thousandth: 1.8 for a uniform "
-        "distribution, 2.9 for a Gaussian.",
+        "single claim: about one in twenty misses the true value. A claim holds if the "
+        "whole interval is on its side of 0 (of 1 for a factor). Kurtosis is that of "
+        "the weights within a histogram that leaves out a thousandth: 1.8 for a "
+        "uniform distribution, 2.9 for a Gaussian.",
     )
 
 

@@ -68,9 +68,10 @@ def made_by(study: Study) -> str:
     }
     config = runs[0].config
     return (
-        f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}, at most "
-        f"{config.epochs} epochs, stopped after {config.patience} without an "
-        f"improvement in validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
+        f"**How it was made:** {len(runs)} runs, seeds "
+        f"{', '.join(map(str, seeds))}, at most {config.epochs} epochs, stopped after "
+        f"{config.patience} without an improvement in validation accuracy; on "
+        f"{'; '.join(sorted(machines))}.\n\n"
         f"```bash\n{study.command}\n```\n\n"
     )
 

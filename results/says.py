@@ -6,7 +6,9 @@ are the plain network, without and with it.
 """
 
 import functools
+import statistics
 from collections.abc import Mapping
+from fractions import Fraction
 
 import drop_in
 from parts import HERE, accuracy, recorded
@@ -19,6 +21,23 @@ from experiments.report import comparison, pictures
 def better(records: str, group: str, other: str = "plain") -> str:
     """Returns by how much a variant is better than another."""
     return _difference("better", records, group, other)
+
+
+def rise(records: str, group: str, other: str = "plain") -> str:
+    """Returns two test accuracies in percent, and by how much the second is better."""
+    difference = better(records, group, other)
+    low, high = (
+        100 * statistics.fmean(variant_of(records, each).values("test_accuracy"))
+        for each in (other, group)
+    )
+    return f"{low:.2f} to {high:.2f} % ({difference})"
+
+
+def part_of_rate(records: str, group: str) -> str:
+    """Returns which part of the plain network's rate a better variant has, as 1/8."""
+    better(records, group)
+    rates = (Fraction(rate_of(records, each)) for each in (group, "plain"))
+    return str(next(rates) / next(rates))
 
 
 def worse(records: str, group: str, other: str = "plain") -> str:

@@ -204,6 +204,7 @@ def test_words_that_the_records_do_not_bear_out_are_refused(write, monkeypatch):
             name,
             [(accuracy, 3, 1e-4) for accuracy in accuracies],
             activation="tanh" if name == "base" else "gaaf_tanh",
+            learning_rate=0.2 if name == "base" else 0.05,
         )
         for name, accuracies in rows.items()
     ]
@@ -212,11 +213,15 @@ def test_words_that_the_records_do_not_bear_out_are_refused(write, monkeypatch):
     monkeypatch.setattr(write.says, "recorded", lambda _: records)
     says = write.says
     assert says.better("some", "up") == "+1.00 [+0.99, +1.02]"
+    assert says.rise("some", "up") == "98.10 to 99.10 % (+1.00 [+0.99, +1.02])"
+    assert says.part_of_rate("some", "up") == "1/4"
     assert says.worse("some", "down") == "−1.00 [−1.01, −0.98]"
     assert says.alike("some", "level").startswith("±0.00 [−")
     assert says.failed("some", "ruined") == "1 of 3"
     for word, group, found in (
         (says.better, "down", "worse"),
+        (says.rise, "down", "worse"),
+        (says.part_of_rate, "level", "no difference shown"),
         (says.better, "level", "no difference shown"),
         (says.worse, "up", "better"),
         (says.alike, "up", "better"),

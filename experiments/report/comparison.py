@@ -165,8 +165,8 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
         "confidence interval (Student’s t, n − 1). No difference is shown if the "
         "interval includes 0. Where all differences are equal, their deviation is "
         "taken to be one step of the values, or 2 % of them. Each interval is for a "
-        "single comparison; of twenty, one misses on average. Accuracies are not "
-        "compared where a run diverged; epochs and seconds leave those runs out. "
+        "single comparison: about one in twenty misses the true value. Accuracies are "
+        "not compared where a run diverged; epochs and seconds leave those runs out. "
         "Seconds depend on what else the machine was doing.",
     )
 
@@ -247,7 +247,8 @@ def reached(study: Study) -> Table:
         "the best of the other variant’s run with that seed; after “against”, the "
         "epoch or time at which that run reached it, over the same seeds. The runs not "
         "counted ended before they got there. Even a variant that is no worse gets "
-        "there in only about half of its runs, because a best is a maximum.",
+        "there in only about half of its runs, because the target is the maximum of a "
+        "noisy curve.",
     )
 
 

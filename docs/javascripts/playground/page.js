@@ -6,10 +6,12 @@
   const CLASSES = [[0, 137, 123], [194, 24, 91]]; // the colours of the spirals
   const find = (id) => document.getElementById(`playground-${id}`);
   const percent = (share) => `${Math.round(100 * share)} %`;
+  const isStuck = (now) => !isFinite(now.loss) || now.saturation.map(percent).includes("100 %");
+  const scoreOf = (now) =>
+    percent(now.accuracy) + (isStuck(now) && percent(now.accuracy) === "50 %" ? ", failed" : "");
 
-  let settings = Derivatives.startOf("tanh");
+  let [settings, running] = [Derivatives.startOf("tanh"), false];
   let functions, trial, step, history, nextFrame;
-  let running = false;
 
   /* Draws lines of points [x, y] into an SVG; the ticks' ends are those of the axes. */
   function chart(id, xTicks, yTicks, lines) {
@@ -87,18 +89,17 @@
     trial = Networks.start({ ...chosen, scale: number("scale"), rate: number("rate") }, functions);
     [step, history] = [0, []];
     record();
-    draw();
   }
 
   function record() {
     history.push({ step, ...Object.fromEntries(NETWORKS.map((n) => [n, trial.evaluate(n)])) });
+    draw();
   }
 
   /* The colours that a network gives to the square around the spirals, and the points. */
   function drawRegions(name) {
     const canvas = find(`regions-${name}`);
-    const context = canvas.getContext("2d");
-    const cells = 60;
+    const [context, cells] = [canvas.getContext("2d"), 60];
     const image = new ImageData(cells, cells);
     for (let i = 0; i < cells * cells; i++) {
       const [column, row] = [i % cells, Math.floor(i / cells)];
@@ -143,7 +144,7 @@
     }
     for (const name of NETWORKS) {
       drawRegions(name);
-      find(`accuracy-${name}`).textContent = percent(now[name].accuracy);
+      find(`accuracy-${name}`).textContent = scoreOf(now[name]);
     }
     drawSaturation();
     find("step").textContent = `Step ${step} of ${STEPS}`;
@@ -158,9 +159,8 @@
       trial.step();
       step += 1;
     } while (step % RECORD_EVERY > 0 && performance.now() - began < 12);
-    if (step % RECORD_EVERY === 0) record();
     running = step < STEPS;
-    if (step % RECORD_EVERY === 0) draw();
+    if (step % RECORD_EVERY === 0) record();
     proceed();
   }
 

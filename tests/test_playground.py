@@ -227,7 +227,7 @@ def test_what_the_page_says_to_look_for_happens(computed):
 def site(tmp_path_factory):
     """The page built with the settings of the documentation."""
     folder = tmp_path_factory.mktemp("playground")
-    for name in ("javascripts", "stylesheets"):
+    for name in ("javascripts", "stylesheets", "theme"):
         shutil.copytree(ROOT / "docs" / name, folder / "docs" / name)
     page = ROOT / "docs" / "playground.md"
     text = re.sub(r"\]\([\w/]+\.md[^)]*\)", "]", page.read_text())  # no other pages

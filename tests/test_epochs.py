@@ -50,6 +50,8 @@ for number, given in enumerate([
         **{"precision": "mixed_float16", "learning_rate_schedule": "cosine"},
     },
     {"model": "cnn", "width": 2, "epochs": 1, "train_examples": 200},
+    {"model": "resmlp", "width": 4, "epochs": 1, "optimizer": "adam"},
+    {"model": "lstm", "width": 4, "epochs": 1, "dropout": 0.1, "strength": 0.3},
     {"seed": 1, "learning_rate": 0.1, "epochs": 1},
     {"seed": 2, "learning_rate": 0.2, "epochs": 2},  # the programs of the run before
     {"strength": 0.3, "learning_rate_schedule": "step", "weight_decay": 0.01},

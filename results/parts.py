@@ -22,6 +22,11 @@ def recorded(name: str) -> Study:
     return committed.read(HERE / f"{name}.json")
 
 
+def full_size() -> list[Study]:
+    """Returns what is recorded of all images and the paper's width."""
+    return [recorded(path.stem) for path in sorted(HERE.glob("full_*.json"))]
+
+
 def only(study: Study, groups: Collection[str]) -> Study:
     """Returns a study of some groups alone."""
     variants = [variant for variant in study.variants if variant.group in groups]

@@ -24,7 +24,7 @@ def write(monkeypatch):
     import write as module
 
     yield module
-    for name in ("write", "claims", "drop_in", "parts", "says", "search"):
+    for name in ("write", "claims", "drop_in", "each_rate", "parts", "says", "search"):
         del sys.modules[name]
 
 

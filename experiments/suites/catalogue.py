@@ -88,8 +88,13 @@ def _cnn_rates(batch_norm: bool, learning_rates: tuple[float, ...]) -> Suite:
         epochs=40,
         patience=40,
     )
-    b_silu = {"activation": "gaaf_relu", "dropout": 0.0, "shape_function": "b_silu"}
-    variants = {**suite.variants, "B-SiLU": b_silu, **_SMOOTH["relu"]}
+    accelerated = {"activation": "gaaf_relu", "dropout": 0.0}
+    variants = {
+        **suite.variants,
+        "GAAF, strength 0.3": {**accelerated, "strength": 0.3},
+        "B-SiLU": {**accelerated, "shape_function": "b_silu"},
+        **_SMOOTH["relu"],
+    }
     return dataclasses.replace(suite, variants=variants)
 
 

@@ -33,10 +33,10 @@ def _drop_in_lstm(**common: Any) -> Suite:
 
 
 _SMALL_CNN = {
-    "dataset": "cifar10",
-    "augment": False,
+    "train_examples": 1_000,
+    "batch_size": 32,
     "model": "cnn",
-    "width": 8,
+    "width": 4,
     "optimizer": "momentum",
 }
 # The rate in the middle is the best of the plain network, for training as short as
@@ -46,28 +46,28 @@ DROP_INS: Mapping[str, Suite] = {
         "MNIST, tanh MLP",
         "tanh",
         hidden_units=(128,) * 3,
-        learning_rate=(0.05, 0.1, 0.2),
+        learning_rate=(0.2, 0.4, 0.8),
     ),
     "drop_in_relu_mlp": _drop_in(
         "MNIST, ReLU MLP",
         "relu",
         hidden_units=(128,) * 3,
-        learning_rate=(0.05, 0.1, 0.2),
+        learning_rate=(0.2, 0.4, 0.8),
     ),
     "drop_in_tanh_deep": _drop_in(
         "MNIST, tanh MLP of 12 hidden layers",
         "tanh",
         hidden_units=(64,) * 12,
-        learning_rate=(0.05, 0.1, 0.2),
+        learning_rate=(0.1, 0.2, 0.4),
     ),
     "drop_in_relu_cnn": _drop_in(
-        "CIFAR-10, ReLU CNN",
+        "MNIST, ReLU CNN",
         "relu",
         **_SMALL_CNN,
         learning_rate=(0.01, 0.02, 0.04),
     ),
     "drop_in_relu_cnn_batch_norm": _drop_in(
-        "CIFAR-10, ReLU CNN with batch norm",
+        "MNIST, ReLU CNN with batch norm",
         "relu",
         **_SMALL_CNN,
         batch_norm=True,
@@ -81,5 +81,5 @@ DROP_INS: Mapping[str, Suite] = {
         optimizer="adam",
         learning_rate=(0.0015, 0.003, 0.006),
     ),
-    "drop_in_lstm": _drop_in_lstm(width=32, learning_rate=(0.005, 0.01, 0.02)),
+    "drop_in_lstm": _drop_in_lstm(width=32, learning_rate=(0.01, 0.02, 0.04)),
 }

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from parts import recorded
+from parts import machines, recorded
 
 from experiments import UsageError
 from experiments.records.studies import Run, Variant
@@ -193,6 +193,18 @@ def _draw_cell(axes: Axes, x: int, y: int, found: Outcome) -> None:
         mean = found.difference.mean if found.difference else None
         text = "–" if mean is None else f"{mean:+.1f}".replace("-", "−")
     axes.text(x, y, text, ha="center", va="center", fontsize=8, color=_INK)
+
+
+def made_by() -> str:
+    """Returns on what the runs were, and their commands."""
+    studies = [
+        recorded(f"{kind}_{name}")
+        for name in NETWORKS.values()
+        for kind in ("rate", "drop_in")
+    ]
+    runs = sum(len(study.runs) for study in studies)
+    commands = "\n".join(study.command for study in studies)
+    return f"{runs:,} runs, on {machines(studies)}:\n\n```bash\n{commands}\n```"
 
 
 def count(variant: str, verdict: str) -> int:

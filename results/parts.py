@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from experiments import UsageError
@@ -64,20 +64,26 @@ def made_by(study: Study) -> str:
     """Returns how the records of a study were made."""
     runs = study.runs
     seeds = sorted({run.config.seed for run in runs})
-    machines = {
-        ", ".join(
-            [*run.resolved["devices"]]
-            + [f"{k} {v}" for k, v in run.resolved["versions"].items()]
-        )
-        for run in runs
-    }
     config = runs[0].config
     return (
         f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}, at most "
         f"{config.epochs} epochs, until {config.patience} have passed without a better "
-        f"validation accuracy; on {'; '.join(sorted(machines))}.\n\n"
+        f"validation accuracy; on {machines([study])}.\n\n"
         f"```bash\n{study.command}\n```\n\n"
     )
+
+
+def machines(studies: Iterable[Study]) -> str:
+    """Returns what the runs of some studies ran on."""
+    found = {
+        ", ".join(
+            [*run.resolved["devices"]]
+            + [f"{k} {v}" for k, v in run.resolved["versions"].items()]
+        )
+        for study in studies
+        for run in study.runs
+    }
+    return "; ".join(sorted(found))
 
 
 def compared(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> str:

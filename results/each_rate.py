@@ -54,6 +54,8 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """What this shows."""
+        if 2 * self.plain_failed > self.pairs:
+            return "plain fails"
         if self.failed > self.plain_failed:
             return "fails"
         if self.difference is None:
@@ -188,10 +190,9 @@ def _draw_cell(axes: Axes, x: int, y: int, found: Outcome) -> None:
     if colour is not None:
         cell = ((x - 0.47, y - 0.44), 0.94, 0.88)
         axes.add_patch(Rectangle(*cell, facecolor=colour, alpha=0.45, linewidth=0))
-    text = f"fails {found.failed}"
-    if found.verdict != "fails":
-        mean = found.difference.mean if found.difference else None
-        text = "–" if mean is None else f"{mean:+.1f}".replace("-", "−")
+    text = f"fails {found.failed}" if found.verdict == "fails" else "–"
+    if found.difference and "fails" not in found.verdict:
+        text = f"{found.difference.mean:+.1f}".replace("-", "−")
     axes.text(x, y, text, ha="center", va="center", fontsize=8, color=_INK)
 
 

@@ -309,7 +309,8 @@ def test_outcomes_at_a_rate(write, monkeypatch):
     assert str(fails).endswith("(failed: 1, plain 0)")
     both = outcome((0.90, 0.92), (0.1, 0.1), (0.92, 0.9401), (0.9, 0.92))
     assert both.verdict == "better"
-    assert outcome((0.1, 0.1), (0.1, 0.9)).verdict == "not compared"
+    assert outcome((0.1, 0.9), (0.9, 0.92)).verdict == "not compared"
+    assert outcome((0.1, 0.1), (0.1, 0.1), (0.9, 0.1)).verdict == "plain fails"
 
 
 def test_a_best_rate_at_the_edge_is_refused(write, monkeypatch):

@@ -31,6 +31,10 @@ FACTORS = {0.5: "half of it", 1.0: "plain's best rate", 2.0: "twice that"}
 _OF_ONE_NETWORK = ("gates",)  # not in the picture
 _INK = "#1f2328"  # which figures.save turns into the colour of the text around it
 _COLOURS = {"better": "#2a7fd4", "worse": "#d98200", "fails": "#cf4a12"}
+_VERDICTS = (
+    *("better", "no difference shown", "worse", "fails", "plain fails"),
+    "not compared",
+)
 _CHANCE = 0.1  # the accuracy of guessing one of ten classes
 
 
@@ -191,8 +195,10 @@ def _draw_cell(axes: Axes, x: int, y: int, found: Outcome) -> None:
         cell = ((x - 0.47, y - 0.44), 0.94, 0.88)
         axes.add_patch(Rectangle(*cell, facecolor=colour, alpha=0.45, linewidth=0))
     text = f"fails {found.failed}" if found.verdict == "fails" else "–"
-    if found.difference and "fails" not in found.verdict:
-        text = f"{found.difference.mean:+.1f}".replace("-", "−")
+    worse = found.difference and found.difference.direction == "lower"
+    if found.difference and (worse or "fails" not in found.verdict):
+        mean = round(found.difference.mean, 1)
+        text = f"{mean:+.1f}".replace("-", "−") if mean else "0.0"
     axes.text(x, y, text, ha="center", va="center", fontsize=8, color=_INK)
 
 
@@ -208,25 +214,90 @@ def made_by() -> str:
     return f"{runs:,} runs, on {machines(studies)}:\n\n```bash\n{commands}\n```"
 
 
-def count(variant: str, verdict: str) -> int:
-    """Returns in how many of its comparisons a verdict on a variant came out."""
-    return [each.verdict for each in _all(variant)].count(verdict)
+def says(
+    verdict: str, name: str, variant: str, epochs: int, factor: float = 1.0
+) -> str:
+    """Returns by how much a variant differs, if that is what a page says of it.
+
+    Raises:
+        UsageError: If the records show something else.
+    """
+    found = outcome(name, epochs, factor, variant)
+    if found.verdict != verdict or found.difference is None:
+        raise UsageError(
+            f"drop_in_{name}: '{variant}' at {factor:g} times the best rate of "
+            f"{epochs} epochs is said to be '{verdict}', and the records show "
+            f"'{found.verdict}'. Change the words of the page."
+        )
+    return found.difference.with_decimals(2)
 
 
-def comparisons(variant: str) -> int:
-    """Returns how many comparisons there are of a variant."""
-    return len(_all(variant))
+def summary() -> Table:
+    """Returns how often each variant is better, worse, or fails, a column a rate."""
+    return Table(
+        ["variant", *FACTORS.values()],
+        [
+            [variant, *(_counts(variant, factor) for factor in FACTORS)]
+            for variant in VARIANTS
+        ],
+        "",
+    )
 
 
-@functools.cache
-def _all(variant: str) -> list[Outcome]:
-    return [
-        outcome(name, epochs, factor, variant)
+def counts(variant: str, *factors: float) -> dict[str, int]:
+    """Returns how often each verdict on a variant comes out at some rates."""
+    found = [
+        outcome(name, epochs, factor, variant).verdict
         for name in NETWORKS.values()
         if has(name, variant)
         for epochs in lengths(name)
-        for factor in FACTORS
+        for factor in factors
     ]
+    return {verdict: found.count(verdict) for verdict in _VERDICTS}
+
+
+def where(variant: str, verdict: str, *factors: float) -> str:
+    """Returns in which networks a verdict on a variant comes out."""
+    found = [
+        title
+        for title, name in NETWORKS.items()
+        if has(name, variant)
+        and any(
+            outcome(name, epochs, factor, variant).verdict == verdict
+            for epochs in lengths(name)
+            for factor in factors
+        )
+    ]
+    return ", ".join(found) or "none"
+
+
+def largest_loss(variant: str, factor: float) -> str:
+    """Returns the largest difference by which a variant is worse, and in what network.
+
+    Raises:
+        UsageError: If it fails more often than the plain network.
+    """
+    if counts(variant, factor)["fails"]:
+        raise UsageError(
+            f"'{variant}' is said not to fail at {factor:g} times plain's best rate, "
+            f"and it does in: {where(variant, 'fails', factor)}. Change the words of "
+            "the page."
+        )
+    losses = [
+        (each.difference, title)
+        for title, name in NETWORKS.items()
+        if has(name, variant)
+        for epochs in lengths(name)
+        if (each := outcome(name, epochs, factor, variant)).difference
+        and each.verdict == "worse"
+    ]
+    worst, title = min(losses, key=lambda loss: loss[0].mean)
+    return f"{worst.with_decimals(2)} ({title})"
+
+
+def _counts(variant: str, factor: float) -> str:
+    found = counts(variant, factor).items()
+    return ", ".join(f"{count} {verdict}" for verdict, count in found if count)
 
 
 def _accuracy(name: str, epochs: int) -> str:

@@ -299,6 +299,10 @@ def test_outcomes_at_a_rate(write, monkeypatch):
 
     better = outcome((0.90, 0.92), (0.91, 0.931), (0.92, 0.94))
     assert (better.verdict, str(better)) == ("better", "**+2.03 [+1.89, +2.18]**")
+    said = write.each_rate.says
+    assert said("better", "some", "unit gain", 5) == "+2.03 [+1.89, +2.18]"
+    with pytest.raises(UsageError, match=r"said to be 'worse', and .* 'better'"):
+        said("worse", "some", "unit gain", 5)
     worse = outcome((0.92, 0.90), (0.931, 0.91), (0.94, 0.92))
     assert worse.verdict == "worse"
     level = outcome((0.92, 0.90), (0.90, 0.92), (0.94, 0.95))

@@ -71,7 +71,7 @@ DROP_INS: Mapping[str, Suite] = {
         "relu",
         **_SMALL_CNN,
         batch_norm=True,
-        learning_rate=(0.04, 0.08, 0.16),
+        learning_rate=(0.08, 0.16, 0.32),
     ),
     "drop_in_relu_resmlp": _drop_in(
         "MNIST, ReLU residual MLP",

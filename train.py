@@ -203,4 +203,11 @@ def _fresh_folder(name: str) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    try:
+        app.run(main)
+    except SystemExit as end:
+        if end.code in {_STOPPED_BY_SIGNAL + number for number in SIGNALS}:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(end.code))  # threads that compile would outlast the limit
+        raise

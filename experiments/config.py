@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,14 @@ class Bounds:
 
 _FROM_0, _FROM_1, _ABOVE_0 = Bounds(least=0), Bounds(least=1), Bounds(above=0)
 _SHARE = Bounds(least=0, below=1)
+
+# Each new model, with the settings that only some of them have.
+MODELS: Mapping[str, tuple[str, ...]] = {
+    "mlp": ("hidden_units", "batch_norm"),
+    "cnn": ("width", "batch_norm"),
+    "resmlp": ("hidden_units", "width", "batch_norm"),
+    "lstm": ("width", "gates_alone"),
+}
 
 
 def _setting(
@@ -150,16 +158,24 @@ class TrainingConfig:
         False, "Accelerate the activations of the model in --init_from."
     )
     model: str = _setting(
-        "mlp", "Architecture to build.", choices=("mlp", "cnn"), group="new"
+        "mlp",
+        "Architecture to build: mlp, fully connected; cnn, convolutional, VGG-style; "
+        "resmlp, residual blocks of dense layers; lstm, which reads images row by row.",
+        choices=tuple(MODELS),
+        group="new",
     )
     hidden_units: tuple[int, ...] = _setting(
         (512, 256, 256),
-        "Widths of the hidden layers of the mlp.",
+        "Widths of the hidden layers of the mlp; of the resmlp, one a block.",
         bounds=_FROM_1,
         group="new",
     )
     width: int = _setting(
-        64, "Channels of the first stage of the cnn.", bounds=_FROM_1, group="new"
+        64,
+        "Channels of the first stage of the cnn; width of the resmlp between its "
+        "blocks; units of the lstm.",
+        bounds=_FROM_1,
+        group="new",
     )
     activation: str = _setting(
         "gaaf_tanh",
@@ -195,6 +211,11 @@ class TrainingConfig:
         None,
         "Scale accelerated derivatives down to the maximum of the plain derivative.",
         by_default="only with --accelerate",
+        group="acceleration",
+    )
+    gates_alone: bool = _setting(
+        False,
+        "Accelerate the gates of the lstm alone, and not its state.",
         group="acceleration",
     )
     frequency: float | None = _setting(

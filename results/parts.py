@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from experiments import UsageError
@@ -20,6 +20,11 @@ FIXED_RATE = 0.1
 def recorded(name: str) -> Study:
     """Returns the study in a file of records in this folder."""
     return committed.read(HERE / f"{name}.json")
+
+
+def full_size() -> list[Study]:
+    """Returns what is recorded of all images and the paper's width."""
+    return [recorded(path.stem) for path in sorted(HERE.glob("full_*.json"))]
 
 
 def only(study: Study, groups: Collection[str]) -> Study:
@@ -59,21 +64,27 @@ def made_by(study: Study) -> str:
     """Returns how the records of a study were made."""
     runs = study.runs
     seeds = sorted({run.config.seed for run in runs})
-    machines = {
-        ", ".join(
-            [*run.resolved["devices"]]
-            + [f"{k} {v}" for k, v in run.resolved["versions"].items()]
-        )
-        for run in runs
-    }
     config = runs[0].config
     return (
         f"**How it was made:** {len(runs)} runs, seeds "
         f"{', '.join(map(str, seeds))}, at most {config.epochs} epochs, stopped after "
         f"{config.patience} without an improvement in validation accuracy; on "
-        f"{'; '.join(sorted(machines))}.\n\n"
+        f"{machines([study])}.\n\n"
         f"```bash\n{study.command}\n```\n\n"
     )
+
+
+def machines(studies: Iterable[Study]) -> str:
+    """Returns what the runs of some studies ran on."""
+    found = {
+        ", ".join(
+            [*run.resolved["devices"]]
+            + [f"{k} {v}" for k, v in run.resolved["versions"].items()]
+        )
+        for study in studies
+        for run in study.runs
+    }
+    return "; ".join(sorted(found))
 
 
 def compared(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> str:

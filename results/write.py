@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))  # for drop_in
 
 import claims
 import drop_in
+import each_rate
 import jinja2
 import parts
 import says
@@ -104,6 +105,7 @@ def _template(name: str) -> jinja2.Template:
         "claims": claims,
         "comparison": comparison,
         "drop_in": drop_in,
+        "each_rate": each_rate,
         "measurements": measurements,
         "parts": parts,
         "pictures": pictures,

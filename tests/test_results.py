@@ -24,7 +24,7 @@ def write(monkeypatch):
     import write as module
 
     yield module
-    for name in ("write", "claims", "drop_in", "parts", "says", "search"):
+    for name in ("write", "claims", "drop_in", "each_rate", "parts", "says", "search"):
         del sys.modules[name]
 
 
@@ -241,6 +241,99 @@ def test_what_drop_in_has_recorded_is_compared_in_the_same_way(write):
     (row,) = (row for row in rows if row[0] == "CNN" and row[2] == "as it comes")
     assert write.says.better("drop_in/cnn", "as it comes") == row[7]
     assert write.says.rate_of("drop_in/cnn", "plain") == row[4]
+
+
+def test_the_rates_of_all_were_chosen_for_plain_alone_with_other_seeds(write):
+    """And the suites have them."""
+    each_rate, recorded = write.each_rate, write.parts.recorded
+    for name in each_rate.NETWORKS.values():
+        chosen, judged = recorded(f"rate_{name}"), recorded(f"drop_in_{name}")
+        assert not any(variant.config.accelerates for variant in chosen.variants)
+        seeds = [{run.config.seed for run in s.runs} for s in (chosen, judged)]
+        assert len(seeds[1]) == 10
+        assert not set.intersection(*seeds)
+        for epochs in each_rate.lengths(name):
+            best = each_rate.best_rate(name, epochs)
+            at = [v.config for v in judged.variants if v.config.epochs == epochs]
+            rates = {config.learning_rate for config in at}
+            assert rates == {best / 2, best, 2 * best}
+            if epochs == each_rate.lengths(name)[0]:
+                plan = plans.plan(f"drop_in_{name}", {"export": False}, runs=1)
+                assert {str(settings_of(c)) for c in plan.variants.values()} == {
+                    str(settings_of(config)) for config in at
+                }
+            plain = next(v.config for v in chosen.variants if v.config.epochs == epochs)
+            same = {"learning_rate": best}
+            plain = dataclasses.replace(plain, **same)
+            assert settings_of(plain) in map(settings_of, at)
+
+
+def settings_of(config):
+    return dataclasses.replace(config, variant=None, seed=0)
+
+
+def outcome_of(write, monkeypatch, *pairs):
+    """What comes of accuracies in pairs, plain and accelerated."""
+    config = TrainingConfig(activation="relu", epochs=5, learning_rate=0.2)
+    forms = (("plain", "relu"), ("unit gain", "gaaf_relu"))
+
+    def variants(name, activation, accuracies):
+        found = {}
+        for seed, accuracy in enumerate(accuracies):
+            own = dataclasses.replace(config, activation=activation, seed=seed)
+            found[seed] = dataclasses.replace(run(seed, accuracy, 3, 1e-4), config=own)
+        return Variant(f"{name}, learning rate 0.2", name, True, found)
+
+    both = [
+        variants(*form, accuracies)
+        for form, accuracies in zip(forms, zip(*pairs, strict=True), strict=True)
+    ]
+    tried = [
+        variant(f"{rate}", [(accuracy, 3, 1e-4)], epochs=5, learning_rate=rate)
+        for rate, accuracy in ((0.1, 0.9), (0.2, 0.95), (0.4, 0.9))
+    ]
+    records = {
+        "drop_in_some": Study(Path(), "", "", both, 0),
+        "rate_some": Study(Path(), "", "", tried, 0),
+    }
+    monkeypatch.setattr(write.each_rate, "recorded", records.__getitem__)
+    write.each_rate.best_rate.cache_clear()
+    return write.each_rate.outcome("some", 5, 1.0, "unit gain")
+
+
+def test_outcomes_at_a_rate(write, monkeypatch):
+    def outcome(*pairs):
+        return outcome_of(write, monkeypatch, *pairs)
+
+    better = outcome((0.90, 0.92), (0.91, 0.931), (0.92, 0.94))
+    assert (better.verdict, str(better)) == ("better", "**+2.03 [+1.89, +2.18]**")
+    said = write.each_rate.says
+    assert said("better", "some", "unit gain", 5) == "+2.03 [+1.89, +2.18]"
+    with pytest.raises(UsageError, match=r"said to be 'worse', and .* 'better'"):
+        said("worse", "some", "unit gain", 5)
+    worse = outcome((0.92, 0.90), (0.931, 0.91), (0.94, 0.92))
+    assert worse.verdict == "worse"
+    level = outcome((0.92, 0.90), (0.90, 0.92), (0.94, 0.95))
+    assert level.verdict == "no difference shown"
+    assert not str(level).startswith("**")
+    fails = outcome((0.90, 0.92), (0.91, 0.93), (0.92, 0.10))
+    assert fails.verdict == "fails"
+    assert str(fails).endswith("(failed: 1, plain 0)")
+    both = outcome((0.90, 0.92), (0.1, 0.1), (0.92, 0.9401), (0.9, 0.92))
+    assert both.verdict == "better"
+    assert outcome((0.1, 0.9), (0.9, 0.92)).verdict == "not compared"
+    assert outcome((0.1, 0.1), (0.1, 0.1), (0.9, 0.1)).verdict == "plain fails"
+
+
+def test_a_best_rate_at_the_edge_is_refused(write, monkeypatch):
+    tried = [
+        variant(f"{rate}", [(accuracy, 3, 1e-4)], epochs=5, learning_rate=rate)
+        for rate, accuracy in ((0.1, 0.9), (0.2, 0.95))
+    ]
+    records = Study(Path(), "", "", tried, 0)
+    monkeypatch.setattr(write.each_rate, "recorded", lambda _: records)
+    with pytest.raises(UsageError, match=r"for 5 epochs, 0.2, is at the edge"):
+        write.each_rate.best_rate("some", 5)
 
 
 CONFIRMATIONS = [

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -117,10 +116,13 @@ class Study:
 
     @property
     def base(self) -> Variant | None:
-        """What the others are compared with: the plain network, if there are others."""
-        if len(self.chosen) == 1:
-            return None
-        return self._plain(dropout=False)
+        """What the others are compared with: the plain network, if there are others.
+
+        None if it is there at several learning rates.
+        """
+        base = self._plain(dropout=False)
+        several = base is not None and len(self._plain_like(base)) > 1
+        return None if several or len(self.chosen) == 1 else base
 
     @property
     def dropout(self) -> Variant | None:
@@ -130,13 +132,16 @@ class Study:
     def counterpart(self, variant: Variant) -> Variant | None:
         """Returns the plain variant with the same network as an accelerated one.
 
-        They differ in the acceleration and, perhaps, in the learning rate.
+        That with its learning rate, if there is one.
         """
-        if not variant.config.accelerates:
-            return None
+        rate = variant.config.learning_rate
+        plain = self._plain_like(variant) if variant.config.accelerates else []
+        return min(plain, key=lambda v: v.config.learning_rate != rate, default=None)
+
+    def _plain_like(self, variant: Variant) -> list[Variant]:
         own = _comparable(variant.config)
         plain = (each for each in self.chosen if not each.config.accelerates)
-        return next((each for each in plain if _comparable(each.config) == own), None)
+        return [each for each in plain if _comparable(each.config) == own]
 
     def _plain(self, *, dropout: bool) -> Variant | None:
         """Returns the first without batch normalisation, or with it if all have it."""
@@ -391,8 +396,3 @@ def best_of_each_group(
         }
         chosen |= {max(means, key=means.__getitem__)} if means else set()
     return chosen
-
-
-def slug(text: str) -> str:
-    """Returns a text as part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

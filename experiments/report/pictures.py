@@ -1,5 +1,6 @@
 """The pictures of a report."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.records.history import Row, is_finite
-from experiments.records.studies import Study, Variant, slug
+from experiments.records.studies import Study, Variant
 from experiments.report import comparison
 from experiments.report.measurements import layers_of, matched_derivatives
 from gaaf_keras.analysis import Curve, Distribution, Spread
@@ -193,7 +194,7 @@ def gradient_flow(study: Study) -> Pictures:
                 line = Line(x, y, variant.name, style_of[variant.name])
                 by_layer.setdefault(layer, []).append(line)
     return {
-        f"gradient_{slug(layer)}": draw(
+        f"gradient_{_slug(layer)}": draw(
             lines, f"{layer}: gradient", "step", "mean |∂L/∂z|", log_y=True
         )
         for layer, lines in by_layer.items()
@@ -203,7 +204,7 @@ def gradient_flow(study: Study) -> Pictures:
 def pre_activations(study: Study) -> Pictures:
     """Returns the distribution of each layer's pre-activations."""
     return {
-        f"pre_activation_{slug(layer)}": _distributions(
+        f"pre_activation_{_slug(layer)}": _distributions(
             study,
             ("saturation", layer, "pre_activations"),
             f"{layer}: pre-activations",
@@ -216,7 +217,7 @@ def pre_activations(study: Study) -> Pictures:
 def correlations(study: Study) -> Pictures:
     """Returns the distribution of each layer's correlations."""
     return {
-        f"correlation_{slug(layer)}": _distributions(
+        f"correlation_{_slug(layer)}": _distributions(
             study,
             ("correlations", layer, "distribution"),
             f"{layer}: correlations",
@@ -230,7 +231,7 @@ def weights(study: Study) -> Pictures:
     """Returns the distribution of each kernel's weights, before and after training."""
     first = next((a for variant in study.chosen for a in variant.analyses), None)
     return {
-        f"weights_{slug(path)}": _distributions(
+        f"weights_{_slug(path)}": _distributions(
             study, ("weights", path), path, "weight", initial
         )
         for path, initial in (first["initial_weights"] if first else {}).items()
@@ -259,7 +260,7 @@ def _distributions(
 def ablation(study: Study) -> Pictures:
     """Returns the remaining accuracy without a part of a layer's nodes."""
     return {
-        f"ablation_{slug(layer)}": _accuracies(
+        f"ablation_{_slug(layer)}": _accuracies(
             study,
             ("ablation", layer),
             "shares",
@@ -310,7 +311,7 @@ def expected_derivatives(study: Study) -> Pictures:
     """Returns the mean derivative under dropout, and the shapes that match it."""
     plain, real, matched, default = styles("abcd").values()
     return {
-        f"derivative_{slug(found.variant)}_{slug(found.layer)}": draw(
+        f"derivative_{_slug(found.variant)}_{_slug(found.layer)}": draw(
             [
                 Line(x := found.pre_activation, found.plain, "φ′ without noise", plain),
                 Line(x, found.under_noise, "under dropout", real, marked=True),
@@ -333,7 +334,7 @@ def functions(study: Study) -> Pictures:
             for name, values in each.get("functions", {}).items():
                 found.setdefault(name, values)
     return {
-        f"function_{slug(name)}": draw_curve(
+        f"function_{_slug(name)}": draw_curve(
             Curve(**{key: np.array(value) for key, value in values.items()}), name
         )
         for name, values in found.items()
@@ -357,3 +358,8 @@ def _layers(study: Study) -> list[str]:
 def _styles(study: Study) -> dict[str, Style]:
     groups = styles(dict.fromkeys(variant.group for variant in study.variants))
     return {variant.name: groups[variant.group] for variant in study.variants}
+
+
+def _slug(text: str) -> str:
+    """Returns a text as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

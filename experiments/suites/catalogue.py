@@ -4,27 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
-@dataclasses.dataclass(frozen=True)
-class Suite:
-    """A named table: settings shared by all its variants, and those of each.
-
-    Attributes:
-        title: What the table shows.
-        common: Fields of `TrainingConfig` for all variants. Of the learning rate there
-            may be several, in a tuple.
-        variants: Fields of `TrainingConfig` by the name of the variant.
-        groups: As in `Plan`.
-    """
-
-    title: str
-    common: Mapping[str, Any]
-    variants: Mapping[str, Mapping[str, Any]]
-    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def fields_set_by_variants(self) -> set[str]:
-        """Returns the fields that tell variants apart and so cannot be overridden."""
-        return {field for variant in self.variants.values() for field in variant}
+from experiments.suites.drop_in import DROP_INS
+from experiments.suites.suite import Suite
 
 
 def _mlp(title: str, dropout_rates: Sequence[float] = (0.2,), **common: Any) -> Suite:
@@ -107,8 +88,13 @@ def _cnn_rates(batch_norm: bool, learning_rates: tuple[float, ...]) -> Suite:
         epochs=40,
         patience=40,
     )
-    b_silu = {"activation": "gaaf_relu", "dropout": 0.0, "shape_function": "b_silu"}
-    variants = {**suite.variants, "B-SiLU": b_silu, **_SMOOTH["relu"]}
+    accelerated = {"activation": "gaaf_relu", "dropout": 0.0}
+    variants = {
+        **suite.variants,
+        "GAAF, strength 0.3": {**accelerated, "strength": 0.3},
+        "B-SiLU": {**accelerated, "shape_function": "b_silu"},
+        **_SMOOTH["relu"],
+    }
     return dataclasses.replace(suite, variants=variants)
 
 
@@ -301,41 +287,6 @@ def _elsewhere() -> Suite:
     )
 
 
-COMPARE = "compare"  # plain beside accelerated, for any data and model
-
-
-def comparison(base: str) -> Suite:
-    """The forms of one activation in a new network."""
-    accelerated = {"activation": f"gaaf_{base}"}
-    one_sided = {**accelerated, "shape_function": "one_sided(shifted_sigmoid)"}
-    return Suite(
-        title="plain and accelerated",
-        common={},
-        variants={
-            "plain": {"activation": base},
-            "paper's form": accelerated,
-            "strength 0.3": {**accelerated, "strength": 0.3},
-            "unit gain": {**accelerated, "unit_gain": True},
-            **({"one-sided": one_sided} if base == "relu" else {}),
-        },
-    )
-
-
-def comparison_of_model() -> Suite:
-    """A model from a file as it is, and accelerated."""
-    accelerated = {"accelerate": True, "unit_gain": False}
-    return Suite(
-        title="plain and accelerated",
-        common={},
-        variants={
-            "plain": {"accelerate": False},
-            "paper's form": accelerated,
-            "strength 0.3": {**accelerated, "strength": 0.3},
-            "unit gain": {"accelerate": True, "unit_gain": True},
-        },
-    )
-
-
 SUITES: Mapping[str, Suite] = {
     "digits": _mlp("UCI digits, tanh MLP", dataset="digits", batch_size=64, epochs=60),
     "mnist": _mlp("MNIST, tanh MLP", (0.1, 0.2, 0.3, 0.5), dataset="mnist", epochs=200),
@@ -351,6 +302,7 @@ SUITES: Mapping[str, Suite] = {
     **_SEARCHES,
     **_CONFIRMATIONS,
     "confirm_tanh_cnn": _elsewhere(),
+    **DROP_INS,
     "cifar100": _convolutional("cifar100", "CIFAR-100, ReLU CNN"),
     "svhn": _convolutional("svhn_cropped", "SVHN, ReLU CNN"),
 }

@@ -10,14 +10,15 @@ from typing import Any
 
 from experiments.config import (
     ACCELERATION,
+    MODELS,
     NEW_MODEL,
     TrainingConfig,
     UsageError,
     settings,
 )
-from experiments.suites.catalogue import (
+from experiments.suites.catalogue import SUITES
+from experiments.suites.suite import (
     COMPARE,
-    SUITES,
     Suite,
     comparison,
     comparison_of_model,
@@ -119,9 +120,10 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     }
     one = {name: _one_of(name, values) for name, values in several.items()}
     found = _plan(suite, definition, {**given, **one}, runs)
+    tuned = definition is None or not definition.at_each_rate
     for name, values in several.items():
         if len(values) > 1:
-            found = _multiplied(found, name, values)
+            found = _multiplied(found, name, values, tuned=tuned)
     return found
 
 
@@ -170,7 +172,9 @@ def _plan(
     if "init_from" in given:
         _require_no_new_model(given)
     else:
-        _require_use(given, given.get("model", definition.common.get("model", "mlp")))
+        model = given.get("model", definition.common.get("model", "mlp"))
+        _require_use(given, model)
+        _require_suite_fits(suite, fixed, model)
     variants = {
         name: TrainingConfig(**{**definition.common, **given, **variant}, variant=name)
         for name, variant in definition.variants.items()
@@ -195,8 +199,13 @@ def _one_of(name: str, values: tuple[Any, ...]) -> Any:
     return accelerated[0] if accelerated else values[0]
 
 
-def _multiplied(single: Plan, name: str, values: tuple[Any, ...]) -> Plan:
-    """Returns a plan with each variant of another at each of several values."""
+def _multiplied(
+    single: Plan, name: str, values: tuple[Any, ...], *, tuned: bool
+) -> Plan:
+    """Returns a plan with each variant of another at each of several values.
+
+    Of learning rates the best is to be chosen, if they are tuned.
+    """
     variants, groups = {}, {}
     for variant, config in single.variants.items():
         if name == "shape_function" and not config.accelerates:
@@ -206,7 +215,8 @@ def _multiplied(single: Plan, name: str, values: tuple[Any, ...]) -> Plan:
             label = str(value)
             if name == "learning_rate":
                 label = f"{variant}, learning rate {value:g}"
-                groups[label] = single.groups.get(variant, variant)
+                if tuned:
+                    groups[label] = single.groups.get(variant, variant)
             elif len(single.variants) > 1:
                 label = f"{variant}, {value}"
             changed = {name: value, "variant": label}
@@ -220,9 +230,22 @@ def _multiplied(single: Plan, name: str, values: tuple[Any, ...]) -> Plan:
 
 def _require_use(given: Mapping[str, Any], model: str) -> None:
     """Raises if a field is given that the model does not have."""
-    unused = "hidden_units" if model == "cnn" else "width"
-    if unused in given:
+    for unused in _without_effect(given, model):
         raise UsageError(f"{unused} has no effect on the {model}. Leave it out.")
+
+
+def _require_suite_fits(suite: str | None, fixed: Iterable[str], model: str) -> None:
+    """Raises if a suite's variants differ in what the model does not have."""
+    for unused in _without_effect(fixed, model):
+        raise UsageError(
+            f"The suite '{suite}' sets {unused}, which has no effect on the {model}. "
+            "Choose another suite, or another model."
+        )
+
+
+def _without_effect(names: Iterable[str], model: str) -> list[str]:
+    of_some = {name for settings in MODELS.values() for name in settings}
+    return sorted((of_some - {*MODELS.get(model, of_some)}).intersection(names))
 
 
 def _require_acceleration(
@@ -244,7 +267,7 @@ def _require_acceleration(
 
 def _require_no_new_model(given: Mapping[str, Any]) -> None:
     """Raises if a field is given that a model from a file has already."""
-    unused = [name for name in NEW_MODEL if name in given]
+    unused = [name for name in (*NEW_MODEL, "gates_alone") if name in given]
     if unused:
         raise UsageError(
             f"{' and '.join(unused)} would describe a new model, but the model comes "

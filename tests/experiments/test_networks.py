@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import gaaf_keras
 from experiments import (
     TrainingConfig,
     UsageError,
@@ -14,6 +15,7 @@ from experiments import (
     networks,
     train_and_evaluate,
 )
+from experiments.config import MODELS
 from experiments.data import datasets
 from experiments.networks import Network
 from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian
@@ -71,6 +73,67 @@ def test_cnn_normalises_before_each_hidden_activation():
     assert "Dropout" not in layers
 
 
+def test_residual_mlp():
+    model = networks.resmlp(
+        (8, 8, 1), 10, (5, 4), 6, activation="gaaf_relu", dropout=0.2, batch_norm=True
+    )
+    block = ["LayerNormalization", "Dense", "BatchNormalization", "GAAFReLU"]
+    block += ["Dropout", "Dense", "Add"]
+    start, end = ["InputLayer", "Rescaling", "Flatten", "Dense"], ["LayerNormalization"]
+    assert kinds(model) == [*start, *block * 2, *end, "Dense"]
+    units = [layer.units for layer in model.layers if hasattr(layer, "units")]
+    assert units == [6, 5, 6, 4, 6, 10]
+    skip, branch = model.get_layer("add_2").input
+    assert skip is model.get_layer("add_1").output
+    assert branch is model.get_layer("projection_2").output
+
+
+@pytest.mark.parametrize(
+    ("given", "state", "gates"),
+    [
+        ({"activation": "tanh"}, None, None),
+        ({"activation": "gaaf_tanh", "strength": 0.3}, (0.3, False), (0.3, False)),
+        ({"activation": "gaaf_tanh", "unit_gain": True}, (1.0, True), (1.0, True)),
+        ({"activation": "gaaf_elu", "gates_alone": True}, None, (1.0, False)),
+    ],
+)
+def test_what_is_accelerated_in_the_lstm(given, state, gates):
+    config = TrainingConfig(model="lstm", width=6, dropout=0.1, **given)
+    model = Network(config, datasets.load("digits")).model()
+    layers = [*("InputLayer", "Rescaling", "Reshape"), *("LSTM", "Dropout", "Dense")]
+    assert kinds(model) == layers
+    assert model.get_layer("rows").output.shape == (None, 8, 8)
+    lstm = model.get_layer("lstm")
+    base = config.activation.removeprefix("gaaf_")
+    for found, expected, name in (
+        (lstm.activation, state, base),
+        (lstm.recurrent_activation, gates, "sigmoid"),
+    ):
+        if expected is None:
+            assert found is keras.activations.get(name)
+        else:
+            assert found.activation is keras.activations.get(name)
+            settings = found.get_config()
+            assert (settings["strength"], settings["unit_gain"]) == expected
+
+
+def test_the_lstm_is_accelerated_as_accelerate_does_if_it_is_named(tmp_path):
+    gradients = []
+    x = np.random.default_rng(0).uniform(0, 16, (4, 8, 8, 1)).astype("float32")
+    for activation in ("tanh", "gaaf_tanh"):
+        keras.utils.set_random_seed(1)
+        settings = {"activation": activation, "unit_gain": activation != "tanh"}
+        config = TrainingConfig(model="lstm", width=5, **settings)
+        model = Network(config, datasets.load("digits")).model()
+        if activation == "tanh":
+            gaaf_keras.accelerate(model, layers="lstm")
+        model.compile("sgd", "mse")
+        model.train_on_batch(x, np.ones((4, 10)))
+        gradients.append(model.get_weights())
+    for ours, theirs in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
 def test_names_are_those_of_the_package():
     known = {row.name for row in ACTIVATIONS if row.default_shape} - {"linear"}
     assert set(names.BASE_ACTIVATIONS) == known
@@ -109,7 +172,7 @@ def test_the_method_as_configured():
 
 def test_gaaf_and_plain_networks_compute_the_same():
     x = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype("float32")
-    for make in (networks.mlp, networks.cnn):
+    for make in (networks.mlp, networks.cnn, networks.resmlp):
         outputs = []
         for activation in ("tanh", "gaaf_tanh"):
             keras.utils.set_random_seed(1)
@@ -263,7 +326,15 @@ def test_files_that_cannot_be_read(tmp_path):
             Network(given, data)
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_vectors_are_no_images():
+    split = datasets.Split(np.zeros((3, 4)), np.zeros(3))
+    data = datasets.ImageData("vectors", 2, split, split, split)
+    with pytest.raises(UsageError, match="choose the mlp or the resmlp"):
+        Network(TrainingConfig(model="lstm"), data)
+    Network(TrainingConfig(model="resmlp"), data)
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_dropout_starts_with_the_weights_of_the_plain_network(model):
     data = datasets.load("digits")
 

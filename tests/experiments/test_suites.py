@@ -169,6 +169,9 @@ def test_folders():
             "one activation. Give only one",
         ),
         ("cifar10", {"hidden_units": (4,)}, 1, "hidden_units has no effect on the cnn"),
+        (None, {"model": "lstm", "batch_norm": True}, 1, "no effect on the lstm"),
+        ("cifar10", {"model": "lstm"}, 1, "sets batch_norm, which has no effect on"),
+        (None, {"init_from": "a.keras", "gates_alone": True}, 1, "gates_alone would"),
     ],
 )
 def test_wrong_plans_are_refused(suite, given, runs, message):
@@ -199,6 +202,41 @@ def test_compare_has_plain_and_accelerated_forms_of_anything():
     ]
     rates = plans.plan("compare", {"learning_rate": (0.1, 0.2)}, 1)
     assert set(rates.groups.values()) == set(plans.plan("compare", {}, 1).variants)
+
+
+DROP_INS = [name for name in catalogue.SUITES if name.startswith("drop_in_")]
+
+
+@pytest.mark.parametrize("suite", DROP_INS)
+def test_every_variant_is_judged_at_each_rate(suite):
+    definition = catalogue.SUITES[suite]
+    plan = plans.plan(suite, {}, runs=1)
+    assert not plan.groups
+    rates = {}
+    for name, config in plan.variants.items():
+        variant = name.partition(", learning rate ")[0]
+        rates.setdefault(variant, set()).add(config.learning_rate)
+        assert config.patience > config.epochs
+    assert set(rates) == set(definition.variants)
+    low, middle, high = definition.common["learning_rate"]
+    assert (low, high) == pytest.approx((middle / 2, middle * 2))
+    assert {frozenset(found) for found in rates.values()} == {
+        frozenset((low, middle, high))
+    }
+    given = {"dataset": "mine.npz", "model": "resmlp", "learning_rate": (0.1, 0.3)}
+    if suite != "drop_in_lstm":
+        others = plans.plan(suite, given, runs=1).variants.values()
+        assert {c.learning_rate for c in others} == {0.1, 0.3}
+        assert {(c.dataset, c.model) for c in others} == {("mine.npz", "resmlp")}
+
+
+def test_at_each_rate_the_plain_network_with_that_rate_is_compared():
+    plan = plans.plan("drop_in_relu_mlp", {}, 2)
+    found = study_of(plan, {n: [run(c, 0.5)] * 2 for n, c in plan.variants.items()})
+    pairs = comparison.comparisons(found)
+    assert len(pairs) == 12
+    for variant, other in pairs:
+        assert other.name == f"plain, learning rate {variant.config.learning_rate:g}"
 
 
 def test_lists_are_compared():

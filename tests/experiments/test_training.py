@@ -117,7 +117,7 @@ def test_a_training_that_diverges_stops_and_reports():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"model": "rnn"}, "model must be one of mlp, cnn. Received: 'rnn'"),
+        ({"model": "rnn"}, "model must be one of mlp, cnn, resmlp, lstm. Rec.*'rnn'"),
         ({"activation": "gaaf"}, "activation must be one of tanh.*'gaaf'"),
         ({"dropout": 1.0}, "dropout must be from 0 to below 1. Received: 1.0"),
         ({"learning_rate": 0}, "learning_rate must be finite and greater than 0"),

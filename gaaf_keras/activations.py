@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import functools
 
 import keras
 
@@ -126,7 +125,7 @@ def gaaf_tanh(x: Tensor) -> Tensor:
         >>> float(gaaf_tanh(0.0))
         0.0
     """
-    return _once("tanh")(x)
+    return _TANH(x)
 
 
 @keras.saving.register_keras_serializable("gaaf_keras")
@@ -150,10 +149,11 @@ def gaaf_relu(x: Tensor) -> Tensor:
         >>> float(gaaf_relu(-1.0)), float(gaaf_relu(2.0))
         (0.0, 2.0)
     """
-    return _once("relu")(x)
+    return _RELU(x)
 
 
-_once = functools.cache(gaaf)
+_TANH = AcceleratedActivation("tanh", name="gaaf_tanh")
+_RELU = AcceleratedActivation("relu", name="gaaf_relu")
 
 # The functions above, with the names of their base activations.
 FUNCTION_FORMS: dict[Function, str] = {gaaf_tanh: "tanh", gaaf_relu: "relu"}

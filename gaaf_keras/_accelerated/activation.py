@@ -146,16 +146,20 @@ class AcceleratedActivation(keras.Operation):
                 total = upstream * (derivative(x) + added)
             return total if self._gain is None else self._gain(strength) * total
 
-        def gradient_of(x: Tensor, upstream: Tensor, value: Tensor = None) -> Tensor:
-            if value is not None:
+        def gradient_of(
+            x: Tensor, upstream: Tensor, value: Tensor = None, once: bool = False
+        ) -> Tensor:
+            if once:
                 is_ours = isinstance(self.shape_function, shapes.Shape)
                 if is_ours and on_torch().is_worth_compiling(x):
                     one_pass = on_torch().in_one_pass
                     return one_pass(self, expression, x, upstream, strength)
                 if own is not None and isinstance(strength, float):
+                    gain = 1.0 if self._gain is None else self._gain(strength)
                     shape = self._shape_of(x)
-                    total = on_torch().product(own, upstream, value, shape, strength)
-                    return total if self._gain is None else self._gain(strength) * total
+                    return on_torch().product(
+                        own, upstream, value, shape, strength=strength, gain=gain
+                    )
             # Otherwise do not reuse the value of the forward pass: eager TensorFlow
             # forgets its gradient. Graphs compute both at once.
             if value is None and of_value is not None:
@@ -164,7 +168,8 @@ class AcceleratedActivation(keras.Operation):
             one_pass = self._in_one_pass(expression, is_step=where_one is not None)
             return one_pass(x, upstream, *values)
 
-        return with_gradient(self._function_of_torch or self.plain, gradient_of, x)
+        function = self._function_of_torch or self.plain
+        return with_gradient(function, gradient_of, x, keep=own is not None)
 
     def _appended(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation differentiated by the backend, plus the shape's part."""

@@ -58,7 +58,8 @@ def in_one_pass(
 
 def is_compiling() -> bool:
     """Whether XLA will make one operation of what is computed now."""
-    return keras.backend.backend() == "jax" or _COMPILING.get()
+    backend = keras.backend.backend()
+    return backend == "jax" or (backend == "tensorflow" and _COMPILING.get())
 
 
 def is_traced(x: Tensor) -> bool:
@@ -87,7 +88,6 @@ def product(operation: str, upstream: Tensor, value: Tensor, added: Tensor) -> T
     return getattr(tf.raw_ops, operation)(y=value, dy=upstream) + upstream * added
 
 
-@functools.cache
 def on_torch() -> Any:
     """Returns the module of what PyTorch does in its own way."""
     from gaaf_keras._core import on_torch as module

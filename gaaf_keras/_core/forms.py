@@ -1,14 +1,18 @@
 """The form in which accelerated activations are traced into a graph."""
 
 import contextlib
-import contextvars
+import threading
 from collections.abc import Iterator
 from typing import Literal
 
 Form = Literal["custom gradient", "operations", "plain"]
-_FORM: contextvars.ContextVar[Form] = contextvars.ContextVar(
-    "form", default="custom gradient"
-)
+
+
+class _Form(threading.local):  # `torch.compile` cannot trace a context variable
+    form: Form = "custom gradient"
+
+
+_CURRENT = _Form()
 
 
 @contextlib.contextmanager
@@ -19,13 +23,13 @@ def written_as(form: Form) -> Iterator[None]:
     a custom gradient, and so survive in a file where a custom gradient does not, such
     as in the body of a loop. `"plain"` is the base activation alone.
     """
-    token = _FORM.set(form)
+    before, _CURRENT.form = _CURRENT.form, form
     try:
         yield
     finally:
-        _FORM.reset(token)
+        _CURRENT.form = before
 
 
 def current_form() -> Form:
     """Returns the form set by `written_as`."""
-    return _FORM.get()
+    return _CURRENT.form

@@ -12,13 +12,16 @@ from gaaf_keras._core.types import Tensor
 Function = Callable[..., Tensor]
 
 
-def with_gradient(function: Function, gradient_of: Function, x: Tensor) -> Tensor:
+def with_gradient(
+    function: Function, gradient_of: Function, x: Tensor, keep: bool = False
+) -> Tensor:
     """Returns `function(x)`, whose gradient is `gradient_of(x, upstream)`.
 
-    On PyTorch `gradient_of` gets the value too, unless it is differentiated again.
+    On PyTorch `gradient_of` also gets the value, if that is to be kept, and whether the
+    gradient is sure not to be differentiated again.
     """
     if keras.backend.backend() == "torch":
-        return on_torch().with_gradient(function, gradient_of, x)
+        return on_torch().with_gradient(function, gradient_of, x, keep)
 
     @ops.custom_gradient
     def replaced(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 Tensor = torch.Tensor
@@ -22,16 +23,16 @@ def with_gradient(
     function: Callable[..., Tensor],
     gradient_of: Callable[..., Tensor],
     x: Tensor,
-    keep: bool = True,
+    keep: bool,
 ) -> Tensor:
-    """Returns `function(x)`, whose gradient is `gradient_of(x, upstream, value)`.
+    """Returns `function(x)`, whose gradient is `gradient_of(x, upstream, value, once)`.
 
-    The value is None unless it is to be kept, and where the gradient may be
-    differentiated again or is traced.
+    The value is None unless it is to be kept. Where the gradient may be differentiated
+    again or is traced it is None too, and `once` False.
     """
 
-    def of_operations(x: Tensor, upstream: Tensor, _: Tensor | None) -> Tensor:
-        return gradient_of(x, upstream, None)
+    def of_operations(x: Tensor, upstream: Tensor, *_: Any) -> Tensor:
+        return gradient_of(x, upstream, None, False)
 
     if torch.compiler.is_compiling():  # which refuses a `jvp`
         return _Replaced.apply(function, of_operations, x, False)
@@ -59,7 +60,7 @@ def with_added_gradient(
     def nothing(x: Tensor) -> Tensor:
         return torch.full_like(x, -0.0, dtype=value.dtype)  # -0 + 0 would be 0
 
-    def gradient_of(x: Tensor, upstream: Tensor, _: Tensor | None) -> Tensor:
+    def gradient_of(x: Tensor, upstream: Tensor, *_: Any) -> Tensor:
         return added_of(x, upstream)
 
     return value + with_gradient(nothing, gradient_of, x, keep=False)
@@ -84,14 +85,15 @@ class _Replaced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor, None]:
         x, value = ctx.saved_tensors
-        value = None if torch.is_grad_enabled() else value
-        return None, None, ctx.gradient_of(x, upstream, value), None
+        once = not torch.is_grad_enabled() and forward_ad._current_level < 0
+        value = value if once else None
+        return None, None, ctx.gradient_of(x, upstream, value, once), None
 
 
 class _ReplacedInEachMode(_Replaced):
     @staticmethod
     def jvp(ctx: Any, _: None, __: None, tangent: Tensor, ___: None) -> Tensor:
-        return ctx.gradient_of(ctx.saved_tensors[0], tangent, None)
+        return ctx.gradient_of(ctx.saved_tensors[0], tangent, None, False)
 
 
 def is_worth_compiling(x: Tensor) -> bool:
@@ -148,13 +150,16 @@ def product(
     upstream: Tensor,
     value: Tensor,
     added: Tensor,
+    *,
     strength: float = 1.0,
+    gain: float = 1.0,
 ) -> Tensor:
-    """Returns upstream * (phi' + strength * added), in as little memory as it may."""
+    """Returns gain * upstream * (phi' + strength * added), in little new memory."""
     total = _BACKWARD[operation](upstream, value)
     if torch.is_grad_enabled():  # `vmap` knows no addcmul_
-        return total + upstream * (strength * added)
-    return total.addcmul_(upstream, added, value=strength)
+        return gain * (total + upstream * (strength * added))
+    total.addcmul_(upstream, added, value=strength)
+    return total if gain == 1 else total.mul_(gain)
 
 
 # By the operation that differentiates it: the activation, upstream * phi'.

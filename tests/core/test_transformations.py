@@ -53,10 +53,9 @@ def compiled_gradients(function):
             return torch.autograd.grad(function(x), x, torch.tensor(upstream))[0]
 
         yield gradient
-        if function in (FUNCTIONS["gaaf_tanh"][0], FUNCTIONS["GAAFReLU"][0]):
-            # Without inductor, which would need a C++ compiler.
-            function = torch.compile(function, backend="aot_eager")
-            yield gradient
+        # Without inductor, which would need a C++ compiler.
+        function = torch.compile(function, backend="aot_eager", fullgraph=True)
+        yield gradient
 
 
 @BY_FUNCTION
@@ -196,3 +195,33 @@ if BACKEND == "jax":
         x = np.ones(2, "float32")
         with pytest.raises(TypeError, match="forward-mode"):
             jax.jvp(gaaf_keras.gaaf_tanh, (x,), (x,))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu", "gelu"])
+def test_forward_mode_over_a_gradient_that_keeps_no_graph(name):
+    import torch
+    from torch.autograd import forward_ad
+
+    def second(create_graph):
+        with forward_ad.dual_level():
+            x = torch.linspace(-2, 2, 5).requires_grad_()
+            dual = forward_ad.make_dual(x, torch.ones(5))
+            total = gaaf(name)(dual).square().sum()
+            (found,) = torch.autograd.grad(total, dual, create_graph=create_graph)
+            return forward_ad.unpack_dual(found).tangent
+
+    torch.testing.assert_close(second(create_graph=False), second(create_graph=True))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
+@pytest.mark.parametrize("name", ["gelu", "silu", "elu", "relu6", "softsign"])
+def test_a_value_that_is_changed_in_place(name):
+    import torch
+
+    x = torch.linspace(-2, 2, 5, requires_grad=True)
+    value = gaaf(name)(x * 1)
+    value += x  # as a residual connection
+    value.sum().backward()
+    (expected,) = torch.autograd.grad((gaaf(name)(x) + x).sum(), x)
+    torch.testing.assert_close(x.grad, expected)

@@ -1,4 +1,4 @@
-"""Keras activations with the same value and another gradient."""
+"""Keras activations with the same value and a different gradient."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -197,31 +197,29 @@ if BACKEND == "jax":
             jax.jvp(gaaf_keras.gaaf_tanh, (x,), (x,))
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
-@pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu", "gelu"])
-def test_forward_mode_over_a_gradient_that_keeps_no_graph(name):
+if BACKEND == "torch":
     import torch
     from torch.autograd import forward_ad
 
-    def second(create_graph):
-        with forward_ad.dual_level():
-            x = torch.linspace(-2, 2, 5).requires_grad_()
-            dual = forward_ad.make_dual(x, torch.ones(5))
-            total = gaaf(name)(dual).square().sum()
-            (found,) = torch.autograd.grad(total, dual, create_graph=create_graph)
-            return forward_ad.unpack_dual(found).tangent
+    @pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu", "gelu"])
+    def test_forward_mode_over_a_gradient_that_keeps_no_graph(name):
+        def second(create_graph):
+            with forward_ad.dual_level():
+                x = torch.linspace(-2, 2, 5).requires_grad_()
+                dual = forward_ad.make_dual(x, torch.ones(5))
+                total = gaaf(name)(dual).square().sum()
+                (found,) = torch.autograd.grad(total, dual, create_graph=create_graph)
+                return forward_ad.unpack_dual(found).tangent
 
-    torch.testing.assert_close(second(create_graph=False), second(create_graph=True))
+        torch.testing.assert_close(
+            second(create_graph=False), second(create_graph=True)
+        )
 
-
-@pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
-@pytest.mark.parametrize("name", ["gelu", "silu", "elu", "relu6", "softsign"])
-def test_a_value_that_is_changed_in_place(name):
-    import torch
-
-    x = torch.linspace(-2, 2, 5, requires_grad=True)
-    value = gaaf(name)(x * 1)
-    value += x  # as a residual connection
-    value.sum().backward()
-    (expected,) = torch.autograd.grad((gaaf(name)(x) + x).sum(), x)
-    torch.testing.assert_close(x.grad, expected)
+    @pytest.mark.parametrize("name", ["gelu", "silu", "elu", "relu6", "softsign"])
+    def test_a_value_that_is_changed_in_place(name):
+        x = torch.linspace(-2, 2, 5, requires_grad=True)
+        value = gaaf(name)(x * 1)
+        value += x  # as a residual connection
+        value.sum().backward()
+        (expected,) = torch.autograd.grad((gaaf(name)(x) + x).sum(), x)
+        torch.testing.assert_close(x.grad, expected)

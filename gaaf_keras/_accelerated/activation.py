@@ -77,8 +77,10 @@ class AcceleratedActivation(keras.Operation):
             )
         self.unit_gain = unit_gain
         self._derivative = None if differentiate else derivative_of(self.activation)
-        self._gain = self._make_gain() if unit_gain else None
+        products = {} if self._derivative is None else self._derivative.product
+        self._product = products.get(keras.backend.backend())
         self._function_of_torch = self._find_function_of_torch()
+        self._gain = self._make_gain() if unit_gain else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs and is_of_torch(args[0]):
@@ -90,6 +92,8 @@ class AcceleratedActivation(keras.Operation):
 
     def plain(self, x: Tensor) -> Tensor:
         """Returns phi(x) in the dtype of x, also where a layer has another dtype."""
+        if self._function_of_torch is not None and is_of_torch(x):
+            return self._function_of_torch(x)
         value = self._applied(x)
         is_layer = isinstance(self._applied, keras.layers.Layer)
         return ops.cast(value, x.dtype) if is_layer else value
@@ -127,49 +131,67 @@ class AcceleratedActivation(keras.Operation):
         self, x: Tensor, strength: float | Tensor, derivative: Derivative
     ) -> Tensor:
         """The activation with one closed-form expression for its backward pass."""
-        of_value, where_one = derivative.of_value, derivative.where_one
-        own = derivative.product.get(keras.backend.backend())
-
-        def expression(
-            x: Tensor, upstream: Tensor, value: Tensor = None, strength: Any = strength
-        ) -> Tensor:
-            added = self._strong_shape_of(x, strength)
-            if where_one is not None and is_compiling():
-                # XLA takes several times longer on a product with 0 and 1. As single
-                # operations these take longer than the product.
-                total = ops.where(where_one(x), upstream, 0.0) + upstream * added
-            elif own is not None and value is not None and not is_compiling():
-                total = product(own, upstream, value, added)
-            elif of_value is not None and value is not None:
-                total = upstream * (of_value(value) + added)
-            else:
-                total = upstream * (derivative(x) + added)
-            return total if self._gain is None else self._gain(strength) * total
+        by_value = self._product is not None or derivative.of_value is not None
 
         def gradient_of(
             x: Tensor, upstream: Tensor, value: Tensor = None, once: bool = False
         ) -> Tensor:
             if once:
                 is_ours = isinstance(self.shape_function, shapes.Shape)
-                if is_ours and on_torch().is_worth_compiling(x):
-                    one_pass = on_torch().in_one_pass
-                    return one_pass(self, expression, x, upstream, strength)
-                if own is not None and isinstance(strength, float):
-                    gain = 1.0 if self._gain is None else self._gain(strength)
-                    shape = self._shape_of(x)
-                    return on_torch().product(
-                        own, upstream, value, shape, strength=strength, gain=gain
-                    )
+                if is_ours and on_torch.is_worth_compiling(x):
+                    one_pass = on_torch.in_one_pass
+                    return one_pass(self, self._total, x, upstream, strength)
+                if self._product is not None and isinstance(strength, float):
+                    return self._overwriting(x, upstream, value, strength)
             # Otherwise do not reuse the value of the forward pass: eager TensorFlow
             # forgets its gradient. Graphs compute both at once.
-            if value is None and of_value is not None:
+            if value is None and by_value:
                 value = self.plain(x)
             values = [] if value is None else [value]
-            one_pass = self._in_one_pass(expression, is_step=where_one is not None)
-            return one_pass(x, upstream, *values)
+            total = functools.partial(self._total, strength)
+            is_step = derivative.where_one is not None
+            return self._in_one_pass(total, is_step)(x, upstream, *values)
 
         function = self._function_of_torch or self.plain
-        return with_gradient(function, gradient_of, x, keep=own is not None)
+        return with_gradient(function, gradient_of, x, keep=self._product is not None)
+
+    def _total(
+        self,
+        strength: float | Tensor,
+        x: Tensor,
+        upstream: Tensor,
+        value: Tensor = None,
+    ) -> Tensor:
+        """The gradient, by the cheapest way to have phi'."""
+        derivative = self._derivative
+        assert derivative is not None
+        of_value, where_one = derivative.of_value, derivative.where_one
+        added = self._strong_shape_of(x, strength)
+        if where_one is not None and is_compiling():
+            # XLA takes several times longer on a product with 0 and 1. As single
+            # operations these take longer than the product.
+            total = ops.where(where_one(x), upstream, 0.0) + upstream * added
+        elif self._product is not None and value is not None and not is_compiling():
+            total = product(self._product, upstream, value, added)
+        elif of_value is not None and value is not None:
+            total = upstream * (of_value(value) + added)
+        else:
+            total = upstream * (derivative(x) + added)
+        return total if self._gain is None else self._gain(strength) * total
+
+    def _overwriting(
+        self, x: Tensor, upstream: Tensor, value: Tensor, strength: float
+    ) -> Tensor:
+        """The same on PyTorch, in little new memory."""
+        is_bell = isinstance(self.shape_function, shapes.Gaussian)
+        if is_bell and on_torch.is_quick_tanh(self._product, x, strength):
+            total = on_torch.quick_tanh(upstream, value, self._shape_of(x), strength)
+        else:
+            # First what is returned, so that the end of the memory is freed.
+            total = on_torch.BACKWARD[self._product](upstream, value)
+            total.addcmul_(upstream, self._shape_of(x), value=strength)
+        gain = 1.0 if self._gain is None else self._gain(strength)
+        return total if gain == 1 else total.mul_(gain)
 
     def _appended(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation differentiated by the backend, plus the shape's part."""
@@ -229,9 +251,9 @@ class AcceleratedActivation(keras.Operation):
         by_value = self._derivative is not None and self._derivative.of_value
         if by_value and isinstance(self.shape_function, shapes.Gaussian):
             return value  # NaN only where phi' is NaN too
-        if keras.backend.backend() == "torch":
+        if on_torch is not None:
             is_new = isinstance(self.shape_function, shapes.ShiftedSigmoid)
-            return on_torch().without_nan(value, is_new)
+            return on_torch.without_nan(value, is_new)
         return ops.where(ops.isnan(value), 0.0, value)
 
     def _strong_shape_of(self, x: Tensor, strength: float | Tensor) -> Tensor:
@@ -249,11 +271,10 @@ class AcceleratedActivation(keras.Operation):
 
     def _find_function_of_torch(self) -> Function | None:
         """Returns what computes phi there without the detours of Keras's operations."""
-        of_torch = self._derivative and self._derivative.product.get("torch")
-        is_plain = (
-            self._applied is self.activation and keras.backend.backend() == "torch"
-        )
-        return on_torch().FUNCTIONS[of_torch] if of_torch and is_plain else None
+        if on_torch is None or self._product is None:
+            return None
+        is_plain = self._applied is self.activation
+        return on_torch.FUNCTIONS[self._product] if is_plain else None
 
     def _make_gain(self) -> UnitGain:
         if self.frequency is not None:

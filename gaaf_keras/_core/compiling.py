@@ -10,6 +10,11 @@ import keras
 
 from gaaf_keras._core.types import Tensor
 
+# The module of what PyTorch does in its own way; None on other backends.
+on_torch: Any = None
+if keras.backend.backend() == "torch":
+    from gaaf_keras._core import on_torch
+
 # With fewer, starting what is compiled takes as long as the operations it saves. Of a
 # step these are more.
 _MANY_VALUES = 100_000
@@ -81,24 +86,18 @@ def is_traced(x: Tensor) -> bool:
 
 def product(operation: str, upstream: Tensor, value: Tensor, added: Tensor) -> Tensor:
     """Returns upstream * (phi' + added), phi' by the backend's operation on phi(x)."""
-    if keras.backend.backend() == "torch":
-        return on_torch().product(operation, upstream, value, added)
-    import tensorflow as tf
+    if on_torch is not None:
+        own = on_torch.BACKWARD[operation](upstream, value)
+    else:
+        import tensorflow as tf
 
-    return getattr(tf.raw_ops, operation)(y=value, dy=upstream) + upstream * added
-
-
-def on_torch() -> Any:
-    """Returns the module of what PyTorch does in its own way."""
-    from gaaf_keras._core import on_torch as module
-
-    return module
+        own = getattr(tf.raw_ops, operation)(y=value, dy=upstream)
+    return own + upstream * added
 
 
 def is_of_torch(x: Tensor) -> bool:
     """Whether `on_torch` has formulas for a tensor."""
-    is_torch = keras.backend.backend() == "torch" and keras.ops.is_tensor(x)
-    return is_torch and x.is_floating_point()
+    return on_torch is not None and on_torch.is_floating_point(x)
 
 
 def _is_large(shape: Any, least: int) -> bool:

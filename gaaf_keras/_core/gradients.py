@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
 from keras import ops
 
 from gaaf_keras._core.compiling import on_torch
@@ -20,8 +19,8 @@ def with_gradient(
     On PyTorch `gradient_of` also gets the value, if that is to be kept, and whether the
     gradient is sure not to be differentiated again.
     """
-    if keras.backend.backend() == "torch":
-        return on_torch().with_gradient(function, gradient_of, x, keep)
+    if on_torch is not None:
+        return on_torch.with_gradient(function, gradient_of, x, keep)
 
     @ops.custom_gradient
     def replaced(x: Tensor) -> Tensor:
@@ -35,8 +34,8 @@ def with_gradient(
 
 def with_added_gradient(value: Tensor, added_of: Function, x: Tensor) -> Tensor:
     """Returns `value`, and adds `added_of(x, upstream)` to the gradient of x."""
-    if keras.backend.backend() == "torch":
-        return on_torch().with_added_gradient(value, added_of, x)
+    if on_torch is not None:
+        return on_torch.with_added_gradient(value, added_of, x)
 
     @ops.custom_gradient
     def added(value: Tensor, x: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch.autograd import forward_ad
-from torch.fx.experimental.proxy_tensor import make_fx
 
 Tensor = torch.Tensor
 _MANY_VALUES = 1 << 25  # with fewer, starting a compiled function takes as long
+_SMALL_STRENGTH = 1e-3
 _COMPILED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
@@ -30,12 +30,8 @@ def with_gradient(
     The value is None unless it is to be kept. Where the gradient may be differentiated
     again or is traced it is None too, and `once` False.
     """
-
-    def of_operations(x: Tensor, upstream: Tensor, *_: Any) -> Tensor:
-        return gradient_of(x, upstream, None, False)
-
     if torch.compiler.is_compiling():  # which refuses a `jvp`
-        return _Replaced.apply(function, of_operations, x, False)
+        return _Replaced.apply(function, gradient_of, x, keep)
     transforms = torch._C._functorch.get_interpreter_stack()
     if transforms is None:
         # Past `torch.autograd.Function.apply`, which binds its arguments by name: that
@@ -49,7 +45,7 @@ def with_gradient(
             "inside of forward mode. Use `torch.func.hessian`, or `torch.func.jacrev` "
             "for one of the two."
         )
-    return _ReplacedInEachMode.apply(function, of_operations, x, False)
+    return _ReplacedInEachMode.apply(function, gradient_of, x, keep)
 
 
 def with_added_gradient(
@@ -85,7 +81,7 @@ class _Replaced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor, None]:
         x, value = ctx.saved_tensors
-        once = not torch.is_grad_enabled() and forward_ad._current_level < 0
+        once = _is_final()
         value = value if once else None
         return None, None, ctx.gradient_of(x, upstream, value, once), None
 
@@ -94,6 +90,21 @@ class _ReplacedInEachMode(_Replaced):
     @staticmethod
     def jvp(ctx: Any, _: None, __: None, tangent: Tensor, ___: None) -> Tensor:
         return ctx.gradient_of(ctx.saved_tensors[0], tangent, None, False)
+
+
+def _is_final() -> bool:
+    """Whether nobody records operations, to differentiate or repeat them later."""
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or forward_ad._current_level >= 0
+        or torch._C._functorch.get_interpreter_stack()
+    )
+
+
+def is_floating_point(x: Any) -> bool:
+    """Whether x is a tensor of floating-point numbers."""
+    return isinstance(x, Tensor) and x.is_floating_point()
 
 
 def is_worth_compiling(x: Tensor) -> bool:
@@ -108,14 +119,19 @@ def in_one_pass(
     upstream: Tensor,
     strength: Any,
 ) -> Tensor:
-    """Returns `expression(x, upstream, None, strength)`, compiled once by its owner."""
+    """Returns `expression(strength, x, upstream)`, compiled once by its owner."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
     if isinstance(strength, float):
         strength = x.new_full((), strength)
-    tensors = x.detach(), upstream, strength
+    tensors = strength, x.detach(), upstream
     compiled = _COMPILED.setdefault(owner, {})
     if x.dtype not in compiled:
-        graph = make_fx(lambda x, *others: expression(x, others[0], None, others[1]))
-        compiled[x.dtype] = torch.compile(graph(*tensors), dynamic=True)
+
+        def traced(*tensors: Tensor) -> Tensor:  # without more parameters than these
+            return expression(*tensors)
+
+        compiled[x.dtype] = torch.compile(make_fx(traced)(*tensors), dynamic=True)
     return compiled[x.dtype](*tensors)
 
 
@@ -130,36 +146,37 @@ def _triton_is_there() -> bool:
 
 def bell(x: Tensor, factor: float) -> Tensor:
     """Returns exp(factor * x^2)."""
-    return torch.addcmul(x.new_zeros(()), x, x, value=factor).exp_()
+    exponent = torch.addcmul(x.new_zeros(()), x, x, value=factor)
+    return exponent.exp_() if _is_final() else exponent.exp()
 
 
 def step(x: Tensor, slope: float, shift: float) -> Tensor:
     """Returns sigmoid(slope * (x + shift))."""
-    return torch.add(x.new_full((), slope * shift), x, alpha=slope).sigmoid_()
+    inner = torch.add(x.new_full((), slope * shift), x, alpha=slope)
+    return inner.sigmoid_() if _is_final() else inner.sigmoid()
 
 
 def without_nan(x: Tensor, is_new: bool) -> Tensor:
     """Returns x with 0 for what is no number; in place if nobody else knows x."""
-    in_place = is_new and not torch.is_grad_enabled()
-    operation = torch.nan_to_num_ if in_place else torch.nan_to_num
+    operation = torch.nan_to_num_ if is_new and _is_final() else torch.nan_to_num
     return operation(x, nan=0.0, posinf=math.inf, neginf=-math.inf)
 
 
-def product(
-    operation: str,
-    upstream: Tensor,
-    value: Tensor,
-    added: Tensor,
-    *,
-    strength: float = 1.0,
-    gain: float = 1.0,
+def is_quick_tanh(operation: str, x: Tensor, strength: float) -> bool:
+    """Whether `quick_tanh` computes the gradient with an error of one rounding of 1.
+
+    In half precision that would be large beside the shape where tanh is saturated.
+    """
+    is_single = x.dtype in (torch.float32, torch.float64)
+    return operation == "tanh_backward" and is_single and strength > _SMALL_STRENGTH
+
+
+def quick_tanh(
+    upstream: Tensor, value: Tensor, shape: Tensor, strength: float
 ) -> Tensor:
-    """Returns gain * upstream * (phi' + strength * added), in little new memory."""
-    total = _BACKWARD[operation](upstream, value)
-    if torch.is_grad_enabled():  # `vmap` knows no addcmul_
-        return gain * (total + upstream * (strength * added))
-    total.addcmul_(upstream, added, value=strength)
-    return total if gain == 1 else total.mul_(gain)
+    """Returns upstream * (1 - value^2 + strength * shape), in the shape's memory."""
+    shape.addcmul_(value, value, value=-1 / strength)
+    return torch.addcmul(upstream, upstream, shape, value=strength, out=shape)
 
 
 # By the operation that differentiates it: the activation, upstream * phi'.
@@ -168,7 +185,7 @@ FUNCTIONS = {
     "sigmoid_backward": torch.sigmoid,
     "threshold_backward": torch.relu,
 }
-_BACKWARD: dict[str, Callable[..., Tensor]] = {
+BACKWARD: dict[str, Callable[..., Tensor]] = {
     "tanh_backward": torch.ops.aten.tanh_backward.default,
     "sigmoid_backward": torch.ops.aten.sigmoid_backward.default,
     "threshold_backward": lambda upstream, value: (

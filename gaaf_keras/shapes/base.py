@@ -202,7 +202,7 @@ class Gaussian(Shape):
     def __call__(self, x: Tensor) -> Tensor:
         factor = -(1 / self.width) * (1 / self.width)
         if is_of_torch(x):
-            return on_torch().bell(x, factor)
+            return on_torch.bell(x, factor)
         return ops.exp(x * (x * factor))
 
 
@@ -252,7 +252,7 @@ class ShiftedSigmoid(Shape):
 
     def __call__(self, x: Tensor) -> Tensor:
         if is_of_torch(x):
-            return on_torch().step(x, self.slope, self.shift)
+            return on_torch.step(x, self.slope, self.shift)
         return _sigmoid(self.slope * (x + self.shift))
 
 

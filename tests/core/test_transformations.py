@@ -215,6 +215,26 @@ if BACKEND == "torch":
             second(create_graph=False), second(create_graph=True)
         )
 
+    @pytest.mark.parametrize("recorded", [True, False])
+    @pytest.mark.parametrize("name", ["tanh", "relu", "gelu"])
+    def test_a_linear_function_that_is_called_twice(name, recorded):
+        first, second = torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)
+        network = lambda x: second(gaaf(name)(first(x)))  # noqa: E731
+        x, tangent = torch.randn(2, 6, 4)
+        with torch.set_grad_enabled(recorded):
+            expected = torch.func.jvp(network, (x,), (tangent,))[1]
+            linear = torch.func.linearize(network, x)[1]
+            torch.testing.assert_close(linear(tangent), expected)
+            torch.testing.assert_close(linear(tangent), expected)
+
+    @pytest.mark.parametrize("name", ["tanh", "sigmoid", "relu", "gelu"])
+    def test_a_graph_of_the_gradient_leaves_the_gradient(name):
+        x = torch.tensor([torch.nan, torch.inf, -torch.inf, 2.0], requires_grad=True)
+        total = gaaf(name)(x).sum()
+        (alone,) = torch.autograd.grad(total, x, retain_graph=True)
+        (with_graph,) = torch.autograd.grad(total, x, create_graph=True)
+        torch.testing.assert_close(alone, with_graph.detach(), equal_nan=True)
+
     @pytest.mark.parametrize("name", ["gelu", "silu", "elu", "relu6", "softsign"])
     def test_a_value_that_is_changed_in_place(name):
         x = torch.linspace(-2, 2, 5, requires_grad=True)

@@ -42,6 +42,7 @@ def functions(base: str) -> dict[str, Function]:
     return {
         base: phi,
         f"GAAF {base}": gaaf(base),
+        f"GAAF {base}, unit gain": gaaf(base, unit_gain=True),
         f"{base}, dropout": lambda x: keras.random.dropout(phi(x), DROPOUT, seed=_SEED),
         "GELU": keras.activations.gelu,
         "SiLU": keras.activations.silu,
@@ -73,6 +74,7 @@ def networks() -> Iterator[tuple[str, int, dict[str, Make]]]:
         options: dict[str, dict[str, Any]] = {
             base: {"activation": base},
             f"GAAF {base}": {"activation": GAAF(base)},
+            f"GAAF {base}, unit gain": {"activation": GAAF(base, unit_gain=True)},
             f"{base}, dropout": {"activation": base, "dropout": DROPOUT},
             "GELU": {"activation": "gelu"},
             "SiLU": {"activation": "silu"},

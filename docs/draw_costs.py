@@ -63,9 +63,12 @@ def add(
     """Adds what one run has measured to a row."""
     plain, gaaf = list(seconds)[:2]
     for variant, taken in seconds.items():
-        name = "dropout" if variant.endswith(", dropout") else variant
+        name = variant.partition(", ")[2] or variant
         name = "plain" if variant == plain else name
-        ratio = statistics.median(map(truediv, seconds[gaaf], taken))
+        pair = (seconds[gaaf], taken)
+        if name == "unit gain":
+            pair = (taken, seconds[plain])
+        ratio = statistics.median(map(truediv, *pair))
         row["ratios"].setdefault(name, []).append(round(ratio, 3))
     moved = found.get("gigabytes", {}).get(title, {})
     speeds = {name: moved[name] / statistics.median(seconds[name]) for name in moved}
@@ -80,7 +83,7 @@ def table(measured: dict[str, Any]) -> Iterator[str]:
     for row in measured["rows"]:
         compared = {"": "plain"}
         if row["of"] == "training":
-            compared["; to dropout"] = "dropout"
+            compared |= {"; unit gain": "unit gain", "; to dropout": "dropout"}
         for more, name in compared.items() if row["of"] != "gpu" else ():
             line = cells.setdefault(row["title"] + more, {})
             line[row["backend"]] = spread(row["ratios"][name])

@@ -66,7 +66,7 @@ class AcceleratedActivation(keras.Operation):
         if isinstance(shape_function, shapes.Shape):
             shape_function = shape_function.bound_to(self.activation)
         self.shape_function = shape_function
-        self.strength = non_negative_number("strength", strength)
+        strength = non_negative_number("strength", strength)
         self.frequency = (
             None if frequency is None else positive_number("frequency", frequency)
         )
@@ -81,6 +81,17 @@ class AcceleratedActivation(keras.Operation):
         self._product = products.get(keras.backend.backend())
         self._function_of_torch = self._find_function_of_torch()
         self._gain = self._make_gain() if unit_gain else None
+        self.strength = strength
+
+    @property
+    def strength(self) -> float:
+        """The factor on the shape."""
+        return self._strength_and_gain[0]
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        gain = 1.0 if self._gain is None else self._gain(value)
+        self._strength_and_gain = value, gain  # at once: other threads may read
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs and is_of_torch(args[0]):
@@ -139,16 +150,16 @@ class AcceleratedActivation(keras.Operation):
             if once:
                 is_ours = isinstance(self.shape_function, shapes.Shape)
                 if is_ours and on_torch.is_worth_compiling(x):
-                    one_pass = on_torch.in_one_pass
-                    return one_pass(self, self._total, x, upstream, strength)
+                    total = functools.partial(self._total, derivative)
+                    return on_torch.in_one_pass(self, total, x, upstream, strength)
                 if self._product is not None and isinstance(strength, float):
-                    return self._overwriting(x, upstream, value, strength)
+                    return self._total_on_torch(x, upstream, value, strength)
             # Otherwise do not reuse the value of the forward pass: eager TensorFlow
             # forgets its gradient. Graphs compute both at once.
             if value is None and by_value:
                 value = self.plain(x)
             values = [] if value is None else [value]
-            total = functools.partial(self._total, strength)
+            total = functools.partial(self._total, derivative, strength)
             is_step = derivative.where_one is not None
             return self._in_one_pass(total, is_step)(x, upstream, *values)
 
@@ -157,14 +168,13 @@ class AcceleratedActivation(keras.Operation):
 
     def _total(
         self,
+        derivative: Derivative,
         strength: float | Tensor,
         x: Tensor,
         upstream: Tensor,
         value: Tensor = None,
     ) -> Tensor:
-        """The gradient, by the cheapest way to have phi'."""
-        derivative = self._derivative
-        assert derivative is not None
+        """The gradient of x, by the cheapest way to have phi'."""
         of_value, where_one = derivative.of_value, derivative.where_one
         added = self._strong_shape_of(x, strength)
         if where_one is not None and is_compiling():
@@ -177,27 +187,39 @@ class AcceleratedActivation(keras.Operation):
             total = upstream * (of_value(value) + added)
         else:
             total = upstream * (derivative(x) + added)
-        return total if self._gain is None else self._gain(strength) * total
+        return total if self._gain is None else self._gain_of(strength) * total
 
-    def _overwriting(
+    def _total_on_torch(
         self, x: Tensor, upstream: Tensor, value: Tensor, strength: float
     ) -> Tensor:
-        """The same on PyTorch, in little new memory."""
-        is_bell = isinstance(self.shape_function, shapes.Gaussian)
-        if is_bell and on_torch.is_quick_tanh(self._product, x, strength):
-            total = on_torch.quick_tanh(upstream, value, self._shape_of(x), strength)
+        """`_total` in little new memory, if nobody differentiates it."""
+        is_new = type(self.shape_function) is shapes.Gaussian
+        if is_new and strength == 1 and on_torch.is_quick_tanh(self._product, x):
+            total = on_torch.quick_tanh(upstream, value, self._shape_of(x))
         else:
             # First what is returned, so that the end of the memory is freed.
             total = on_torch.BACKWARD[self._product](upstream, value)
             total.addcmul_(upstream, self._shape_of(x), value=strength)
-        gain = 1.0 if self._gain is None else self._gain(strength)
+        gain = self._gain_of(strength)
         return total if gain == 1 else total.mul_(gain)
+
+    def _gain_of(self, strength: float | Tensor) -> float | Tensor:
+        """The factor of unit gain; 1 without it."""
+        known, gain = self._strength_and_gain
+        if self._gain is None or (isinstance(strength, float) and strength == known):
+            return gain
+        return self._gain(strength)
 
     def _appended(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation differentiated by the backend, plus the shape's part."""
-        gain = None if self._gain is None else self._gain(strength)
-        # Scale the gradient of x only: weights of the activation keep their gradients.
-        value = self.plain(x if gain is None else with_scaled_gradient(x, gain))
+        gain = None if self._gain is None else self._gain_of(strength)
+        if gain is None:
+            value = self.plain(x)
+        elif isinstance(self._applied, keras.layers.Layer):
+            # Scale the gradient of x only: the layer's weights keep their gradients.
+            value = self.plain(with_scaled_gradient(x, gain))
+        else:  # so that phi'' is scaled once, too
+            value = with_scaled_gradient(self.plain(x), gain)
         if not _may_be_equal(value.shape, x.shape):
             raise ValueError(
                 "Argument `activation` must be an elementwise function, whose output "
@@ -215,7 +237,7 @@ class AcceleratedActivation(keras.Operation):
     def _of_operations(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation with the same derivative, but no custom gradient."""
         slope = self._strong_shape_of(x, strength)
-        gain = None if self._gain is None else self._gain(strength)
+        gain = None if self._gain is None else self._gain_of(strength)
         if self._derivative is not None:
             value = ops.stop_gradient(self.plain(x))
             slope = self._derivative(x) + slope
@@ -249,10 +271,10 @@ class AcceleratedActivation(keras.Operation):
         if getattr(value, "dtype", None) != x.dtype:
             value = ops.cast(value, x.dtype)
         by_value = self._derivative is not None and self._derivative.of_value
-        if by_value and isinstance(self.shape_function, shapes.Gaussian):
+        if by_value and type(self.shape_function) is shapes.Gaussian:
             return value  # NaN only where phi' is NaN too
         if on_torch is not None:
-            is_new = isinstance(self.shape_function, shapes.ShiftedSigmoid)
+            is_new = type(self.shape_function) is shapes.ShiftedSigmoid
             return on_torch.without_nan(value, is_new)
         return ops.where(ops.isnan(value), 0.0, value)
 
@@ -271,10 +293,9 @@ class AcceleratedActivation(keras.Operation):
 
     def _find_function_of_torch(self) -> Function | None:
         """Returns what computes phi there without the detours of Keras's operations."""
-        if on_torch is None or self._product is None:
+        if on_torch is None or self._applied is not self.activation:
             return None
-        is_plain = self._applied is self.activation
-        return on_torch.FUNCTIONS[self._product] if is_plain else None
+        return on_torch.FUNCTIONS.get(self._product)
 
     def _make_gain(self) -> UnitGain:
         if self.frequency is not None:

@@ -53,15 +53,12 @@ class UnitGain:
         slope, added = np.concatenate([slope, -slope]), np.concatenate([added, -added])
         best = _upper_hull(slope, added)
         self._slope, self._added = slope[best], added[best]
-        self._last = 0.0, 1.0  # of a number: the strength and its factor
 
     def __call__(self, strength: float | Tensor) -> Tensor:
         """Returns the factor for a strength: a number or tensor, as the strength is."""
         if isinstance(strength, float):
-            if strength != self._last[0]:
-                largest = np.max(self._slope + strength * self._added)
-                self._last = strength, float(self._base / max(self._base, largest))
-            return self._last[1]
+            largest = np.max(self._slope + strength * self._added)
+            return float(self._base / max(self._base, largest))
         dtype = keras.backend.standardize_dtype(strength.dtype)
         slope = ops.convert_to_tensor(self._slope, dtype=dtype)
         added = ops.convert_to_tensor(self._added, dtype=dtype)

@@ -134,8 +134,7 @@ class AcceleratedLayer(keras.layers.Layer):
         )
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        if not is_of_torch(inputs):
-            require_floating_point(inputs)
+        require_floating_point(inputs)
         if not (training is None or training):
             return self._accelerated.plain(inputs)
         if training and not self._was_traced and is_traced(inputs):

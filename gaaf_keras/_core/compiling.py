@@ -1,4 +1,4 @@
-"""Compiling gradients that TensorFlow would compute one operation at a time."""
+"""How each backend computes a gradient in as few operations as it can."""
 
 import contextvars
 import functools

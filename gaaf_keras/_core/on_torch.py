@@ -15,7 +15,6 @@ from torch.autograd import forward_ad
 
 Tensor = torch.Tensor
 _MANY_VALUES = 1 << 25  # with fewer, starting a compiled function takes as long
-_SMALL_STRENGTH = 1e-3
 _COMPILED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
@@ -31,7 +30,8 @@ def with_gradient(
     again or is traced it is None too, and `once` False.
     """
     if torch.compiler.is_compiling():  # which refuses a `jvp`
-        return _Replaced.apply(function, gradient_of, x, keep)
+        # An input of `torch.func.grad` itself would lose its custom gradient.
+        return _Replaced.apply(function, gradient_of, x.view_as(x), False)
     transforms = torch._C._functorch.get_interpreter_stack()
     if transforms is None:
         # Past `torch.autograd.Function.apply`, which binds its arguments by name: that
@@ -45,7 +45,7 @@ def with_gradient(
             "inside of forward mode. Use `torch.func.hessian`, or `torch.func.jacrev` "
             "for one of the two."
         )
-    return _ReplacedInEachMode.apply(function, gradient_of, x, keep)
+    return _ReplacedInEachMode.apply(function, gradient_of, x, False)
 
 
 def with_added_gradient(
@@ -162,21 +162,23 @@ def without_nan(x: Tensor, is_new: bool) -> Tensor:
     return operation(x, nan=0.0, posinf=math.inf, neginf=-math.inf)
 
 
-def is_quick_tanh(operation: str, x: Tensor, strength: float) -> bool:
-    """Whether `quick_tanh` computes the gradient with an error of one rounding of 1.
+def is_quick_tanh(operation: str, x: Tensor) -> bool:
+    """Whether `quick_tanh` may compute a gradient.
 
-    In half precision that would be large beside the shape where tanh is saturated.
+    Its error is a rounding of 1, as that of 1 - tanh^2 is. In half precision that is
+    large beside the shape where tanh is saturated.
     """
-    is_single = x.dtype in (torch.float32, torch.float64)
-    return operation == "tanh_backward" and is_single and strength > _SMALL_STRENGTH
+    is_precise = x.dtype in (torch.float32, torch.float64)
+    return is_precise and operation == "tanh_backward"
 
 
-def quick_tanh(
-    upstream: Tensor, value: Tensor, shape: Tensor, strength: float
-) -> Tensor:
-    """Returns upstream * (1 - value^2 + strength * shape), in the shape's memory."""
-    shape.addcmul_(value, value, value=-1 / strength)
-    return torch.addcmul(upstream, upstream, shape, value=strength, out=shape)
+def quick_tanh(upstream: Tensor, value: Tensor, shape: Tensor) -> Tensor:
+    """Returns upstream * (1 - value^2 + shape), in the shape's memory."""
+    shape.addcmul_(value, value, value=-1)
+    try:
+        return torch.addcmul(upstream, upstream, shape, out=shape)
+    except RuntimeError:  # of batched gradients, which know no `out`
+        return torch.addcmul(upstream, upstream, shape)
 
 
 # By the operation that differentiates it: the activation, upstream * phi'.

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from gaaf_keras._core.checks import positive_number
+from gaaf_keras._core.compiling import is_of_torch
 from gaaf_keras._core.types import Tensor
 
 # In float16, teeth must be 8 bits above the smallest number. In other dtypes, teeth
@@ -72,6 +73,8 @@ def _sawtooth(x: Tensor, frequency: float) -> Tensor:
 
 def require_floating_point(x: Tensor) -> Tensor:
     """Returns a tensor, or raises a `TypeError` if it has no gradient."""
+    if is_of_torch(x):
+        return x
     dtype = keras.backend.standardize_dtype(x.dtype)
     if not keras.backend.is_float_dtype(dtype):
         raise TypeError(

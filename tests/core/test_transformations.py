@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 
 import gaaf_keras
-from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, gaaf
+from gaaf_keras import GAAF, GAAFReLU, GAAFTanh, Gaussian, ShiftedSigmoid, gaaf
 from tests import reference
-from tests.gradients import points, second_derivative, upstream_like
+from tests.gradients import (
+    points,
+    second_derivative,
+    upstream_like,
+    value_and_gradient,
+)
 
 BACKEND = keras.backend.backend()
 FUNCTIONS = {
@@ -16,6 +21,10 @@ FUNCTIONS = {
     "GAAFTanh": (GAAFTanh(), reference.gaaf_tanh),
     "GAAFReLU": (GAAFReLU(), reference.gaaf_relu),
     "user's": (gaaf(keras.ops.tanh, "gaussian"), reference.gaaf_tanh),
+    "unit gain": (
+        gaaf("tanh", unit_gain=True),
+        lambda x, upstream: reference.gaaf_tanh(x, upstream) / 2,
+    ),
 }
 BY_FUNCTION = pytest.mark.parametrize("name", FUNCTIONS)
 
@@ -84,6 +93,15 @@ def test_second_derivative_of_more_combinations(unit_gain):
         total = slope + reference.shifted_sigmoid(grid, 5, 1.1)
         expected = expected * slope.max() / total.max()
     np.testing.assert_allclose(second_derivative(function, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit_gain", [False, True])
+def test_second_derivative_without_a_closed_form(unit_gain):
+    x = np.linspace(-4, 4, 81) + 0.01
+    function = gaaf("mish", unit_gain=unit_gain)
+    below, above = (value_and_gradient(function, x + h)[1] for h in (-1e-5, 1e-5))
+    expected = (above - below) / 2e-5
+    np.testing.assert_allclose(second_derivative(function, x), expected, atol=1e-6)
 
 
 if BACKEND == "torch":
@@ -214,6 +232,48 @@ if BACKEND == "torch":
         torch.testing.assert_close(
             second(create_graph=False), second(create_graph=True)
         )
+
+    @pytest.mark.parametrize("name", ["tanh", "relu", "gelu"])
+    def test_a_compiled_gradient_of_an_argument(name):
+        gradient = torch.func.grad(lambda x: gaaf(name)(x).sum())
+        compiled = torch.compile(gradient, backend="aot_eager")
+        x = torch.linspace(-2, 2, 5)
+        torch.testing.assert_close(compiled(x), gradient(x))
+
+    @pytest.mark.parametrize("name", ["tanh", "relu", "gelu"])
+    def test_a_batch_of_upstream_gradients(name):
+        x, upstream = torch.linspace(-2, 2, 5, requires_grad=True), torch.eye(5)
+        value = gaaf(name)(x)
+        more = {"is_grads_batched": True, "retain_graph": True}
+        (rows,) = torch.autograd.grad(value, x, upstream, **more)
+        (diagonal,) = torch.autograd.grad(value.sum(), x)
+        torch.testing.assert_close(rows, torch.diag(diagonal))
+
+    @pytest.mark.parametrize("strength", [0.3, 1.0, 50.0])
+    def test_saturation_leaves_no_gradient_of_the_wrong_sign(strength):
+        x = torch.tensor([8.0, 9.0, 12.0, torch.inf], requires_grad=True)
+        gaaf("tanh", strength=strength)(x).sum().backward()
+        wide = x.detach().double()
+        expected = 1 - wide.tanh() ** 2 + strength * torch.exp(-(wide**2) / 4)
+        torch.testing.assert_close(x.grad.double(), expected, rtol=1e-6, atol=1.2e-7)
+        assert torch.all(x.grad >= 0)
+        assert x.grad[-1] == 0
+
+    @pytest.mark.parametrize(
+        ("activation", "base"), [("tanh", Gaussian), ("relu", ShiftedSigmoid)]
+    )
+    def test_a_tensor_that_a_shape_function_keeps_is_not_overwritten(activation, base):
+        kept = torch.tensor([0.5, torch.nan])
+
+        class Keeping(base):
+            def __call__(self, x):
+                return kept
+
+        function = gaaf(activation, Keeping())
+        x = torch.ones(2, requires_grad=True)
+        for _ in range(2):
+            function(x).sum().backward()
+        torch.testing.assert_close(kept, torch.tensor([0.5, torch.nan]), equal_nan=True)
 
     @pytest.mark.parametrize("recorded", [True, False])
     @pytest.mark.parametrize("name", ["tanh", "relu", "gelu"])

@@ -214,7 +214,8 @@ def table(records: Sequence[Record]) -> Table:
         "last epoch; mean difference of pairs with the same seed and its 95 % interval "
         "(t), without pairs in which either failed. A run failed if its loss was not "
         "finite or its accuracy is below twice that of guessing: plain / accelerated, "
-        "of how many. Activations: the number accelerated.",
+        "of how many; it *fails* if more of its runs do than of the plain network's. "
+        "Activations: the number accelerated.",
     )
 
 
@@ -235,6 +236,8 @@ def row(
     if pairs:
         difference = paired_difference(after, before)
         shown = [interval(difference, 2), verdict(difference, ("better", "worse"))]
+    if failed[1] > failed[0]:
+        shown[1] = "fails"
     settings = other[seeds[0]]["settings"]
     data = f"{settings['dataset']}, {results[1][0]['examples']:,}"
     return [

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from collections.abc import Collection
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -68,7 +69,7 @@ class Outcome:
 
     def __str__(self) -> str:
         found = "–"
-        if self.difference is not None:
+        if self.difference is not None and 2 * self.failed <= self.pairs:
             shown = self.difference.direction != "not shown"
             found = f"{'**' * shown}{self.difference.with_decimals(2)}{'**' * shown}"
         if self.failed or self.plain_failed:
@@ -149,8 +150,9 @@ def table() -> Table:
         rows,
         "Mean difference in test accuracy to the plain network with the same rate and "
         "seed, in percentage points, and its 95 % interval (t), bold where that is on "
-        "one side of 0; without pairs in which either failed. Failed is a run whose "
-        "loss was not finite or whose accuracy is below twice that of guessing.",
+        "one side of 0; without pairs in which either failed, and a dash if more than "
+        "half of its runs did. Failed is a run whose loss was not finite or whose "
+        "accuracy is below twice that of guessing.",
     )
 
 
@@ -195,8 +197,7 @@ def _draw_cell(axes: Axes, x: int, y: int, found: Outcome) -> None:
         cell = ((x - 0.47, y - 0.44), 0.94, 0.88)
         axes.add_patch(Rectangle(*cell, facecolor=colour, alpha=0.45, linewidth=0))
     text = f"fails {found.failed}" if found.verdict == "fails" else "–"
-    worse = found.difference and found.difference.direction == "lower"
-    if found.difference and (worse or "fails" not in found.verdict):
+    if found.difference and "fails" not in found.verdict:
         mean = round(found.difference.mean, 1)
         text = f"{mean:+.1f}".replace("-", "−") if mean else "0.0"
     axes.text(x, y, text, ha="center", va="center", fontsize=8, color=_INK)
@@ -257,22 +258,28 @@ def counts(variant: str, *factors: float) -> dict[str, int]:
 
 
 def where(variant: str, verdict: str, *factors: float) -> str:
-    """Returns in which networks a verdict on a variant comes out."""
-    found = [
-        title
-        for title, name in NETWORKS.items()
-        if has(name, variant)
-        and any(
+    """Returns in which networks a verdict on a variant comes out, and how often."""
+    found = []
+    for title, name in NETWORKS.items():
+        times = sum(
             outcome(name, epochs, factor, variant).verdict == verdict
-            for epochs in lengths(name)
+            for epochs in (lengths(name) if has(name, variant) else ())
             for factor in factors
         )
-    ]
-    return ", ".join(found) or "none"
+        if times:
+            found.append(title if times == 1 else f"{title}: both lengths")
+    return "; ".join(found) or "none"
 
 
-def largest_loss(variant: str, factor: float) -> str:
+def largest_loss(
+    variant: str, factor: float, left_out: Collection[str] = ()
+) -> str:
     """Returns the largest difference by which a variant is worse, and in what network.
+
+    Args:
+        variant: The variant.
+        factor: The rate, relative to the plain network's best.
+        left_out: Titles of networks to leave out.
 
     Raises:
         UsageError: If it fails more often than the plain network.
@@ -286,7 +293,7 @@ def largest_loss(variant: str, factor: float) -> str:
     losses = [
         (each.difference, title)
         for title, name in NETWORKS.items()
-        if has(name, variant)
+        if has(name, variant) and title not in left_out
         for epochs in lengths(name)
         if (each := outcome(name, epochs, factor, variant)).difference
         and each.verdict == "worse"

@@ -14,6 +14,15 @@ from experiments.tables import Table, markdown
 HERE = Path(__file__).parent
 RATES = {"tanh": "mnist_rates", "relu": "mnist_relu_rates"}
 FIXED_RATE = 0.1
+FULL_SIZE = {
+    f"full_{name}{more}": f"{title}, {word} batch normalisation"
+    for name, title in {
+        "cifar10": "CIFAR-10",
+        "cifar100": "CIFAR-100",
+        "svhn": "SVHN",
+    }.items()
+    for more, word in {"_batch_norm": "with", "": "without"}.items()
+}
 
 
 @functools.cache
@@ -22,9 +31,25 @@ def recorded(name: str) -> Study:
     return committed.read(HERE / f"{name}.json")
 
 
-def full_size() -> list[Study]:
-    """Returns what is recorded of all images and the paper's width."""
-    return [recorded(path.stem) for path in sorted(HERE.glob("full_*.json"))]
+def full_size() -> dict[str, Study]:
+    """Returns what is recorded of all images and the paper's width, by its file."""
+    return {path.stem: recorded(path.stem) for path in sorted(HERE.glob("full_*.json"))}
+
+
+def answer(name: str, study: Study) -> str:
+    """Returns which variants are better than the plain one, and which are worse."""
+    found: dict[str, list[str]] = {}
+    for variant in study.chosen:
+        if study.base is None or variant is study.base:
+            continue
+        difference = comparison.paired(variant, study.base, "test_accuracy")
+        word = comparison.verdict(difference, ("better", "worse")) if difference else ""
+        shown = f" ({comparison.interval(difference, 2)})" if difference else ""
+        found.setdefault(word or "not compared", []).append(variant.group + shown)
+    verdicts = "; ".join(f"{word}: {', '.join(found[word])}" for word in sorted(found))
+    edges = [v.group for v in study.chosen if "tried" in rate_of(v, study)]
+    more = f" At the edge of the rates tried: {', '.join(edges)}." if edges else ""
+    return f"**{FULL_SIZE.get(name, study.title)}**, against plain: {verdicts}.{more}"
 
 
 def only(study: Study, groups: Collection[str]) -> Study:

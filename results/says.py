@@ -17,6 +17,8 @@ from experiments import TrainingConfig, UsageError
 from experiments.records.studies import Run, Study, Variant
 from experiments.report import comparison, pictures
 
+_WORDS = ("none", "one", "two", "three", "four", "five")
+
 
 def better(records: str, group: str, other: str = "plain") -> str:
     """Returns by how much a variant is better than another."""
@@ -60,6 +62,26 @@ def failed(records: str, group: str) -> str:
             "alone fails. Change the words in results/."
         )
     return f"{variant.diverged} of {len(variant.runs)}"
+
+
+def at_full_size(variant: str, *verdicts: str) -> str:
+    """Returns in how many of the networks at full size a verdict comes out, in words."""
+    table = drop_in.table(drop_in.read(HERE / "drop_in.json"))
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    found = [
+        row["verdict"]
+        for row in rows
+        if row["accelerated"] == variant
+    ]
+    count = sum(verdict in verdicts for verdict in found)
+    return f"{_WORDS[count]} of {_WORDS[len(found)]}"
+
+
+def when(condition: bool, words: str) -> str:
+    """Returns words, if the records bear them out."""
+    if not condition:
+        raise UsageError(f"The records contradict '{words}'. Change it in results/.")
+    return words
 
 
 def accuracy_of(records: str, group: str) -> str:

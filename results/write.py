@@ -34,7 +34,7 @@ DOCS = parts.HERE.parent / "docs"
 FRONT = [parts.HERE.parent / "README.md", DOCS / "index.md"]  # with the verdict
 IMAGES = DOCS / "images" / "results"
 MARK = "<!-- results -->"
-SENTENCE = 80  # characters: what is longer and no row of a table is said once a page
+SENTENCE = 80  # characters: longer captions of tables are given once a page
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -119,7 +119,8 @@ def _tidied(text: str) -> str:
     """Returns Markdown in which nothing is said twice, with single empty lines."""
     lines: list[str] = []
     for line in text.splitlines():
-        if line not in lines or len(line) < SENTENCE or line.startswith("|"):
+        kept = len(line) < SENTENCE or line.startswith(("|", "**"))
+        if kept or line not in lines:
             lines.append(line)
     text = "\n".join(lines)
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"

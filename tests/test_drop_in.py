@@ -95,7 +95,7 @@ def test_failed_trainings_are_counted_and_not_compared(drop_in):
     (row,) = drop_in.table(records).rows
     assert row[5:] == [
         *("50.50 (0.71)", "51.50 (0.71)", "+1.00 in each of 2 pairs"),
-        "no difference shown",
+        "fails",
         "0 / 1 of 3",
     ]
 

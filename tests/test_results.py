@@ -243,6 +243,27 @@ def test_what_drop_in_has_recorded_is_compared_in_the_same_way(write):
     assert write.says.rate_of("drop_in/cnn", "plain") == row[4]
 
 
+def test_words_without_a_number_are_held_to_the_records(write):
+    assert write.says.when(True, "Rarely") == "Rarely"
+    with pytest.raises(UsageError, match="contradict 'Rarely'"):
+        write.says.when(False, "Rarely")
+    assert write.says.at_full_size("as it comes", "fails") == "one of five"
+
+
+def test_records_that_come_back_from_a_gpu_are_on_the_page(write, monkeypatch):
+    study = write.parts.recorded("cifar10_rates")
+    found = {"full_svhn": study}
+    monkeypatch.setattr(write.parts, "full_size", lambda: found)
+    page, _ = write.pages()
+    (text,) = (text for path, text in page.items() if path.name == "cifar10.md")
+    lead = text.partition("## With")[0]
+    silu = write.says.better("cifar10_rates", "SiLU")
+    assert "**SVHN, without batch normalisation**, against plain: better: " in lead
+    assert lead.count(f"SiLU ({silu})") == 2
+    assert "### SVHN, without batch normalisation" in text
+    assert "not run yet" not in text
+
+
 def test_the_rates_of_all_were_chosen_for_plain_alone_with_other_seeds(write):
     """And the suites have them."""
     each_rate, recorded = write.each_rate, write.parts.recorded

@@ -271,9 +271,7 @@ def where(variant: str, verdict: str, *factors: float) -> str:
     return "; ".join(found) or "none"
 
 
-def largest_loss(
-    variant: str, factor: float, left_out: Collection[str] = ()
-) -> str:
+def largest_loss(variant: str, factor: float, left_out: Collection[str] = ()) -> str:
     """Returns the largest difference by which a variant is worse, and in what network.
 
     Args:

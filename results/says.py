@@ -65,14 +65,10 @@ def failed(records: str, group: str) -> str:
 
 
 def at_full_size(variant: str, *verdicts: str) -> str:
-    """Returns in how many of the networks at full size a verdict comes out, in words."""
+    """Returns in how many networks at full size a verdict comes out, in words."""
     table = drop_in.table(drop_in.read(HERE / "drop_in.json"))
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-    found = [
-        row["verdict"]
-        for row in rows
-        if row["accelerated"] == variant
-    ]
+    found = [row["verdict"] for row in rows if row["accelerated"] == variant]
     count = sum(verdict in verdicts for verdict in found)
     return f"{_WORDS[count]} of {_WORDS[len(found)]}"
 

@@ -102,19 +102,19 @@ def test_runs_at_once_on_two_devices_are_those_of_each_alone(tmp_path):
 
 
 def test_a_table_in_short_slots_comes_to_its_end(tmp_path):
-    """Runs too short for a timed save."""
+    """Runs too short for a timed save, on a machine that may be slow for a while."""
     flags = (
         *("--dataset=digits", "--hidden_units=16", "--epochs=4000", "--patience=4000"),
         *("--gradient_flow=0", "--runs=40", "--runs_at_once=40", "--output_dir=table"),
     )
     reached = []
-    for _ in range(2):
+    while len(reached) < 2 or (reached[-1] == reached[0] and len(reached) < 5):
         done = train(*flags, "--time_limit=14", folder=tmp_path, KERAS_BACKEND="jax")
         assert done.returncode == 142, done.stderr
         assert "stopped by the time limit" in done.stderr
         folders = [tmp_path / "table" / f"seed_{seed}" for seed in range(40)]
         reached.append(min(len(history(folder)) for folder in folders))
-    assert 0 < reached[0] < reached[1]
+    assert 0 < reached[0] < reached[-1]
 
 
 def test_what_cannot_train_at_once_is_refused(tmp_path):

@@ -47,7 +47,7 @@ def answer(name: str, study: Study) -> str:
         shown = f" ({comparison.interval(difference, 2)})" if difference else ""
         found.setdefault(word or "not compared", []).append(variant.group + shown)
     verdicts = "; ".join(f"{word}: {', '.join(found[word])}" for word in sorted(found))
-    edges = [v.group for v in study.chosen if "tried" in rate_of(v, study)]
+    edges = [v.group for v in study.chosen if _edge(v, study)]
     more = f" At the edge of the rates tried: {', '.join(edges)}." if edges else ""
     return f"**{FULL_SIZE.get(name, study.title)}**, against plain: {verdicts}.{more}"
 
@@ -145,8 +145,15 @@ def accuracy(variant: Variant) -> str:
 
 def rate_of(variant: Variant, study: Study) -> str:
     """Returns a learning rate, and whether it is at an edge of the rates tried."""
+    edge = _edge(variant, study)
+    more = f" (none {edge} tried)" if edge else ""
+    return f"{variant.config.learning_rate:g}{more}"
+
+
+def _edge(variant: Variant, study: Study) -> str:
+    """Returns which rates beyond a variant's were not tried; empty if some were."""
     rate = variant.config.learning_rate
     tried = sorted({each.config.learning_rate for each in study.variants})
     if len(tried) == 1 or rate not in (tried[0], tried[-1]):
-        return f"{rate:g}"
-    return f"{rate:g} (none {'smaller' if rate == tried[0] else 'larger'} tried)"
+        return ""
+    return "smaller" if rate == tried[0] else "larger"

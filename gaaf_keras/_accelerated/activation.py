@@ -90,7 +90,7 @@ class AcceleratedActivation(keras.Operation):
 
     @strength.setter
     def strength(self, value: float) -> None:
-        gain = 1.0 if self._gain is None else self._gain(value)
+        gain = None if self._gain is None else self._gain(value)
         self._strength_and_gain = value, gain  # at once: other threads may read
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -176,10 +176,11 @@ class AcceleratedActivation(keras.Operation):
     ) -> Tensor:
         """The gradient of x, by the cheapest way to have phi'."""
         of_value, where_one = derivative.of_value, derivative.where_one
-        if self._gain is not None:
+        gain = self._gain_of(strength)
+        if gain is not None:
             # Here, because XLA would compute the total again for each convolution that
             # takes it: a factor of the total becomes one of their results.
-            upstream = self._gain_of(strength) * upstream
+            upstream = gain * upstream
         added = self._strong_shape_of(x, strength)
         if where_one is not None and is_compiling():
             # XLA takes several times longer on a product with 0 and 1. As single
@@ -203,10 +204,10 @@ class AcceleratedActivation(keras.Operation):
             total = on_torch.BACKWARD[self._product](upstream, value)
             total.addcmul_(upstream, self._shape_of(x), value=strength)
         gain = self._gain_of(strength)
-        return total if gain == 1 else total.mul_(gain)
+        return total if gain in (None, 1) else total.mul_(gain)
 
-    def _gain_of(self, strength: float | Tensor) -> float | Tensor:
-        """The factor of unit gain; 1 without it."""
+    def _gain_of(self, strength: float | Tensor) -> float | Tensor | None:
+        """The factor of unit gain; None without it."""
         known, gain = self._strength_and_gain
         if self._gain is None or (isinstance(strength, float) and strength == known):
             return gain
@@ -214,7 +215,7 @@ class AcceleratedActivation(keras.Operation):
 
     def _appended(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation differentiated by the backend, plus the shape's part."""
-        gain = None if self._gain is None else self._gain_of(strength)
+        gain = self._gain_of(strength)
         if gain is None:
             value = self.plain(x)
         elif isinstance(self._applied, keras.layers.Layer):
@@ -240,7 +241,7 @@ class AcceleratedActivation(keras.Operation):
     def _of_operations(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation with the same derivative, but no custom gradient."""
         slope = self._strong_shape_of(x, strength)
-        gain = None if self._gain is None else self._gain_of(strength)
+        gain = self._gain_of(strength)
         if self._derivative is not None:
             value = ops.stop_gradient(self.plain(x))
             slope = self._derivative(x) + slope

@@ -11,10 +11,10 @@ Prints progress and a table, and writes models, histories and results to
 accuracy.
 
 After any interruption, the same command with the same --output_dir resumes from the end
-of an epoch, losing at most half a minute. Exit code: 0 if everything is done; 1 if
-something cannot be done, or a single run diverged; 75 if another worker was lost; 128
-plus the number of the signal, such as 143 for SIGTERM, 130 for Ctrl-C and 142 for the
-end of --time_limit.
+of an epoch. It loses the current epoch and at most half a minute of earlier ones. Exit
+code: 0 if everything is done; 1 if something cannot be done, or a single run diverged;
+75 if another worker was lost; 128 plus the number of the signal, such as 143 for
+SIGTERM, 130 for Ctrl-C and 142 for the end of --time_limit.
 """
 
 import datetime
@@ -71,7 +71,7 @@ RUNS_AT_ONCE = flags.DEFINE_string(
     "auto",
     "Number of networks of a table that differ only in numbers (seed, learning rate, "
     "weight decay, dropout rate, strength) to train at once as one program, with Keras "
-    "on JAX. auto: 1 on a CPU, and on an accelerator as many as are worthwhile.",
+    "on JAX. auto: 1 on a CPU; on an accelerator, as many as pay off.",
 )
 for holder in (PARALLEL_RUNS, RUNS_AT_ONCE):
     flags.register_validator(
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> None:
             raise
         print(
             f"train.py: stopped by {_cause(interruption.signal)}. The same command "
-            f"with --output_dir={output_dir} resumes, losing at most half a minute.",
+            f"with --output_dir={output_dir} resumes from the last saved epoch.",
             file=sys.stderr,
         )
         sys.exit(_STOPPED_BY_SIGNAL + interruption.signal)

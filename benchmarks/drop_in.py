@@ -212,9 +212,10 @@ def table(records: Sequence[Record]) -> Table:
         rows,
         "Both at the plain network's best rate. Mean (standard deviation) after the "
         "last epoch; mean difference of pairs with the same seed and its 95 % interval "
-        "(t), without pairs in which either failed. A run failed if its loss was not "
-        "finite or its accuracy is below twice that of guessing: plain / accelerated, "
-        "of how many; it *fails* if more of its runs do than of the plain network's. "
+        "(t), without pairs in which either failed. Failed: the runs, plain / "
+        "accelerated, whose loss was not finite or whose accuracy is below twice that "
+        "of guessing; the verdict is *fails* if more accelerated than plain runs "
+        "failed. "
         "Activations: the number accelerated.",
     )
 

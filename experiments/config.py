@@ -166,7 +166,7 @@ class TrainingConfig:
     )
     hidden_units: tuple[int, ...] = _setting(
         (512, 256, 256),
-        "Widths of the hidden layers of the mlp; of the resmlp, one a block.",
+        "Widths of the hidden layers of the mlp, or of the blocks of the resmlp.",
         bounds=_FROM_1,
         group="new",
     )
@@ -215,7 +215,7 @@ class TrainingConfig:
     )
     gates_alone: bool = _setting(
         False,
-        "Accelerate the gates of the lstm alone, and not its state.",
+        "Accelerate only the gates of the lstm, not its state.",
         group="acceleration",
     )
     frequency: float | None = _setting(

@@ -44,9 +44,9 @@ def table(study: Study) -> Table:
         "validation accuracy; the paper does not give its rate. Mean differences over "
         "pairs of runs with the same seed, with 95 % confidence intervals, each for a "
         "single claim: about one in twenty misses the true value. A claim holds if the "
-        "whole interval is on its side of 0 (of 1 for a factor). Kurtosis is that of "
-        "the weights within a histogram that leaves out a thousandth: 1.8 for a "
-        "uniform distribution, 2.9 for a Gaussian.",
+        "whole interval is on its side of 0 (of 1 for a factor). Kurtosis is computed "
+        "from a histogram of the weights that leaves out a thousandth of them: 1.8 for "
+        "a uniform distribution, 2.9 for a Gaussian.",
     )
 
 

@@ -28,7 +28,11 @@ NETWORKS = {
     "LSTM": "lstm",
 }
 VARIANTS = ("unit gain", "strength 0.3", "one-sided", "paper's form", "gates")
-FACTORS = {0.5: "half of it", 1.0: "plain's best rate", 2.0: "twice that"}
+FACTORS = {
+    0.5: "at half of plain's best rate",
+    1.0: "at plain's best rate",
+    2.0: "at twice plain's best rate",
+}
 _OF_ONE_NETWORK = ("gates",)  # not in the picture
 _INK = "#1f2328"  # which figures.save turns into the colour of the text around it
 _COLOURS = {"better": "#2a7fd4", "worse": "#d98200", "fails": "#cf4a12"}
@@ -148,11 +152,11 @@ def table() -> Table:
     return Table(
         ["network", "plain's best rate", "plain, test %", "variant", *FACTORS.values()],
         rows,
-        "Mean difference in test accuracy to the plain network with the same rate and "
-        "seed, in percentage points, and its 95 % interval (t), bold where that is on "
-        "one side of 0; without pairs in which either failed, and a dash if more than "
-        "half of its runs did. Failed is a run whose loss was not finite or whose "
-        "accuracy is below twice that of guessing.",
+        "Mean difference in test accuracy from the plain network with the same rate "
+        "and seed, in percentage points, and its 95 % interval (t), bold where the "
+        "interval excludes 0. Pairs in which either run failed are left out; a dash "
+        "means that more than half of the variant's runs failed. A run fails if its "
+        "loss is not finite or its accuracy is below twice that of guessing.",
     )
 
 

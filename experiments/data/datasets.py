@@ -280,8 +280,8 @@ def _train_size(name: str, available: int, train_examples: int | None) -> int:
 def _prepared_builder(name: str, data_dir: str | None, download: bool) -> Any:
     if not importlib.util.find_spec("tensorflow"):
         raise UsageError(
-            f"Reading data set '{name}' needs TensorFlow. Install it next to your "
-            "backend, or give 'digits' or arrays in an .npz file."
+            f"Reading data set '{name}' needs TensorFlow. Install it in "
+            "addition to your backend, or give 'digits' or arrays in an .npz file."
         )
     import tensorflow_datasets as tfds
 

@@ -180,8 +180,8 @@ def read(*folders: Path) -> Study:
     if not any(variant.chosen for variant in variants):
         raise UsageError(
             f"'{folder}' holds nothing to compare yet: no group of variants has been "
-            "trained with a common seed. Run the command that started them again: it "
-            "resumes."
+            "trained with a common seed. To resume, repeat the command that started "
+            "them."
         )
     data = {(v.config.dataset, v.config.train_examples) for v in variants}
     if len(data) > 1:

@@ -70,7 +70,7 @@ def cut_short(variants: Sequence[Variant]) -> str:
         return ""
     return (
         f" {count} of {len(runs)} runs ended at their last epoch, not because "
-        "their accuracy had stopped rising: with more epochs they may get "
+        "their accuracy had stopped rising: with more epochs it might rise "
         "further."
     )
 

@@ -40,8 +40,9 @@ def accelerate(
 ) -> Acceleration:
     """Accelerates the gradients of a model's activations, in place.
 
-    - Forward: that of the model, bit for bit, except for recurrent layers in training
-      on a GPU, where cuDNN computes the plain ones.
+    - Forward: that of the model, bit for bit, except in recurrent layers in training
+      on a GPU: without acceleration, cuDNN computes them, and its values differ
+      slightly.
     - Backward: every activation phi has the derivative
       `gain * (phi'(x) + strength * s(x))`, unless the model is called with
       `training=False`, as in `predict`, `evaluate` and validation.
@@ -65,9 +66,9 @@ def accelerate(
     - activations that are not elementwise, such as softmax;
     - those before an output, directly or through layers that only rearrange values;
     - recurrent layers and cells, where the derivative compounds over time steps and
-      training fails. (Accelerating only the gates, with
-      `layers="lstm/recurrent_activation"`, does no harm; unit gain in a whole LSTM
-      costs a little.)
+      training fails without unit gain. (With unit gain, a whole LSTM loses a little
+      accuracy, and less if only its gates are accelerated, with
+      `layers="lstm/recurrent_activation"`.)
 
     To accelerate the last two anyway, name them: give `layers` the layer or its exact
     name; for recurrent layers, a pattern like `"*/recurrent_activation"` or the type

@@ -30,7 +30,7 @@ def check_data(
             if not getattr(array, "shape", ()):
                 raise TypeError(
                     f"Argument `{name}` must be an array, or a list or dictionary of "
-                    "arrays, with the examples along the first axis. Of a data set, "
+                    "arrays, with the examples along the first axis. For a data set, "
                     f"give one batch. Received: {name} of type {type(array).__name__}"
                 )
             sizes.add(int(array.shape[0]))
@@ -71,7 +71,7 @@ def weights_of(
         return (sample_weight,)
     if sample_weight is not None or keras.tree.is_nested(y):
         raise ValueError(
-            "Argument `class_weight` cannot be given with `sample_weight`, nor for "
+            "Argument `class_weight` cannot be given with `sample_weight` or with "
             f"several targets. Received: class_weight={dict(class_weight)!r}"
         )
     classes = np.asarray(y)

@@ -278,7 +278,7 @@ def _check_numbers(model: keras.Model, x: Data) -> None:
     if whole or not hasattr(x, "shape"):
         taken = ", ".join(f"{tensor.dtype}{tensor.shape}" for tensor in inputs)
         raise ValueError(
-            "Argument `x` must be one array, for a model with floating-point inputs, "
-            f"to add noise to. Received: {type(x).__name__}; the model takes "
-            f"{taken or 'inputs of unknown type'}"
+            "Argument `x` must be one array, and the model must take floating-point "
+            f"inputs, so that noise can be added. Received: {type(x).__name__}; the "
+            f"model takes {taken or 'inputs of unknown type'}"
         )

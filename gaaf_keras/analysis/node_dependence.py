@@ -54,10 +54,11 @@ def correlations(model: keras.Model, x: Data) -> dict[str, Correlations]:
     Args:
         model: A built Keras model.
         x: Inputs: an array, or a list or dictionary of arrays. Give several times as
-            many as a layer has nodes.
+            many examples as a layer has nodes.
 
     Returns:
-        By the name of the layer that holds the activation, in the order computed.
+        The correlations by the name of the layer that holds the activation, in the
+        order computed.
 
     Raises:
         ValueError: If the model has no activations to analyse.

@@ -77,12 +77,13 @@ def compare(
 
     Args:
         model: A function without arguments that returns a compiled model. It is called
-            after `keras.utils.set_random_seed(seed)`, so each seed has other initial
-            weights. Or a compiled and built model: every run starts from its current
-            weights and optimizer, and the model ends as it was, even after an error or
-            Ctrl-C. Seeds then differ only in the order of batches and in dropout masks.
-        x: Inputs, or anything else `fit` takes. For data that can be read only once or
-            that shuffles itself, such as a generator or a shuffled `tf.data`, a
+            after `keras.utils.set_random_seed(seed)`, so each seed has its own
+            initial weights. Or a compiled and built model: every run starts from its
+            current weights and optimizer, and the model is restored at the end, even
+            after an error or Ctrl-C. Seeds then differ only in the order of batches and
+            in dropout masks.
+        x: Inputs, or anything else that `fit` takes. If the data can be read only once
+            or shuffles itself, like a generator or a shuffled `tf.data`, give a
             function without arguments that returns it, called when a run begins.
         y: Targets, as `fit` takes them.
         epochs: Epochs of each run. Defaults to 1, as in `fit`.

@@ -133,8 +133,9 @@ def require_compiled(model: keras.Model) -> None:
     """Raises if a model is not compiled."""
     if not model.compiled:
         raise ValueError(
-            "Argument `model` must be compiled, or return a compiled model: `fit` "
-            f"trains it. Received: model={model.name!r}"
+            "Argument `model` must be a compiled model, or a function that returns "
+            f"one. Received: model={model.name!r}, which is not compiled. Call its "
+            "`compile` first."
         )
 
 

@@ -33,7 +33,7 @@ class FromDerivative(Shape):
         derivative: The total derivative: a callable of one tensor. To be saved with a
             model it must be a shape or a registered function.
         activation: The base activation phi. By default, the activation that the shape
-            is given to; before that, the shape has no values.
+            is given to; until then, the shape cannot be evaluated.
 
     Raises:
         TypeError: If `derivative` is not callable, or is or contains a

@@ -388,7 +388,7 @@ def test_no_variants_given():
         ({"model": 3}, TypeError, "a compiled Keras model, or a function"),
         ({"model": list}, TypeError, "a compiled Keras model, or a function"),
         ({"model": lambda: None}, TypeError, "It returned: None"),
-        ({"model": keras.Sequential()}, ValueError, "must be compiled"),
+        ({"model": keras.Sequential()}, ValueError, "must be a compiled model"),
         ({"model": own()}, ValueError, "must be built"),
         ({"data": (iter([]),)}, TypeError, "Give a function that"),
         ({"test_data": TEST[0]}, ValueError, r"`test_data` must be \(x, y\)"),

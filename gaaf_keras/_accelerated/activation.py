@@ -79,6 +79,8 @@ class AcceleratedActivation(keras.Operation):
         self._derivative = None if differentiate else derivative_of(self.activation)
         products = {} if self._derivative is None else self._derivative.product
         self._product = products.get(keras.backend.backend())
+        is_of_input = on_torch is not None and self._product in on_torch.OF_INPUT
+        self._takes_value = self._product is not None and not is_of_input
         self._function_of_torch = self._find_function_of_torch()
         self._gain = self._make_gain() if unit_gain else None
         self.strength = strength
@@ -123,13 +125,15 @@ class AcceleratedActivation(keras.Operation):
         return AcceleratedActivation(self.activation, **{**own, **arguments})
 
     def accelerate(self, x: Tensor, strength: float | Tensor) -> Tensor:
-        """Returns phi(x) accelerated with a given strength, which may be a tensor."""
+        """Returns phi(x) accelerated with a given strength, which may be a tensor.
+
+        What is computed of that tensor is computed where it is used: on JAX, a custom
+        gradient cannot hold a tensor made in the body of a loop.
+        """
         if self._function_of_torch is None or not is_of_torch(x):
             x = require_floating_point(ops.convert_to_tensor(x))
         if current_form() == "plain":
             return self.plain(x)
-        if not isinstance(strength, float):
-            strength = ops.cast(strength, x.dtype)
         if self.frequency is not None:
             return self._literal(x, strength, self.frequency)
         if current_form() == "operations":
@@ -142,7 +146,7 @@ class AcceleratedActivation(keras.Operation):
         self, x: Tensor, strength: float | Tensor, derivative: Derivative
     ) -> Tensor:
         """The activation with one closed-form expression for its backward pass."""
-        by_value = self._product is not None or derivative.of_value is not None
+        by_value = self._takes_value or derivative.of_value is not None
 
         def gradient_of(
             x: Tensor, upstream: Tensor, value: Tensor = None, once: bool = False
@@ -153,6 +157,7 @@ class AcceleratedActivation(keras.Operation):
                     total = functools.partial(self._total, derivative)
                     return on_torch.in_one_pass(self, total, x, upstream, strength)
                 if self._product is not None and isinstance(strength, float):
+                    value = value if self._takes_value else x
                     return self._total_on_torch(x, upstream, value, strength)
             # Otherwise do not reuse the value of the forward pass: eager TensorFlow
             # forgets its gradient. Graphs compute both at once.
@@ -164,7 +169,7 @@ class AcceleratedActivation(keras.Operation):
             return self._in_one_pass(total, is_step)(x, upstream, *values)
 
         function = self._function_of_torch or self.plain
-        return with_gradient(function, gradient_of, x, keep=self._product is not None)
+        return with_gradient(function, gradient_of, x, keep=self._takes_value)
 
     def _total(
         self,
@@ -176,7 +181,7 @@ class AcceleratedActivation(keras.Operation):
     ) -> Tensor:
         """The gradient of x, by the cheapest way to have phi'."""
         of_value, where_one = derivative.of_value, derivative.where_one
-        gain = self._gain_of(strength)
+        gain = self._gain_of(strength, x)
         if gain is not None:
             # Here, because XLA would compute the total again for each convolution that
             # takes it: a factor of the total becomes one of their results.
@@ -186,8 +191,9 @@ class AcceleratedActivation(keras.Operation):
             # XLA takes several times longer on a product with 0 and 1. As single
             # operations these take longer than the product.
             return ops.where(where_one(x), upstream, 0.0) + upstream * added
-        if self._product is not None and value is not None and not is_compiling():
-            return product(self._product, upstream, value, added)
+        operation = self._product if self._takes_value else None
+        if operation and value is not None and not is_compiling():
+            return product(operation, upstream, value, added)
         if of_value is not None and value is not None:
             return upstream * (of_value(value) + added)
         return upstream * (derivative(x) + added)
@@ -203,26 +209,26 @@ class AcceleratedActivation(keras.Operation):
             # First what is returned, so that the end of the memory is freed.
             total = on_torch.BACKWARD[self._product](upstream, value)
             total.addcmul_(upstream, self._shape_of(x), value=strength)
-        gain = self._gain_of(strength)
+        gain = self._gain_of(strength, x)
         return total if gain in (None, 1) else total.mul_(gain)
 
-    def _gain_of(self, strength: float | Tensor) -> float | Tensor | None:
+    def _gain_of(self, strength: float | Tensor, x: Tensor) -> float | Tensor | None:
         """The factor of unit gain; None without it."""
         known, gain = self._strength_and_gain
         if self._gain is None or (isinstance(strength, float) and strength == known):
             return gain
-        return self._gain(strength)
+        return _in_dtype_of(x, self._gain(strength))
 
     def _appended(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation differentiated by the backend, plus the shape's part."""
-        gain = self._gain_of(strength)
-        if gain is None:
+        gain_of = functools.partial(self._gain_of, strength)
+        if self._gain is None:
             value = self.plain(x)
         elif isinstance(self._applied, keras.layers.Layer):
             # Scale the gradient of x only: the layer's weights keep their gradients.
-            value = self.plain(with_scaled_gradient(x, gain))
+            value = self.plain(with_scaled_gradient(x, gain_of))
         else:  # so that phi'' is scaled once, too
-            value = with_scaled_gradient(self.plain(x), gain)
+            value = with_scaled_gradient(self.plain(x), gain_of)
         if not _may_be_equal(value.shape, x.shape):
             raise ValueError(
                 "Argument `activation` must be an elementwise function, whose output "
@@ -233,7 +239,7 @@ class AcceleratedActivation(keras.Operation):
 
         def added_of(x: Tensor, upstream: Tensor) -> Tensor:
             upstream = ops.cast(upstream, x.dtype)
-            upstream = upstream if gain is None else gain * upstream
+            upstream = upstream if self._gain is None else gain_of(x) * upstream
             return upstream * self._strong_shape_of(x, strength)
 
         return with_added_gradient(value, self._in_one_pass(added_of), x)
@@ -241,7 +247,7 @@ class AcceleratedActivation(keras.Operation):
     def _of_operations(self, x: Tensor, strength: float | Tensor) -> Tensor:
         """The activation with the same derivative, but no custom gradient."""
         slope = self._strong_shape_of(x, strength)
-        gain = self._gain_of(strength)
+        gain = self._gain_of(strength, x)
         if self._derivative is not None:
             value = ops.stop_gradient(self.plain(x))
             slope = self._derivative(x) + slope
@@ -266,7 +272,8 @@ class AcceleratedActivation(keras.Operation):
         finite = ops.isfinite(x)
         inner = ops.where(finite, x, ops.zeros_like(x))
         added = gradient_acceleration(inner, frequency) * self._shape_of(inner)
-        added = ops.where(finite, strength * added, ops.zeros_like(x))
+        added = _in_dtype_of(x, strength) * added
+        added = ops.where(finite, added, ops.zeros_like(x))
         return self.plain(x) + added
 
     def _shape_of(self, x: Tensor) -> Tensor:
@@ -286,7 +293,7 @@ class AcceleratedActivation(keras.Operation):
         """The shape's part of the derivative, strength * s(x)."""
         shape = self._shape_of(x)
         is_one = isinstance(strength, float) and strength == 1
-        return shape if is_one else strength * shape
+        return shape if is_one else _in_dtype_of(x, strength) * shape
 
     def _in_one_pass(
         self, function: Callable[..., Any], is_step: bool = False
@@ -339,6 +346,10 @@ class AcceleratedActivation(keras.Operation):
             f"strength={self.strength}, frequency={self.frequency}, "
             f"unit_gain={self.unit_gain})"
         )
+
+
+def _in_dtype_of(x: Tensor, factor: float | Tensor) -> float | Tensor:
+    return factor if isinstance(factor, float) else ops.cast(factor, x.dtype)
 
 
 @functools.cache

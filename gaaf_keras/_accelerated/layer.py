@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._core.checks import non_negative_number
@@ -99,7 +100,11 @@ class AcceleratedLayer(keras.layers.Layer):
         """
         if self._strength_variable is None:
             variable = keras.Variable(
-                self.strength, dtype="float32", trainable=False, name="strength"
+                self.strength,
+                dtype="float32",
+                trainable=False,
+                autocast=False,  # a number made in a loop cannot leave it on JAX
+                name="strength",
             )
             # Bypass Keras's tracking, which would make it a weight of the layer.
             object.__setattr__(self, "_strength_variable", variable)
@@ -144,7 +149,8 @@ class AcceleratedLayer(keras.layers.Layer):
     def _apply(self, accelerated: AcceleratedActivation, inputs: Tensor) -> Any:
         if self._strength_variable is None or current_form() != "custom gradient":
             return accelerated(inputs)
-        return accelerated.accelerate(inputs, self._strength_variable)
+        value = ops.cast(self._strength_variable, "float32")  # as it is now
+        return accelerated.accelerate(inputs, value)
 
     def rematerialized_call(
         self, layer_call: Callable[..., Any], *args: Any, **kwargs: Any

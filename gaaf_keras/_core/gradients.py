@@ -48,9 +48,13 @@ def with_added_gradient(value: Tensor, added_of: Function, x: Tensor) -> Tensor:
     return added(value, x)
 
 
-def with_scaled_gradient(x: Tensor, factor: Tensor) -> Tensor:
-    """Returns a tensor unchanged, with its gradient multiplied by a factor."""
-    return with_gradient(lambda x: x, lambda _, upstream, *__: factor * upstream, x)
+def with_scaled_gradient(x: Tensor, factor_of: Function) -> Tensor:
+    """Returns a tensor unchanged, with its gradient multiplied by `factor_of(x)`."""
+
+    def gradient_of(x: Tensor, upstream: Tensor, *_: Any) -> Tensor:
+        return factor_of(x) * upstream
+
+    return with_gradient(lambda x: x, gradient_of, x)
 
 
 def with_slope(value: Tensor, slope: Tensor, x: Tensor) -> Tensor:

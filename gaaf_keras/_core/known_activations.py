@@ -31,7 +31,8 @@ class Derivative:
         of_input: phi' as a function of x.
         of_value: phi' as a function of phi(x), where that is cheaper.
         where_one: The condition on x under which phi' is 1, if it is 0 elsewhere.
-        product: The operation from upstream and phi(x) to upstream * phi', by backend.
+        product: The operation from upstream and phi(x) or x to upstream * phi', by
+            backend.
     """
 
     of_input: Function
@@ -153,7 +154,8 @@ def _elu(alpha: float) -> Derivative:
         below = x <= 0 if alpha < 1 else x < 0
         return ops.where(below, alpha * _decay(x), 1.0)
 
-    return Derivative(derivative)
+    product = {"torch": "elu_backward"} if alpha == 1 else {}
+    return Derivative(derivative, product=product)
 
 
 def _exponential_shape(alpha: float, width: float = 1.0) -> str:
@@ -181,7 +183,7 @@ def _gelu(x: Tensor) -> Tensor:
     return probability + x * (_NORMAL_DENSITY_AT_0 * ops.exp(-0.5 * x * x))
 
 
-_GELU = Derivative(_gelu)
+_GELU = Derivative(_gelu, product={"torch": "gelu_backward"})
 
 ACTIVATIONS = (
     Known(
@@ -282,7 +284,7 @@ ACTIVATIONS = (
     ),
     Known(
         "silu",
-        derivative=Derivative(_silu),
+        derivative=Derivative(_silu, product={"torch": "silu_backward"}),
         default_shape="shifted_sigmoid(shift=1.5)",
         why="flat below -1.0",
         other_names=("swish",),

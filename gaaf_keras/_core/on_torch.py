@@ -181,11 +181,15 @@ def quick_tanh(upstream: Tensor, value: Tensor, shape: Tensor) -> Tensor:
         return torch.addcmul(upstream, upstream, shape)
 
 
-# By the operation that differentiates it: the activation, upstream * phi'.
+# By the operation that differentiates it: the activation; and upstream * phi', from
+# upstream and phi(x). Some take x instead, and are not to be differentiated again.
 FUNCTIONS = {
     "tanh_backward": torch.tanh,
     "sigmoid_backward": torch.sigmoid,
     "threshold_backward": torch.relu,
+    "gelu_backward": torch.nn.functional.gelu,
+    "silu_backward": torch.nn.functional.silu,
+    "elu_backward": torch.nn.functional.elu,
 }
 BACKWARD: dict[str, Callable[..., Tensor]] = {
     "tanh_backward": torch.ops.aten.tanh_backward.default,
@@ -193,4 +197,10 @@ BACKWARD: dict[str, Callable[..., Tensor]] = {
     "threshold_backward": lambda upstream, value: (
         torch.ops.aten.threshold_backward.default(upstream, value, 0)
     ),
+    "gelu_backward": torch.ops.aten.gelu_backward.default,
+    "silu_backward": torch.ops.aten.silu_backward.default,
+    "elu_backward": lambda upstream, x: torch.ops.aten.elu_backward.default(
+        upstream, 1, 1, 1, False, x
+    ),
 }
+OF_INPUT = ("gelu_backward", "silu_backward", "elu_backward")

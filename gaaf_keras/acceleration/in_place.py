@@ -1,7 +1,7 @@
 """The objects that replace activations while a model is accelerated."""
 
-import contextvars
 import functools
+import threading
 import types
 from collections.abc import Callable
 from typing import Any, Self
@@ -10,13 +10,19 @@ import keras
 
 from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._accelerated.layer import IN_PLACE, AcceleratedLayer
+from gaaf_keras._core.compiling import is_of_torch
 from gaaf_keras._core.exchange import Exchanges
 from gaaf_keras._core.forms import current_form
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import ActivationTable, Row
 from gaaf_keras.layers import accelerated_layers
 
-_TRAINING = contextvars.ContextVar[bool | None]("training", default=None)
+
+class _Noted(threading.local):  # `torch.compile` cannot trace a context variable
+    training: bool | None = None
+
+
+_NOTED = _Noted()
 
 
 class InPlace(AcceleratedLayer):
@@ -78,11 +84,12 @@ class InPlace(AcceleratedLayer):
         outside_of_layers = context.entry_layer is self
         self._maybe_reset_call_context()
         if training is None:
-            training = _TRAINING.get()
+            training = _NOTED.training
         rematerialised = getattr(self.site.holders[-1], "_remat_mode", None)
-        if outside_of_layers and rematerialised is not None and training is None:
-            return self.__dict__["last"]  # computed again, for the backward pass
-        self.__dict__["last"] = training
+        if rematerialised is not None:
+            if outside_of_layers and training is None:
+                return self.__dict__["last"]  # computed again, for the backward pass
+            self.__dict__["last"] = training
         return training
 
     def make_strength_variable(self) -> None:
@@ -126,6 +133,8 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _is_dense_float(value: Any) -> bool:
+    if is_of_torch(value):
+        return True  # at once: the checks below take as long as a gradient
     is_symbolic = isinstance(value, keras.KerasTensor)
     is_sparse = hasattr(value, "dense_shape") or hasattr(value, "row_splits")
     if is_symbolic or is_sparse:
@@ -238,11 +247,11 @@ def _with_training_noted(call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def noted(*args: Any, **kwargs: Any) -> Any:
-        token = _TRAINING.set(kwargs.get("training"))
+        before, _NOTED.training = _NOTED.training, kwargs.get("training")
         try:
             return call(*args, **kwargs)
         finally:
-            _TRAINING.reset(token)
+            _NOTED.training = before
 
     return noted
 

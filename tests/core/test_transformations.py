@@ -104,6 +104,35 @@ def test_second_derivative_without_a_closed_form(unit_gain):
     np.testing.assert_allclose(second_derivative(function, x), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "policy", "unit_gain"),
+    [("tanh", "mixed_bfloat16", False), ("mish", "float32", True)],
+)
+def test_a_strength_variable_in_the_body_of_a_loop(name, policy, unit_gain):
+    x = np.random.default_rng(0).normal(size=(8, 3, 2)).astype("float32")
+    weights = []
+    for is_variable in (True, False):
+        keras.utils.set_random_seed(0)
+        layer = GAAF(name, strength=0.5, unit_gain=unit_gain)
+        model = keras.Sequential(
+            [
+                keras.Input((3, 2)),
+                keras.layers.LSTM(2, activation=layer, dtype=policy),
+                keras.layers.Dense(1),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        if is_variable:
+            layer.strength = 2.0
+        schedule = gaaf_keras.AccelerationSchedule(lambda _: 0.5)
+        callbacks = [schedule] if is_variable else []
+        model.fit(x, x[:, 0, :1], epochs=2, verbose=0, callbacks=callbacks)
+        weights.append(model.get_weights())
+    error = 1e-5 if policy == "float32" else 2e-3
+    for found, wanted in zip(*weights, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=error)
+
+
 if BACKEND == "torch":
     import torch
 
@@ -117,8 +146,8 @@ if BACKEND == "torch":
             gaaf_keras.accelerate(model)
         return model
 
-    def with_variable(name):
-        layer = GAAF(name, strength=0.5)
+    def with_variable(name, unit_gain=False):
+        layer = GAAF(name, strength=0.5, unit_gain=unit_gain)
         layer.make_strength_variable()
         return layer
 
@@ -132,6 +161,9 @@ if BACKEND == "torch":
         "unit gain": lambda: in_a_layer(GAAF("tanh", unit_gain=True)),
         "unit gain of mish": lambda: in_a_layer(GAAF("mish", unit_gain=True)),
         "variable": lambda: in_a_layer(with_variable("relu")),
+        "variable and unit gain": lambda: in_a_layer(with_variable("mish", True)),
+        "silu": lambda: in_a_layer(GAAF("silu")),
+        "elu": lambda: in_a_layer(GAAF("elu")),
         "sawtooth": lambda: in_a_layer(GAAF("tanh", frequency=100.0)),
         "weights": lambda: in_a_layer(GAAF(keras.layers.PReLU())),
     }
@@ -239,6 +271,18 @@ if BACKEND == "torch":
         compiled = torch.compile(gradient, backend="aot_eager")
         x = torch.linspace(-2, 2, 5)
         torch.testing.assert_close(compiled(x), gradient(x))
+
+    @pytest.mark.parametrize("form", ["layer", "in place", "variable", "unit gain"])
+    def test_a_step_is_compiled_as_a_whole(form):
+        model, x = FORMS[form](), torch.randn(6, 4)
+        step = lambda x: model(x, training=True).square().sum()  # noqa: E731
+        compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
+        gradients = []
+        for function in (step, compiled):
+            model.zero_grad()
+            function(x).backward()
+            gradients.append([each.value.grad for each in model.trainable_variables])
+        torch.testing.assert_close(*gradients)
 
     @pytest.mark.parametrize("name", ["tanh", "relu", "gelu"])
     def test_a_batch_of_upstream_gradients(name):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from keras import ops
 
 from experiments.data.datasets import Split
 
@@ -79,6 +80,17 @@ def flip_and_shift(
         (rows[:, None] + np.arange(height))[:, :, None],
         (columns[:, None] + np.arange(width))[:, None, :],
     ]
+
+
+def moved(padded: Any, flips: Any, rows: Any, columns: Any) -> Any:
+    """Does what `flip_and_shift` does, for padded images on any backend."""
+    count, height, width, channels = padded.shape
+    rows = rows[:, None] + ops.arange(height - 2 * SHIFT)
+    columns = columns[:, None] + ops.arange(width - 2 * SHIFT)
+    columns = ops.where(flips[:, None], width - 1 - columns, columns)
+    images = ops.arange(count)[:, None, None]
+    places = (images * height + rows[:, :, None]) * width + columns[:, None]
+    return ops.take(ops.reshape(padded, (-1, channels)), places, axis=0)
 
 
 def training_batches(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from experiments.data.batches import SHIFT, epoch_order, evaluation_order
+from experiments.data.batches import SHIFT, epoch_order, evaluation_order, moved
 from experiments.data.datasets import Split
 
 _BATCHES_AHEAD = 4
@@ -54,10 +54,12 @@ def training_pipeline(
     def gather(
         indices: tf.Tensor, flips: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = tf.cast(tf.gather(images, indices), tf.float32)
+        batch = tf.gather(images, indices)
         if augment:
-            batch = _flip_and_shift(batch, flips, rows, columns)
-        return batch, tf.gather(labels, indices)
+            edge = [SHIFT, SHIFT]
+            batch = tf.pad(batch, [[0, 0], edge, edge, [0, 0]])
+            batch = moved(batch, flips, rows, columns)
+        return tf.cast(batch, tf.float32), tf.gather(labels, indices)
 
     whole_numbers = tf.TensorSpec((None, batch), tf.int32)
     signature = (
@@ -118,20 +120,3 @@ def _options() -> tf.data.Options:
     options.autotune.enabled = False
     options.threading.private_threadpool_size = _THREADS
     return options
-
-
-def _flip_and_shift(
-    images: tf.Tensor, flips: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor
-) -> tf.Tensor:
-    """Does what `batches.flip_and_shift` does."""
-    height, width = images.shape[1:3]
-    images = tf.where(
-        flips[:, tf.newaxis, tf.newaxis, tf.newaxis],
-        tf.reverse(images, axis=[2]),
-        images,
-    )
-    images = tf.pad(images, [[0, 0], [SHIFT, SHIFT], [SHIFT, SHIFT], [0, 0]])
-    rows = rows[:, tf.newaxis] + tf.range(height)
-    columns = columns[:, tf.newaxis] + tf.range(width)
-    images = tf.gather(images, rows, axis=1, batch_dims=1)
-    return tf.gather(images, columns, axis=2, batch_dims=1)

@@ -17,10 +17,10 @@ import numpy as np
 from experiments import optimization
 from experiments.config import TrainingConfig
 from experiments.data.batches import (
-    SHIFT,
     EpochOrder,
     epoch_order,
     evaluation_batches,
+    moved,
     padded,
 )
 from experiments.data.datasets import ImageData, Split
@@ -122,9 +122,6 @@ class Programs:
         self._config = config
         self._examples = len(data.train)
         self._image_shape = data.train.images.shape[1:]
-        self._schedule: Any = None
-        if optimization.is_scheduled(config):
-            self._schedule = optimization.schedule(config, 1.0, self.steps)
         self.measured: list[str] = []
         self.sizes: set[int] = set()
         self._train = _compiled(self._steps, (0, 0, 0, 0, 0, None, None, None))
@@ -240,12 +237,10 @@ class Programs:
     ) -> tuple[State, list[Any], Any]:
         def step(index: Any, carried: tuple[Any, Any]) -> tuple[Any, Any]:
             state, losses = carried
-            batch = jax.tree.map(lambda part: part[index], order)
-            if self._config.augments:
-                x = _moved(on.images, batch)
-            else:
-                x = on.images[batch.indices]
-            data = x.astype("float32"), on.labels[batch.indices]
+            indices, *moves = (None if part is None else part[index] for part in order)
+            x = on.images[indices]
+            x = moved(x, *moves) if self._config.augments else x
+            data = x.astype("float32"), on.labels[indices]
             logs, state = self._model.train_step(state, data)
             return state, losses.at[index].set(logs["loss"])
 
@@ -289,7 +284,8 @@ class Programs:
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         places: list[tuple[Any, str, Any]] = []
         if "learning_rate" in numbers:
-            schedule = _Scaled(numbers["learning_rate"], self._schedule)
+            peak = numbers["learning_rate"]
+            schedule = optimization.schedule(self._config, peak, self.steps)
             places.append((optimizer, "_learning_rate", schedule))
         if "weight_decay" in numbers:
             places.append((optimizer, "weight_decay", numbers["weight_decay"]))
@@ -335,17 +331,6 @@ def _variables(model: keras.Model) -> tuple[list[keras.Variable], ...]:
     )
 
 
-class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule times a traced number."""
-
-    def __init__(self, factor: Any, schedule: Any) -> None:
-        self._factor = factor
-        self._schedule = schedule
-
-    def __call__(self, step: Any) -> Any:
-        return self._factor * self._schedule(step)
-
-
 class _Rate:
     """A traced dropout rate.
 
@@ -361,13 +346,3 @@ class _Rate:
 
     def __rsub__(self, one: float) -> Any:
         return one - self._rate
-
-
-def _moved(padded: Any, batch: EpochOrder) -> Any:
-    """Does what `batches.flip_and_shift` does, for a batch of padded images."""
-    height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
-    rows: Any = batch.rows[:, None] + jnp.arange(height)
-    columns: Any = batch.columns[:, None] + jnp.arange(width)
-    mirrored = padded.shape[2] - 1 - columns
-    columns = jnp.where(batch.flips[:, None], mirrored, columns)
-    return padded[batch.indices[:, None, None], rows[:, :, None], columns[:, None]]

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from experiments import optimization
 from experiments.config import TrainingConfig
-from experiments.data.batches import SHIFT, EpochOrder
+from experiments.data.batches import EpochOrder, moved
 from experiments.data.datasets import ImageData
 from experiments.devices.epoch_loop import Resident
 
@@ -91,9 +91,10 @@ class Programs:
         labels: tf.Tensor,
     ) -> tf.Tensor:
         def step(index: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            batch = EpochOrder(*(part[index] for part in order))
-            x = _moved(images, batch) if self._augment else _gather(images, batch)
-            data = tf.cast(x, tf.float32), _gather(labels, batch)
+            indices, *moves = (part[index] for part in order)
+            x = tf.gather(images, indices)
+            x = moved(x, *moves) if self._augment else x
+            data = tf.cast(x, tf.float32), tf.gather(labels, indices)
             loss = self._train_step(data)["loss"]
             return index + 1, tf.where(steps == index, loss, losses)
 
@@ -154,18 +155,3 @@ def _variables(model: keras.Model) -> list[tf.Variable]:
 def _assign(variables: list[tf.Variable], values: list[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _gather(values: tf.Tensor, batch: EpochOrder) -> tf.Tensor:
-    return tf.gather(values, batch.indices)
-
-
-def _moved(padded: tf.Tensor, batch: EpochOrder) -> tf.Tensor:
-    """Does what `batches.flip_and_shift` does, for a batch of padded images."""
-    height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
-    rows = batch.rows[:, tf.newaxis] + tf.range(height)
-    columns = batch.columns[:, tf.newaxis] + tf.range(width)
-    mirrored = padded.shape[2] - 1 - columns
-    columns = tf.where(batch.flips[:, tf.newaxis], mirrored, columns)
-    images = tf.gather(_gather(padded, batch), rows, axis=1, batch_dims=1)
-    return tf.gather(images, columns, axis=2, batch_dims=1)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import torch
 
-from experiments.data.batches import SHIFT, EpochOrder
+from experiments.data.batches import EpochOrder, moved
 from experiments.devices.epoch_loop import Resident
 
 
@@ -35,7 +35,7 @@ class Programs:
         losses = []
         model.train()
         for indices, *moves in zip(*steps, strict=True):
-            x = _moved(images, indices, *moves) if self._augment else images[indices]
+            x = moved(images[indices], *moves) if self._augment else images[indices]
             data = x.to(torch.float32), labels[indices]
             losses.append(model.train_function([data])["loss"])
         model.eval()
@@ -50,19 +50,3 @@ class Programs:
 
 def _on_device(*arrays: np.ndarray) -> tuple[torch.Tensor, ...]:
     return tuple(map(keras.ops.convert_to_tensor, arrays))
-
-
-def _moved(
-    padded: torch.Tensor,
-    indices: torch.Tensor,
-    flips: torch.Tensor,
-    rows: torch.Tensor,
-    columns: torch.Tensor,
-) -> torch.Tensor:
-    """Does what `batches.flip_and_shift` does, for a batch of padded images."""
-    height, width = (size - 2 * SHIFT for size in padded.shape[1:3])
-    rows = rows[:, None] + torch.arange(height, device=padded.device)
-    columns = columns[:, None] + torch.arange(width, device=padded.device)
-    mirrored = padded.shape[2] - 1 - columns
-    columns = torch.where(flips[:, None], mirrored, columns)
-    return padded[indices[:, None, None], rows[:, :, None], columns[:, None]]

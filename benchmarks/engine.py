@@ -3,7 +3,6 @@
     KERAS_BACKEND=jax python benchmarks/engine.py
     KERAS_BACKEND=jax python benchmarks/engine.py --gpu --json=engine.json
     KERAS_BACKEND=jax python benchmarks/engine.py --runs_at_once=105
-    KERAS_BACKEND=jax python benchmarks/engine.py --stack_cnn
 
 Both train the same network with the same optimizer, batches, precision and share of
 validation data, in turn in one process: some epochs of one, some of the other. The
@@ -14,14 +13,12 @@ by the engine's: 1 means equally fast. Pixels and labels are random, which does 
 affect the time.
 
 With `--runs_at_once`, the runs are those of a table of 7 learning rates, compared with
-the loop under `jax.vmap`; times are divided by the number of runs. With `--stack_cnn`,
-only the engine trains, on CNNs of several widths, one and several at once of each.
+the loop under `jax.vmap`; times are divided by the number of runs.
 """
 
 import argparse
 import contextlib
 import importlib
-import itertools
 import json
 import os
 import platform
@@ -72,8 +69,6 @@ _CLASSES = 10
 _FEWEST_ROUNDS = 2
 _TEST_EXAMPLES = 180
 _TABLE_RATES = (0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007)
-_STACKED_EXAMPLES = 10_000
-_STACKED = tuple(itertools.product((8, 16, 64), (1, 4, 8)))  # widths, runs at once
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help="Number of networks to train at once, on JAX; default network: MNIST's.",
     )
-    add("--stack_cnn", action="store_true", help="Train CNNs at once, on JAX.")
     add("--epochs", type=int, default=5, help="Epochs per round.")
     add("--rounds", type=int, default=25, help="Maximum number of rounds, at least 2.")
     add("--seconds", type=float, default=45.0, help="Time for all rounds.")
@@ -121,9 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measurements(folder: Path) -> Any:
-    if _OPTIONS.stack_cnn:
-        yield from _stacked_cnns(folder)
-        return
     runs: list[dict[str, Any]] = [{}]
     names = list(_NETWORKS)[: None if _OPTIONS.gpu else -1]
     if _OPTIONS.runs_at_once > 1:
@@ -142,33 +133,16 @@ def _measurements(folder: Path) -> Any:
         yield _measured(name, requests, _OPTIONS.seconds / len(names))
 
 
-def _stacked_cnns(folder: Path) -> Any:
-    cases = [
-        (
-            width,
-            _requests("cnn", folder / f"{width}_{at_once}", runs, _STACKED_EXAMPLES),
-        )
-        for width, at_once in _STACKED
-        for runs in [[{"width": width, "seed": seed} for seed in range(at_once)]]
-    ]
-    for _, requests in cases:  # side by side, since each has data of its own
-        run.compile_ahead([(requests[0], len(requests))])
-    for width, requests in cases:
-        name, seconds = f"cnn of width {width}", _OPTIONS.seconds / len(cases)
-        yield _measured(name, requests, seconds, by_hand=False)
-
-
 def _requests(
-    name: str, folder: Path, runs: Sequence[dict[str, Any]], examples: int | None = None
+    name: str, folder: Path, runs: Sequence[dict[str, Any]]
 ) -> list[run.Request]:
     """Returns runs of a network on random data, which it writes to a folder."""
-    shape, all_examples, settings = _NETWORKS[name]
+    shape, examples, settings = _NETWORKS[name]
     random = np.random.default_rng(0)
     arrays = {}
-    for part, count in (("train", examples or all_examples), ("test", _TEST_EXAMPLES)):
+    for part, count in (("train", examples), ("test", _TEST_EXAMPLES)):
         arrays[f"x_{part}"] = random.integers(0, 256, (count, *shape), "uint8")
         arrays[f"y_{part}"] = np.arange(count) % _CLASSES
-    folder.mkdir(exist_ok=True)
     path = folder / f"{name}.npz"
     np.savez(path, **arrays)
     epochs = (1 + _OPTIONS.epochs) * _OPTIONS.rounds + 1
@@ -178,13 +152,10 @@ def _requests(
     return [run.Request(config, prepared) for config in configs]
 
 
-def _measured(
-    name: str, requests: list[run.Request], limit: float, *, by_hand: bool = True
-) -> dict[str, Any]:
-    """Times the engine and, on request, a hand-written loop; prints the numbers."""
+def _measured(name: str, requests: list[run.Request], limit: float) -> dict[str, Any]:
+    """Times the engine and a hand-written loop; prints the numbers."""
     configs, data = [each.config for each in requests], requests[0].prepared.data
-    other = loop(configs, data).epoch if by_hand else None
-    timer = _Timer(other, limit)
+    timer = _Timer(loop(configs, data).epoch, limit)
     requests[-1] = requests[-1]._replace(callbacks=[timer])
     with contextlib.suppress(_EnoughError):
         run.train(requests)
@@ -199,21 +170,20 @@ def _measured(
         "rounds": len(timer.ours),
         "epochs_a_round": _OPTIONS.epochs,
     }
+    low, middle, high = statistics.quantiles(
+        map(truediv, timer.theirs, timer.ours), method="inclusive"
+    )
+    result |= {
+        "by_hand_ms_an_epoch_a_run": 1000
+        * statistics.median(timer.theirs)
+        / len(configs),
+        "ratio": middle,
+        "ratio_quartiles": (low, high),
+    }
     text = "{network}, {runs_at_once} at once: {ms_an_epoch_a_run:.4g} ms an epoch a "
-    text += "run, {images_a_second:,.0f} images/s"
-    if by_hand:
-        low, middle, high = statistics.quantiles(
-            map(truediv, timer.theirs, timer.ours), method="inclusive"
-        )
-        result |= {
-            "by_hand_ms_an_epoch_a_run": 1000
-            * statistics.median(timer.theirs)
-            / len(configs),
-            "ratio": middle,
-            "ratio_quartiles": (low, high),
-        }
-        text += "; by hand {by_hand_ms_an_epoch_a_run:.4g} ms: {ratio:.2f} "
-        text += "({ratio_quartiles[0]:.2f} to {ratio_quartiles[1]:.2f})"
+    text += "run, {images_a_second:,.0f} images/s; by hand "
+    text += "{by_hand_ms_an_epoch_a_run:.4g} ms: {ratio:.2f} "
+    text += "({ratio_quartiles[0]:.2f} to {ratio_quartiles[1]:.2f})"
     print(text.format(**result), flush=True)
     return result
 
@@ -226,7 +196,7 @@ class _Timer(keras.callbacks.Callback):
     """Times the epochs of its run, and those of another loop in between.
 
     Args:
-        other: Trains an epoch of the other loop; None if there is none.
+        other: Trains an epoch of the other loop.
         limit: Seconds after which no further round starts.
 
     Attributes:
@@ -235,7 +205,7 @@ class _Timer(keras.callbacks.Callback):
         first: Seconds until the run had trained an epoch, including compilation.
     """
 
-    def __init__(self, other: Callable[[], Any] | None, limit: float) -> None:
+    def __init__(self, other: Callable[[], Any], limit: float) -> None:
         super().__init__()
         self.ours: list[float] = []
         self.theirs: list[float] = []
@@ -262,12 +232,11 @@ class _Timer(keras.callbacks.Callback):
             self._epochs = 0
 
     def _time_other(self) -> None:
-        if self._other is not None:
-            self._other()  # compiles the first time
-            begin = time.perf_counter()
-            for _ in range(_OPTIONS.epochs):
-                self._other()
-            self.theirs.append((time.perf_counter() - begin) / _OPTIONS.epochs)
+        self._other()  # compiles the first time
+        begin = time.perf_counter()
+        for _ in range(_OPTIONS.epochs):
+            self._other()
+        self.theirs.append((time.perf_counter() - begin) / _OPTIONS.epochs)
 
 
 def _machine() -> str:

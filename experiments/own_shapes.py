@@ -5,6 +5,7 @@
 """
 
 import ast
+import dataclasses
 import importlib
 import sys
 from pathlib import Path
@@ -22,12 +23,10 @@ def text_of(shape: Any) -> str:
     """
     if isinstance(shape, str):
         return shape
-    if type(shape).__module__.startswith("gaaf_keras."):
-        text = f"gaaf_keras.shapes:{shape!r}"
-    elif hasattr(shape, "__qualname__"):
+    if hasattr(shape, "__qualname__"):
         text = f"{shape.__module__}:{shape.__qualname__}"
     else:
-        text = f"{type(shape).__module__}:{shape!r}"
+        text = f"{_module_of(shape)}:{shape!r}"
     try:
         shape_of(text)
     except ValueError as error:
@@ -51,21 +50,21 @@ def shape_of(text: str) -> Any:
         return text
     try:
         node = ast.parse(expression.strip(), mode="eval").body
-        return _made(node, _imported(module))
-    except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as error:
+        own, ours = _imported(module), importlib.import_module("gaaf_keras.shapes")
+        lookup = importlib.import_module("gaaf_keras.shapes.lookup")
+        names = {**vars(ours), **vars(own)}
+        return lookup.evaluated(node, names.__getitem__)
+    except (ImportError, KeyError, SyntaxError, TypeError, ValueError) as error:
         raise ValueError(f"'{text}' cannot be found or made ({error})") from error
 
 
-def _made(node: ast.expr, module: Any) -> Any:
-    """Returns the value of a part of an expression in a module."""
-    if isinstance(node, ast.Name):
-        return getattr(module, node.id)
-    if not isinstance(node, ast.Call):
-        return ast.literal_eval(node)
-    by_name = {str(each.arg): _made(each.value, module) for each in node.keywords}
-    return _made(node.func, module)(
-        *(_made(value, module) for value in node.args), **by_name
-    )
+def _module_of(shape: Any) -> str:
+    """Returns the module of an object, of the parts for a combination of shapes."""
+    parts = vars(shape).values() if dataclasses.is_dataclass(shape) else ()
+    found = [_module_of(part) for part in parts if callable(part)]
+    own = [each for each in found if not each.startswith("gaaf_keras.")]
+    module = own[0] if own else type(shape).__module__
+    return "gaaf_keras.shapes" if module.startswith("gaaf_keras.") else module
 
 
 def _imported(module: str) -> Any:

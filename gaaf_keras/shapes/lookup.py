@@ -77,7 +77,8 @@ def _from_text(text: str) -> Shape | None:
     if not DEFINED.keys() & set(re.findall(r"\w+", text)):
         return None
     try:
-        shape = _from_expression(ast.parse(text.strip(), mode="eval").body)
+        node = ast.parse(text.strip(), mode="eval").body
+        shape = evaluated(node, _defined, bare=lambda make: make())
         if not isinstance(shape, Shape):
             raise TypeError(f"it evaluates to {shape!r}")  # noqa: TRY301
     except (ArithmeticError, SyntaxError, TypeError, ValueError) as error:
@@ -88,22 +89,34 @@ def _from_text(text: str) -> Shape | None:
     return shape
 
 
-def _from_expression(node: ast.expr) -> Any:
-    """Returns the shape or the number that a part of the text stands for."""
+def evaluated(
+    node: ast.expr,
+    find: Callable[[str], Any],
+    bare: Callable[[Any], Any] = lambda found: found,
+) -> Any:
+    """Returns the value of an expression of numbers, names, calls and operators.
+
+    Args:
+        node: The expression.
+        find: Returns what a name stands for.
+        bare: Returns what that means where it is not called.
+    """
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        sides = _from_expression(node.left), _from_expression(node.right)
+        sides = (evaluated(side, find, bare) for side in (node.left, node.right))
         return _OPERATORS[type(node.op)](*sides)
-    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-    if not isinstance(call.func, ast.Name):
+    if isinstance(node, ast.Name):
+        return bare(find(node.id))
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
         return ast.literal_eval(node)
-    if call.func.id not in DEFINED:
-        names = ", ".join(DEFINED)
-        raise ValueError(f"there is no shape {call.func.id!r}, only {names}")
-    arguments = [_from_expression(value) for value in call.args]
-    by_name = {
-        str(keyword.arg): _from_expression(keyword.value) for keyword in call.keywords
-    }
-    return DEFINED[call.func.id].make(*arguments, **by_name)
+    arguments = [evaluated(value, find, bare) for value in node.args]
+    by_name = {str(k.arg): evaluated(k.value, find, bare) for k in node.keywords}
+    return find(node.func.id)(*arguments, **by_name)
+
+
+def _defined(name: str) -> Callable[..., Shape]:
+    if name not in DEFINED:
+        raise ValueError(f"there is no shape {name!r}, only {', '.join(DEFINED)}")
+    return DEFINED[name].make
 
 
 def default_for(activation: Activation) -> Shape:

@@ -35,10 +35,14 @@ def writable_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def contents(folder: Path) -> list[Path]:
-    """Returns the contents of a folder, without incomplete files."""
+    """Returns the contents of a folder, without incomplete and hidden files."""
     if not folder.is_dir():
         return []
-    return [path for path in folder.iterdir() if _UNFINISHED not in path.name]
+    return [
+        path
+        for path in folder.iterdir()
+        if _UNFINISHED not in path.name and not path.name.startswith(".")
+    ]
 
 
 def remove_unfinished(folder: Path) -> None:

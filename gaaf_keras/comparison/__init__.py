@@ -5,6 +5,7 @@ import functools
 import inspect
 import itertools
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ def compare(
     mode: Literal["auto", "min", "max"] = "auto",
     callbacks: Any = None,
     time_limit: float | None = None,
-    folder: Any = None,
+    folder: str | os.PathLike[str] | None = None,
     verbose: int | str = "auto",
     **fit_arguments: Any,
 ) -> Comparison:

@@ -1,7 +1,9 @@
 """The runs of a comparison, and the file that keeps them."""
 
 import dataclasses
+import functools
 import json
+import os
 import types
 import zlib
 from collections.abc import Mapping
@@ -67,7 +69,7 @@ class Records:
 
     def __init__(
         self,
-        folder: Any,
+        folder: str | os.PathLike[str] | None,
         settings: Mapping[str, Any],
         variants: Mapping[str, Mapping[str, Any] | None],
     ) -> None:
@@ -123,7 +125,7 @@ class Records:
             self.runs[run.key] = run
 
 
-def require_folder(folder: Any) -> None:
+def require_folder(folder: str | os.PathLike[str] | None) -> None:
     """Raises if the path of the folder is a file."""
     if folder is None:
         return
@@ -148,8 +150,11 @@ def as_text(value: Any) -> str:
         return f"[{', '.join(map(as_text, value))}]"
     if getattr(value, "shape", ()):
         return f"array of {tuple(value.shape)}{_contents(value)}"
-    if isinstance(value, types.FunctionType):
-        return f"{value.__name__} {_code(value)}"
+    if isinstance(value, functools.partial):
+        return as_text([value.func, value.args, value.keywords])
+    function = getattr(value, "__func__", value)  # of a method
+    if isinstance(function, types.FunctionType):
+        return f"{function.__name__} {_code(function)}"
     name = getattr(value, "__name__", None) or getattr(value, "name", None)
     text = str(value)
     return str(name or type(value).__name__) if " at 0x" in text else text

@@ -36,7 +36,7 @@ import gaaf_keras
 from experiments.data import batches, datasets
 from experiments.data.datasets import ImageData
 from experiments.records import files
-from experiments.report.comparison import interval, verdict
+from experiments.report.comparison import verdict
 from experiments.tables import Table, markdown, spread
 from gaaf_keras.analysis import paired_difference
 
@@ -236,7 +236,7 @@ def row(
     shown = ["–", "–"]
     if pairs:
         difference = paired_difference(after, before)
-        shown = [interval(difference, 2), verdict(difference, ("better", "worse"))]
+        shown = [difference.with_decimals(2), verdict(difference, ("better", "worse"))]
     if failed[1] > failed[0]:
         shown[1] = "fails"
     settings = other[seeds[0]]["settings"]

@@ -85,4 +85,4 @@ def _is_list(field: "dataclasses.Field[Any]") -> bool:
 def _type(field: "dataclasses.Field[Any]") -> type:
     """Returns the type of a setting, or of the items of a list."""
     hint = typing.get_type_hints(TrainingConfig)[field.name]
-    return next((each for each in typing.get_args(hint)), hint)
+    return next(iter(typing.get_args(hint)), hint)

@@ -7,7 +7,11 @@ import keras
 
 from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._core.kinds import derivative_of
-from gaaf_keras._core.known_activations import Derivative, known_activations
+from gaaf_keras._core.known_activations import (
+    ACTIVATIONS,
+    Derivative,
+    known_activations,
+)
 from gaaf_keras._core.types import Activation, Config, Function, Tensor
 from gaaf_keras.shapes import ShapeLike
 
@@ -188,7 +192,7 @@ def get(identifier: Activation | Config) -> Function:
     try:
         return keras.activations.get(identifier)
     except ValueError as error:
-        names = [f"gaaf_{name}" for name in known_activations()]
+        names = [f"gaaf_{each.name}" for each in ACTIVATIONS if each.default_shape]
         close = difflib.get_close_matches(str(identifier), names, n=1)
         hint = f". Did you mean {close[0]!r}?" if close else ""
         raise ValueError(

@@ -76,7 +76,7 @@ def _row(
             logarithms, to be shown as a factor.
     """
     if decimals is not None:
-        found = comparison.interval(difference, decimals)
+        found = difference.with_decimals(decimals)
     else:
         found = f"{10**difference.mean:.2f}"
         if difference.low is not None and difference.high is not None:

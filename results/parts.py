@@ -44,7 +44,7 @@ def answer(name: str, study: Study) -> str:
             continue
         difference = comparison.paired(variant, study.base, "test_accuracy")
         word = comparison.verdict(difference, ("better", "worse")) if difference else ""
-        shown = f" ({comparison.interval(difference, 2)})" if difference else ""
+        shown = f" ({difference.with_decimals(2)})" if difference else ""
         found.setdefault(word or "not compared", []).append(variant.group + shown)
     verdicts = "; ".join(f"{word}: {', '.join(found[word])}" for word in sorted(found))
     edges = [v.group for v in study.chosen if _edge(v, study)]

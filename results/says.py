@@ -163,4 +163,4 @@ def _difference(verdict: str, records: str, group: str, other: str) -> str:
             f"{records}: '{group}' against '{other}' is said to be '{verdict}', and "
             f"the records show '{found}'. Change the words in results/."
         )
-    return comparison.interval(difference, 2)
+    return difference.with_decimals(2)

@@ -153,7 +153,7 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
                 row += ["–", "–"]
             else:
                 _, decimals = _UNITS.get(field, _NO_UNIT)
-                row += [interval(difference, decimals), verdict(difference, words)]
+                row += [difference.with_decimals(decimals), verdict(difference, words)]
         rows.append(row)
     columns = ["difference", "pairs"]
     for _, title, _ in _COMPARED:
@@ -169,11 +169,6 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
         "not compared where a run diverged; epochs and seconds leave those runs out. "
         "Seconds depend on what else the machine was doing.",
     )
-
-
-def interval(difference: Difference, decimals: int) -> str:
-    """Returns a difference and its interval, with at least the given decimals."""
-    return difference.with_decimals(decimals)
 
 
 def verdict(difference: Difference, words: tuple[str, str]) -> str:
@@ -220,11 +215,11 @@ def _sentence(variant: Variant, other: Variant) -> str:
             word = {"higher": "better", "lower": "worse"}[found.direction]
             text = f"{variant.name} is {word} than {other.name}"
         in_each = "" if found.identical and found.n > 1 else f", {pairs}"
-        text += f": test accuracy (% points) {interval(found, 2)}{in_each}."
+        text += f": test accuracy (% points) {found.with_decimals(2)}{in_each}."
     epochs = paired(variant, other, "best_epoch")
     if epochs is not None and epochs.direction != "not shown":
         word = {"higher": "later", "lower": "earlier"}[epochs.direction]
-        text += f" Its best epoch is {word}: {interval(epochs, 1)}."
+        text += f" Its best epoch is {word}: {epochs.with_decimals(1)}."
     return text
 
 

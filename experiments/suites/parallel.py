@@ -157,7 +157,9 @@ def _work(connection: Connection) -> None:
         except EOFError:
             return
         try:
-            callback = ProgressCallback(_Remote(connection), label)
+            callback = ProgressCallback(
+                lambda *arguments: connection.send(Progress(arguments)), label
+            )
             result = train_and_evaluate(config, [callback])
             connection.send(dataclasses.replace(result, model=None))
         except BrokenPipeError:
@@ -167,16 +169,6 @@ def _work(connection: Connection) -> None:
         except Exception as error:  # the other runs continue
             connection.send(Failure(f"{type(error).__name__}: {error}"))
         keras.backend.clear_session()
-
-
-class _Remote:
-    """Sends a run's progress to another process."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def show(self, *arguments: Any) -> None:
-        self._connection.send(Progress(arguments))
 
 
 def _cores() -> set[int]:

@@ -2,7 +2,7 @@
 
 import datetime
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -61,10 +61,6 @@ class ProgressView:
         """Prints a line that stays."""
         self.console.print(line, soft_wrap=True, markup=False)
 
-    def callback(self, name: str) -> keras.callbacks.Callback:
-        """Returns the callback that shows a run under a name."""
-        return ProgressCallback(self, name)
-
     def show(self, name: str, epoch: int, logs: Mapping[str, float]) -> None:
         """Shows the state of a run after an epoch that was just trained.
 
@@ -119,18 +115,18 @@ class ProgressView:
 
 
 class ProgressCallback(keras.callbacks.Callback):
-    """Shows a run in a view after each epoch.
+    """Reports a run after each epoch.
 
     Args:
-        view: An object with a method `show` like that of `ProgressView`.
+        show: `ProgressView.show`, or what passes its arguments on.
         name: The run's name.
     """
 
-    def __init__(self, view: Any, name: str) -> None:
+    def __init__(self, show: Callable[[str, int, dict[str, float]], None], name: str):
         super().__init__()
-        self._view = view
+        self._show = show
         self._name = name
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         numbers = {name: float(value) for name, value in (logs or {}).items()}
-        self._view.show(self._name, epoch + 1, numbers)
+        self._show(self._name, epoch + 1, numbers)

@@ -17,7 +17,7 @@ from experiments.records.studies import Study
 from experiments.report import comparison
 from experiments.suites import parallel
 from experiments.suites.plans import Plan
-from experiments.suites.progress import ProgressView
+from experiments.suites.progress import ProgressCallback, ProgressView
 from experiments.training.result import TrainingResult
 from experiments.training.run import (
     Prepared,
@@ -158,7 +158,9 @@ def _one_after_the_other(
 ) -> Iterator[tuple[int, TrainingResult | parallel.Failure]]:
     """Yields the same as `_in_processes`, from this process."""
     requests = [
-        Request(config, prepared[str(config.variant)], [view.callback(label)])
+        Request(
+            config, prepared[str(config.variant)], [ProgressCallback(view.show, label)]
+        )
         for label, config in runs
     ]
     parts = _parts(requests, at_once)

@@ -36,30 +36,28 @@ COMPARE = "compare"  # plain beside accelerated, for any data and model
 def comparison(base: str) -> Suite:
     """The forms of one activation in a new network."""
     accelerated = {"activation": f"gaaf_{base}"}
+    suite = _comparison({"activation": base}, accelerated)
+    if base != "relu":
+        return suite
     one_sided = {**accelerated, "shape_function": "one_sided(shifted_sigmoid)"}
-    return Suite(
-        title="plain and accelerated",
-        common={},
-        variants={
-            "plain": {"activation": base},
-            "paper's form": accelerated,
-            "strength 0.3": {**accelerated, "strength": 0.3},
-            "unit gain": {**accelerated, "unit_gain": True},
-            **({"one-sided": one_sided} if base == "relu" else {}),
-        },
-    )
+    variants = {**suite.variants, "one-sided": one_sided}
+    return dataclasses.replace(suite, variants=variants)
 
 
 def comparison_of_model() -> Suite:
     """A model from a file as it is, and accelerated."""
-    accelerated = {"accelerate": True, "unit_gain": False}
+    return _comparison({"accelerate": False}, {"accelerate": True})
+
+
+def _comparison(plain: Mapping[str, Any], accelerated: Mapping[str, Any]) -> Suite:
+    paper = {**accelerated, "unit_gain": False}
     return Suite(
         title="plain and accelerated",
         common={},
         variants={
-            "plain": {"accelerate": False},
-            "paper's form": accelerated,
-            "strength 0.3": {**accelerated, "strength": 0.3},
-            "unit gain": {"accelerate": True, "unit_gain": True},
+            "plain": plain,
+            "paper's form": paper,
+            "strength 0.3": {**paper, "strength": 0.3},
+            "unit gain": {**accelerated, "unit_gain": True},
         },
     )

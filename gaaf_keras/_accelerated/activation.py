@@ -62,11 +62,12 @@ class AcceleratedActivation(keras.Operation):
         # layer holds. The backend gives its derivative if `differentiate` is true.
         self._applied = self.activation if applied is None else applied
         self._differentiate = differentiate
-        shape_function = _shape_for(activation, shape_function)
+        if shape_function is None:
+            shape_function = shapes.default_for(activation)
+        shape_function = shapes.get(shape_function)
         if isinstance(shape_function, shapes.Shape):
             shape_function = shape_function.bound_to(self.activation)
         self.shape_function = shape_function
-        strength = non_negative_number("strength", strength)
         self.frequency = (
             None if frequency is None else positive_number("frequency", frequency)
         )
@@ -92,6 +93,7 @@ class AcceleratedActivation(keras.Operation):
 
     @strength.setter
     def strength(self, value: float) -> None:
+        value = non_negative_number("strength", value)
         gain = None if self._gain is None else self._gain(value)
         self._strength_and_gain = value, gain  # at once: other threads may read
 
@@ -387,11 +389,6 @@ def _require_elementwise(activation: Activation) -> None:
             f"function is added to each value's own derivative. {name} mixes values: "
             f"leave it plain. Received: activation={activation!r}"
         )
-
-
-def _shape_for(activation: Activation, shape: shapes.ShapeLike | None) -> Function:
-    """Returns the shape that the argument `shape_function` means for an activation."""
-    return shapes.default_for(activation) if shape is None else shapes.get(shape)
 
 
 def _may_be_equal(first: Tensor, second: Any) -> bool:

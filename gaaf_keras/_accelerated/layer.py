@@ -14,6 +14,7 @@ from gaaf_keras._core.compiling import is_of_torch, is_traced
 from gaaf_keras._core.forms import current_form
 from gaaf_keras._core.sawtooth import require_floating_point
 from gaaf_keras._core.types import Activation, Function, Tensor
+from gaaf_keras.shapes import ShapeLike
 
 # An attribute of a function: the layer that accelerates it in place; of a layer: all
 # such layers of its activations. Keras saves nothing under such a name.
@@ -43,7 +44,7 @@ class AcceleratedLayer(keras.layers.Layer):
         return self._accelerated.shape_function
 
     @shape_function.setter
-    def shape_function(self, value: Tensor) -> None:
+    def shape_function(self, value: ShapeLike) -> None:
         before = self.shape_function
         self._accelerated = self._accelerated.replaced(shape_function=value)
         if self._was_traced and self.shape_function != before:

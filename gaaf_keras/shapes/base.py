@@ -309,8 +309,8 @@ class Sum(Shape):
     `s(x) = first(x) + second(x)`
     """
 
-    first: Tensor
-    second: Any
+    first: Function
+    second: Function
 
     def __post_init__(self) -> None:
         require_shape("first", self.first)

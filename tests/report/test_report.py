@@ -296,7 +296,9 @@ def test_an_interrupted_suite_shows_what_is_finished(suite, tmp_path):
     assert "1 more are not finished" in page.text
     pairs = page.table(["difference", "pairs"])
     assert [row["pairs"] for row in pairs if "GAAF" in row["difference"]] == ["1", "1"]
-    assert "One pair of GAAF and base shows nothing: test accuracy" in page.text
+    assert (
+        "One pair of GAAF and base cannot show a difference: test accuracy" in page.text
+    )
 
 
 def test_errors(tmp_path, suite, monkeypatch):
@@ -386,7 +388,7 @@ def test_the_verdict_comes_first(suite):
 )
 def test_as_many_digits_as_decide(values, decimals, text):
     difference = paired_difference(values, [0.0] * len(values))
-    assert comparison.interval(difference, decimals) == text
+    assert difference.with_decimals(decimals) == text
 
 
 def test_what_was_accelerated_is_analysed_so(tmp_path):

@@ -13,7 +13,7 @@ from experiments import networks
 from experiments.data.datasets import ImageData
 
 # The arguments of `accelerate`.
-VARIANTS = {"as it comes": {}, "the paper's form": {"unit_gain": False}}
+VARIANTS = {"accelerate": {}, "the paper's form": {"unit_gain": False}}
 LSTM_VARIANTS = {
     "its gates alone": {"layers": "*/recurrent_activation"},
     "all of it": {"layers": ["lstm", "head"]},

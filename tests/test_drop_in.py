@@ -32,7 +32,7 @@ def test_pairs_are_trained_once_at_the_rate_of_the_plain_network(
     records = json.loads(output.read_text())
     assert [(record["variant"], record["seed"]) for record in records] == [
         (f"mlp, {variant}", seed)
-        for variant in ("plain", "as it comes", "the paper's form")
+        for variant in ("plain", "accelerate", "the paper's form")
         for seed in (0, 1)
     ]
     rates = json.loads((tmp_path / "drop_in_rates.json").read_text())
@@ -50,8 +50,8 @@ def test_pairs_are_trained_once_at_the_rate_of_the_plain_network(
     accuracies = [record["result"]["test_accuracy"] for record in records]
     assert min(accuracies[:4]) > 0.3
     assert accuracies[:2] != accuracies[2:4]
-    (row,) = (line for line in printed.splitlines() if "| as it comes |" in line)
-    assert row.startswith("| MLP | mnist, 1,080 | as it comes | 3 |")
+    (row,) = (line for line in printed.splitlines() if "| accelerate |" in line)
+    assert row.startswith("| MLP | mnist, 1,080 | accelerate | 3 |")
     assert row.endswith("| 0 / 0 of 2 |")
 
     def no_training(*arguments, **settings):
@@ -90,8 +90,8 @@ def test_failed_trainings_are_counted_and_not_compared(drop_in):
         }
 
     records = [record("plain", seed, 0.5 + seed / 100) for seed in range(3)]
-    records += [record("as it comes", seed, 0.51 + seed / 100) for seed in range(2)]
-    records.append(record("as it comes", 2, 0.1, failed=True))
+    records += [record("accelerate", seed, 0.51 + seed / 100) for seed in range(2)]
+    records.append(record("accelerate", 2, 0.1, failed=True))
     (row,) = drop_in.table(records).rows
     assert row[5:] == [
         *("50.50 (0.71)", "51.50 (0.71)", "+1.00 in each of 2 pairs"),

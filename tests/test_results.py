@@ -238,8 +238,8 @@ def test_what_drop_in_has_recorded_is_compared_in_the_same_way(write):
     assert study.base.name == write.drop_in.PLAIN
     assert study.chosen_of("the paper's form").diverged == 10
     rows = write.drop_in.table(write.drop_in.read(RESULTS / "drop_in.json")).rows
-    (row,) = (row for row in rows if row[0] == "CNN" and row[2] == "as it comes")
-    assert write.says.better("drop_in/cnn", "as it comes") == row[7]
+    (row,) = (row for row in rows if row[0] == "CNN" and row[2] == "accelerate")
+    assert write.says.better("drop_in/cnn", "accelerate") == row[7]
     assert write.says.rate_of("drop_in/cnn", "plain") == row[4]
 
 
@@ -247,7 +247,7 @@ def test_words_without_a_number_are_held_to_the_records(write):
     assert write.says.when(True, "Rarely") == "Rarely"
     with pytest.raises(UsageError, match="contradict 'Rarely'"):
         write.says.when(False, "Rarely")
-    assert write.says.at_full_size("as it comes", "fails") == "one of five"
+    assert write.says.at_full_size("accelerate", "fails") == "one of five"
 
 
 def test_records_that_come_back_from_a_gpu_are_on_the_page(write, monkeypatch):

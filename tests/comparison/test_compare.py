@@ -1,5 +1,6 @@
 """`compare`: runs that differ only in the variant, and an unchanged model."""
 
+import functools
 import json
 
 import keras
@@ -256,6 +257,20 @@ def test_test_data_are_of_the_best_epoch_and_the_chosen_rate():
             assert run["test"] == pytest.approx(scores[key][run["best_epoch"] - 1])
         else:
             assert run["test"] is None
+
+
+@pytest.mark.once
+def test_partial_functions_and_methods_are_told_apart():
+    make = functools.partial(np.full, 3)
+    texts = [
+        as_text(functools.partial(make, 1.0)),
+        as_text(functools.partial(make, 2.0)),
+        as_text(functools.partial(np.zeros, 3)),
+        as_text(Begins().on_epoch_begin),
+        as_text(Begins().on_train_begin),
+    ]
+    assert len(set(texts)) == len(texts)
+    assert as_text(functools.partial(make, 1.0)) == texts[0]
 
 
 @pytest.mark.once

@@ -13,6 +13,8 @@ def test_other_identifiers():
     assert activations.get("tanh") is keras.activations.tanh
     assert activations.get(abs) is abs
     assert activations.get("gaaf_mish").shape_function == shapes.default_for("mish")
+    with pytest.raises(ValueError, match="gaaf_mish"):
+        activations.get("gaaf_mesh")
     function = gaaf("elu", "gaussian", 0.5, unit_gain=True)
     copy = activations.get(keras.activations.serialize(function))
     assert copy.get_config() == function.get_config()

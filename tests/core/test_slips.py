@@ -243,3 +243,12 @@ def test_missing_scipy(monkeypatch):
     monkeypatch.setattr("gaaf_keras.comparison.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"intervals: pip install scipy$"):
         gaaf_keras.compare(network(), X, X)
+
+
+def test_the_strength_of_a_function_is_checked():
+    function = gaaf("relu", unit_gain=True)
+    with pytest.raises(ValueError, match=r"`strength` must be.*-3"):
+        function.strength = -3
+    function.strength = 1
+    assert function.strength == 1.0
+    function(X)

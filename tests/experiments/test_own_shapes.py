@@ -55,6 +55,11 @@ class Level(Shape):
             "gaaf_keras.shapes:OneSided(shape_function=Gaussian(width=3.0), "
             "side='negative', at=0.0)",
         ),
+        (
+            0.5 * Level(0.25) + Gaussian(3.0),
+            f"{__name__}:Sum(first=Scaled(shape_function=Level(height=0.25), "
+            "factor=0.5), second=Gaussian(width=3.0))",
+        ),
         ("leaky(0.3)", "leaky(0.3)"),
     ],
 )
@@ -67,6 +72,11 @@ def test_functions_and_objects_become_texts_and_come_back(shape, text):
     expected = own_shapes.shape_of(text)
     if not isinstance(expected, str):
         np.testing.assert_array_equal(layer.shape_function(x), expected(x))
+
+
+def test_a_text_may_combine_shapes_of_a_module():
+    shape = own_shapes.shape_of(f"{__name__}:0.5 * Level(1) + Gaussian(width=3)")
+    assert shape == 0.5 * Level(1) + Gaussian(3)
 
 
 def test_what_cannot_be_found_again_is_refused():

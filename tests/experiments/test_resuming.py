@@ -234,6 +234,11 @@ def test_other_data_under_the_same_name_is_refused(tmp_path):
     assert train(tmp_path / "new", **given).epochs_before == SMALL["epochs"]
 
 
+def test_hidden_files_do_not_count(tmp_path):
+    (tmp_path / ".DS_Store").write_text("of the file manager")
+    assert train(tmp_path).epochs_before == 0
+
+
 @pytest.mark.parametrize("name", ["result.json", "notes.txt", "other/config.json"])
 def test_a_folder_with_something_else_is_left_alone(name, tmp_path):
     path = tmp_path / name

@@ -7,10 +7,10 @@
 Measures, on every installed backend, each in its own process:
 
 - elementwise: an activation of many values and its gradient;
-- training: a training step of the paper's MLP, of a CNN with and without batch
+- training: a training step of the paper's MLPs, of CNNs with and without batch
   normalisation, and of an LSTM;
 - inference: a prediction by the same networks;
-- gpu: not by default. On JAX or PyTorch, tanh and ReLU with their gradients, for
+- gpu: not by default. On JAX or PyTorch, tanh, ReLU and GELU with their gradients, for
   tensors of 65,536 values to 512 MiB created on the device, as a share of the bandwidth
   of a copy; and training steps. Bytes that must move per value of 4 bytes: 16 on JAX,
   which computes value and gradient in one kernel (pre-activation and upstream gradient
@@ -46,7 +46,7 @@ MEASUREMENTS = ("elementwise", "training", "inference", "memory")
 ON_GPU = ("mlp", "cnn with batch norm", "lstm")
 GPU_VALUES = (1 << 16, 1 << 22, 1 << 25, 1 << 27)
 BYTES = {"jax": 16, "torch": 20}  # that must move per value
-BASES = ("tanh", "relu")
+BASES = ("tanh", "relu", "gelu")
 VALUES = (1 << 16, 1 << 20, 1 << 23)
 _CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 _SECONDS_A_ROUND = 0.02  # shorter calls are repeated

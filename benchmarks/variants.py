@@ -61,10 +61,13 @@ _mlp = functools.partial(mlp, (28, 28, 1), _CLASSES)
 _cnn = functools.partial(cnn, (32, 32, 3), _CLASSES)
 NETWORKS: dict[str, tuple[str, int, Callable[..., keras.Model]]] = {
     "mlp": ("tanh", 128, _mlp),
+    "ReLU mlp": ("relu", 128, _mlp),
     "cnn": ("relu", 32, functools.partial(_cnn, 64)),
     "cnn with batch norm": ("relu", 32, functools.partial(_cnn, 64, batch_norm=True)),
     "narrow cnn": ("relu", 128, functools.partial(_cnn, 16)),
+    "narrow GELU cnn": ("gelu", 128, functools.partial(_cnn, 16)),
     "lstm": ("tanh", 128, _lstm),
+    "lstm of few examples": ("tanh", 8, _lstm),
 }
 
 
@@ -80,7 +83,7 @@ def networks() -> Iterator[tuple[str, int, dict[str, Make]]]:
             "SiLU": {"activation": "silu"},
             "literal sawtooth": {"activation": literal_sawtooth(base)},
         }
-        if name != "lstm":
+        if make is not _lstm:
             options["PReLU"] = {"activation": layers.PReLU()}
         yield name, batch, {v: functools.partial(make, **o) for v, o in options.items()}
 

@@ -122,7 +122,7 @@ def gpu_table(measured: dict[str, Any]) -> Iterator[str]:
 def draw(measured: dict[str, Any]) -> None:
     """Draws GAAF / plain of what was measured on CPUs: median and range of runs."""
     figure, axes = plt.subplots(  # narrow: it is read on a phone too
-        3, 1, figsize=(5, 10), layout="constrained", height_ratios=(5, 5, 6)
+        3, 1, figsize=(5, 13), layout="constrained", height_ratios=(8, 8, 9)
     )
     kinds = {
         "training": "a training step",
@@ -143,7 +143,7 @@ def draw(measured: dict[str, Any]) -> None:
             axis.plot(middle, place, "o", color=color, markersize=5, label=label)
         axis.axvline(1, color="#8c8c8c", linewidth=1, zorder=0)
         axis.set_yticks(range(len(titles)), [short(title) for title in titles])
-        axis.set_xlim(0.8, 1.5 if kind != "elementwise" else None)
+        axis.set_xlim(*((0.5, None) if kind == "elementwise" else (0.8, 1.5)))
         axis.tick_params(labelsize=12)
         axis.invert_yaxis()
         axis.set_title(heading, fontsize=14, loc="left")

@@ -12,7 +12,7 @@ from gaaf_keras._core.calls import Call, producers, recorded_calls
 from gaaf_keras._core.checks import finite_number
 from gaaf_keras._core.kinds import function_of
 from gaaf_keras._core.types import Tensor
-from gaaf_keras.acceleration.in_place import InPlace
+from gaaf_keras.acceleration.in_place import InPlace, compile_step_again
 from gaaf_keras.layers import accelerated_layers
 from gaaf_keras.shapes import MATCHED_ACTIVATIONS, DropoutMatched
 
@@ -100,7 +100,7 @@ def match_dropout(
     }
     for name, shape in matched.items():
         by_name[name].shape_function = shape
-    model.train_function = None
+    compile_step_again(model)
     return {name: shape.noise_std for name, shape in matched.items()}
 
 

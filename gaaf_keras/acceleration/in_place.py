@@ -169,7 +169,7 @@ class Acceleration(ActivationTable):
             layer.__dict__["acceleration"] = self
         try:
             _put_in_place(model, layers, self._exchanges)
-            _forget_compiled_step(model)
+            compile_step_again(model)
         except BaseException:
             self.remove()
             raise
@@ -193,7 +193,7 @@ class Acceleration(ActivationTable):
         for layer in self._layers:
             layer.forget()
         if self._in_place:
-            _forget_compiled_step(self._model)
+            compile_step_again(self._model)
         self._in_place = False
 
     def __enter__(self) -> Self:
@@ -290,11 +290,12 @@ def _as_it_was(layer: Any, name: str, exchanges: Exchanges) -> Callable[..., Any
     return method
 
 
-def _forget_compiled_step(model: keras.layers.Layer) -> None:
-    """Makes `fit` compile its step again."""
+def compile_step_again(model: keras.layers.Layer) -> None:
+    """Makes `fit` compile its step again, even while it runs."""
     for layer in model._flatten_layers():
-        if isinstance(layer, keras.Model):
+        if isinstance(layer, keras.Model) and layer.train_function is not None:
             layer.train_function = None
+            layer.make_train_function()
 
 
 def in_place_layers(model: keras.layers.Layer) -> list[InPlace]:

@@ -103,6 +103,49 @@ def test_trains_like_a_model_written_with_gaaf_layers():
         assert_same(fit(model), fit(written))
 
 
+CHANGES = {
+    "accelerate": lambda model, x: accelerate(model),
+    "restore": lambda model, x: restore(model),
+    "match_dropout": lambda model, x: gaaf_keras.match_dropout(
+        model, x, {"hidden_activation": 0.5}
+    ),
+}
+once = pytest.mark.once
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=once if name != "restore" else ()) for name in CHANGES],
+)
+def test_changes_by_a_callback(name):
+    """`fit` goes on like a second `fit`."""
+
+    def trained(at_once):
+        model = small()
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        if name != "accelerate":
+            accelerate(model)
+        x = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
+
+        def change(epoch, logs=None):
+            if epoch == 0:
+                CHANGES[name](model, x)
+
+        callback = keras.callbacks.LambdaCallback(on_epoch_end=change)
+        for start, end in [(0, 2)] if at_once else [(0, 1), (1, 2)]:
+            model.fit(
+                *(x, x[:, :2]),
+                initial_epoch=start,
+                epochs=end,
+                callbacks=[callback],
+                shuffle=False,
+                verbose=0,
+            )
+        return model.get_weights()
+
+    assert_same(trained(at_once=True), trained(at_once=False))
+
+
 def test_trains_on_as_if_it_had_never_been_accelerated():
     never, model = small(), small()
     assert_same(fit(never), fit(model))

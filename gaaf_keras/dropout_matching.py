@@ -37,7 +37,8 @@ def match_dropout(
     deviation in the (noisy) batch, as it does in training. Noise from dropout in
     layers further down is ignored.
 
-    The model is called once, on `x`. Its training step is compiled again.
+    The model is called once, on `x`. `fit` compiles its step again; trace one of your
+    own again.
 
     Args:
         model: A model without dropout, with accelerated tanh, ReLU or sigmoid, each
@@ -99,6 +100,7 @@ def match_dropout(
         for name, value in rates.items()
     }
     for name, shape in matched.items():
+        by_name[name].forget_compiled()
         by_name[name].shape_function = shape
     compile_step_again(model)
     return {name: shape.noise_std for name, shape in matched.items()}

@@ -93,6 +93,10 @@ class AcceleratedLayer(keras.layers.Layer):
             stacklevel=6 if keras.backend.backend() == "tensorflow" else 4,
         )
 
+    def forget_compiled(self) -> None:
+        """Notes that the training step will be compiled again."""
+        self._was_traced = False
+
     def make_strength_variable(self) -> None:
         """Makes the strength a variable, which compiled training steps read each time.
 
@@ -143,11 +147,13 @@ class AcceleratedLayer(keras.layers.Layer):
         require_floating_point(inputs)
         if not (training is None or training):
             return self._accelerated.plain(inputs)
+        return self._apply(self._accelerated, inputs, training)
+
+    def _apply(
+        self, accelerated: AcceleratedActivation, inputs: Tensor, training: bool | None
+    ) -> Any:
         if training and not self._was_traced and is_traced(inputs):
             self._was_traced = True
-        return self._apply(self._accelerated, inputs)
-
-    def _apply(self, accelerated: AcceleratedActivation, inputs: Tensor) -> Any:
         if self._strength_variable is None or current_form() != "custom gradient":
             return accelerated(inputs)
         value = ops.cast(self._strength_variable, "float32")  # as it is now

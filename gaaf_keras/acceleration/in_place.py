@@ -64,18 +64,19 @@ class InPlace(AcceleratedLayer):
         tensors = [each for each in (*args, *kwargs.values()) if _is_tensor(each)]
         if len(tensors) != 1 or not _is_dense_float(tensors[0]):
             return plain(*args, **kwargs)
-        if current_form() == "plain" or self._in_training() not in (None, True):
+        training = self._in_training()
+        if current_form() == "plain" or training not in (None, True):
             return plain(*args, **kwargs)
         (x,) = tensors
         if len(args) == 1 and not kwargs:
-            return self._apply(self._accelerated, x)
+            return self._apply(self._accelerated, x, training)
 
         def with_its_arguments(value: Any) -> Any:
             by_name = {k: value if v is x else v for k, v in kwargs.items()}
             return plain(*(value if each is x else each for each in args), **by_name)
 
         own = {"applied": with_its_arguments, "differentiate": True}
-        return self._apply(self._accelerated.replaced(**own), x)
+        return self._apply(self._accelerated.replaced(**own), x, training)
 
     def _in_training(self) -> bool | None:
         """Returns the `training` that Keras would pass if it called this layer."""

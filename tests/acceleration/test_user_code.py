@@ -10,6 +10,7 @@ from keras import ops
 
 import gaaf_keras
 from gaaf_keras import accelerate, summary
+from gaaf_keras.layers import accelerated_layers
 from tests.acceleration.zoo import (
     LAYERS,
     assert_only_training_changes,
@@ -249,6 +250,34 @@ def test_the_table_is_that_of_now():
     assert "DropoutMatched" in str(acceleration)
     acceleration.remove()
     assert "(removed)" in str(acceleration)
+
+
+def after_training(in_place):
+    hidden = "tanh" if in_place else gaaf_keras.GAAFTanh()
+    model = sequential(LAYERS.Dense(4, hidden), LAYERS.Dense(2))
+    if in_place:
+        accelerate(model)
+    model.compile("sgd", "mse", jit_compile=False)
+    model.fit(X, X[:, :2], verbose=0)
+    return model, accelerated_layers(model)[0]
+
+
+def test_what_a_compiled_step_does_not_read():
+    _, accelerated = after_training(in_place=True)
+    with pytest.warns(UserWarning, match="keep strength 1 in 'dense"):
+        accelerated.strength = 5.0
+    with pytest.warns(UserWarning, match="keep shape function Gaussian"):
+        accelerated.shape_function = "constant"
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_matching_after_training_compiles_again(in_place, recwarn):
+    model, accelerated = after_training(in_place)
+    gaaf_keras.match_dropout(model, X, rate=0.5)
+    assert not [each for each in recwarn if each.category is UserWarning]
+    model.fit(X, X[:, :2], verbose=0)
+    with pytest.warns(UserWarning, match="keep shape function DropoutMatched"):
+        accelerated.shape_function = "constant"
 
 
 def test_a_dictionary_with_a_key_named_call():

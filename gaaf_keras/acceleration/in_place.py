@@ -1,5 +1,6 @@
 """The objects that replace activations while a model is accelerated."""
 
+import collections
 import functools
 import threading
 import types
@@ -224,6 +225,7 @@ def _put_in_place(
         exchanges.put(layer.site.container, layer.site.key, layer.function())
     for host, its_layers in by_host.values():
         exchanges.put(vars(host), IN_PLACE, its_layers)
+    _put_new_traces(model, layers[0], exchanges)
     by_recurrent: dict[int, tuple[Any, list[InPlace]]] = {}
     for layer in layers:
         for holder in layer.site.holders:
@@ -238,6 +240,32 @@ def _put_in_place(
         for name in names or ["get_config"]:  # methods that show a layer's contents
             if name not in vars(layer):
                 exchanges.put(vars(layer), name, _as_it_was(layer, name, exchanges))
+
+
+def _put_new_traces(
+    model: keras.layers.Layer, layer: InPlace, exchanges: Exchanges
+) -> None:
+    """Replaces each `call` that is a `tf.function`, which has traces of before."""
+    for part in model._flatten_layers():
+        if hasattr(part.call, "python_function"):
+            exchanges.put(vars(part), "call", _traced_again(part, layer))
+
+
+def _traced_again(part: Any, layer: InPlace) -> Callable[..., Any]:
+    """Returns a `call` with traces of its own, for training and for inference."""
+    function, python_function = part.call, part.call.python_function
+    if "call" not in vars(part):
+        python_function = types.MethodType(type(part).call.python_function, part)
+    # The same function with the same options, by the value of `training`.
+    traced: dict[bool | None, Any] = collections.defaultdict(
+        lambda: function._clone(python_function)
+    )
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return traced[layer._in_training()](*args, **kwargs)
+
+    return call
 
 
 def _with_training_noted(call: Callable[..., Any]) -> Callable[..., Any]:

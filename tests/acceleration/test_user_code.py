@@ -252,6 +252,39 @@ def test_the_table_is_that_of_now():
     assert "(removed)" in str(acceleration)
 
 
+class Traced(LAYERS.Layer):
+    """Its `call` has a condition that only a `tf.function` can compile."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.act = LAYERS.Dense(4, "tanh"), keras.activations.relu
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    @tf.function
+    def call(self, x):
+        x = self.act(self.dense(x))
+        if tf.reduce_sum(x) < 0:
+            x = -x
+        return x
+
+
+@pytest.mark.parametrize("layer", [Traced, lambda: LAYERS.Dense(4, "tanh")])
+def test_a_call_that_is_a_tf_function(layer):
+    model = sequential(layer(), LAYERS.Dense(2))
+    if layer is not Traced:
+        model.call = tf.function(model.call)
+    plain, before = gradients(model), attributes(model)
+    assert_only_training_changes(model, lambda training: gradients(model, training))
+    assert attributes(model) == before
+    model.compile("sgd", "mse", jit_compile=False)
+    with accelerate(model):
+        accelerated = gradients(model)
+        model.fit(X, X[:, :2], verbose=0)
+    assert any(np.any(a != b) for a, b in zip(accelerated, plain, strict=True))
+
+
 def after_training(in_place):
     hidden = "tanh" if in_place else gaaf_keras.GAAFTanh()
     model = sequential(LAYERS.Dense(4, hidden), LAYERS.Dense(2))

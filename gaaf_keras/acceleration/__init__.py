@@ -50,9 +50,9 @@ def accelerate(
     The model keeps its layers, weights, optimizer, compilation and random states. Only
     its activations are replaced, until the `with` block ends or you call `remove()` on
     the returned object. Configurations and files written in the meantime are those of
-    the plain model. A training step that `fit` compiled before is compiled again; a
-    `tf.function` or `jax.jit` of your own that was traced before is not, nor is the
-    step of a larger model that contains this one.
+    the plain model. `fit` compiles its step again, but not that of a larger model that
+    contains this one. A `tf.function` or `jax.jit` of your own keeps the gradient with
+    which it was traced: trace it again, also after the block.
 
     This accelerates activation layers, operations such as `keras.ops.relu(x)` in a
     functional graph, and functions that layers keep as `activation`, `act` or under

@@ -80,6 +80,7 @@ class Rule:
             "already accelerated": site.accelerated is not None,
             "not selected": self.selectors and not self._some(selects, site),
             "kept as a name": isinstance(site.applied, str),
+            "a `torch.nn` module: give a function": site.is_module,
             "not elementwise": not is_elementwise,
             "recurrent: compounds over time steps": site.is_recurrent
             and not self._some(names_recurrent, site),

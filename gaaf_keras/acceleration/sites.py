@@ -83,11 +83,13 @@ class Site:
 
     @functools.cached_property
     def activation(self) -> Activation | None:
-        """The activation as a Keras one where possible; None if it is not elementwise.
+        """The activation, of Keras if possible; None if it cannot be accelerated.
 
         For a layer or operation, it is the layer itself, whose parameters matter.
         """
         accelerated, holder = self.accelerated, self.holders[-1]
+        if self.is_module:
+            return None
         if accelerated is not None:
             return accelerated.activation
         if isinstance(self.applied, str):
@@ -98,6 +100,11 @@ class Site:
     def is_method(self) -> bool:
         """Whether a layer or operation itself applies it, not an attribute of one."""
         return self.argument is None and self.key == "call"
+
+    @property
+    def is_module(self) -> bool:
+        """Whether a `torch.nn` module applies it, which may write into its input."""
+        return isinstance(self.holders[-1], keras.layers.TorchModuleWrapper)
 
     @property
     def is_recurrent(self) -> bool:
@@ -121,6 +128,10 @@ def sites_of(model: keras.layers.Layer) -> list[Site]:
             and type(layer) is not keras.layers.Activation
         ):
             yield Site(holders, None, vars(layer), "call", layer.call)
+            return
+        if isinstance(layer, keras.layers.TorchModuleWrapper):
+            if type(layer.module).__name__.lower() in _SQUASHED:
+                yield Site(holders, None, vars(layer), "call", layer.module)
             return
         yield from _in_attributes(layer, holders)
         for part in _parts(layer):

@@ -403,6 +403,32 @@ def test_functions_of_the_backend():
         assert_known_as(known, function)
 
 
+if keras.backend.backend() == "torch":
+
+    def test_modules_of_pytorch():
+        import torch
+
+        class Held(LAYERS.Layer):
+            def __init__(self):
+                super().__init__()
+                self.dense = LAYERS.Dense(4, torch.nn.functional.relu)
+                self.act = torch.nn.LeakyReLU(inplace=True)
+
+            def call(self, x):
+                return self.act(self.dense(x))
+
+        model = sequential(Held(), LAYERS.Dense(3, torch.nn.GELU()), LAYERS.Dense(2))
+        acceleration = accelerate(model)
+        assert [row.activation for row in acceleration.accelerated] == ["relu"]
+        reason = "a `torch.nn` module: give a function"
+        assert [
+            (row.activation, row.left_alone) for row in acceleration.left_alone
+        ] == [
+            ("LeakyReLU", reason),
+            ("GELU", reason),
+        ]
+
+
 if keras.backend.backend() == "jax":  # Keras distributes on no other
 
     def test_distribution():

@@ -10,6 +10,7 @@ from gaaf_keras._core.checks import non_negative_number
 from gaaf_keras._core.types import Activation
 from gaaf_keras.acceleration.advice import (
     known_harm,
+    may_be_outputs,
     require_plain,
     require_use,
     unknown_outputs,
@@ -116,6 +117,7 @@ def accelerate(
     require_plain(model)
     sites = sites_of(model)
     last = last_operations(model, sites)
+    unknown = [each for each in last if computes_by_itself(each)]
     rule = Rule(
         shape_function=shape_function,
         strength=non_negative_number("strength", strength),
@@ -133,10 +135,11 @@ def accelerate(
     chosen = [layer.site for layer in in_place]
     require_use(rows, sites, chosen, rule)
     harm = known_harm(model, chosen, rule)
-    for sentence in harm:
+    notes = unknown_outputs(model, unknown)
+    suspicious = may_be_outputs(chosen, unknown) and not rule.selectors
+    for sentence in [*(notes if suspicious else ()), *harm]:
         warnings.warn(sentence, stacklevel=2)
-    notes = [*unknown_outputs(model, last), *harm]
-    return Acceleration(model, in_place, rows, notes)
+    return Acceleration(model, in_place, rows, [*notes, *harm])
 
 
 def restore(model: keras.Model) -> None:

@@ -2,16 +2,18 @@
 
 import collections
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 
 from gaaf_keras._core.kinds import name_of
 from gaaf_keras.acceleration.in_place import in_place_layers
-from gaaf_keras.acceleration.outputs import computes_by_itself
+from gaaf_keras.acceleration.outputs import called_parts
 from gaaf_keras.acceleration.rule import Rule, key_name, selects
 from gaaf_keras.acceleration.sites import Site
 from gaaf_keras.acceleration.table import Row
 
+_OF_OUTPUTS = ("hard_sigmoid", "sigmoid", "softplus", "tanh")
 _DEEP = 5  # activations; from this many on, full strength has failed
 _NORMALISING = (
     keras.layers.BatchNormalization,
@@ -72,28 +74,31 @@ def require_use(
             )
 
 
-def unknown_outputs(
-    model: keras.layers.Layer, last: list[keras.Operation | Site]
-) -> list[str]:
+def unknown_outputs(model: keras.layers.Layer, unknown: list[Any]) -> list[str]:
     """Returns notes on what cannot be known about a model's activations."""
-    notes = []
-    if not model.built:
-        notes.append(
-            "The model is not built: activations that layers create in `build` are not "
-            "accelerated. Call the model once before `accelerate`."
-        )
-    unknown = [
-        each.name
-        for each in last
-        if not isinstance(each, Site) and computes_by_itself(each)
+    notes = [
+        f"{part.name!r} is not built: activations that layers create in `build` are "
+        "not accelerated. Call it once before `accelerate`."
+        for part in called_parts(model)
+        if not part.built
     ]
     if unknown:
+        names = ", ".join(dict.fromkeys(repr(each.name) for each in unknown))
         notes.append(
-            f"The outputs of {', '.join(dict.fromkeys(unknown))} come from its own "
-            "code. If an activation before an output is among the accelerated ones, "
-            "leave it out with `layers`."
+            f"The outputs of {names} are not known, because they come from its own "
+            "code. An activation before an output may be among the accelerated ones. "
+            "If so, give `layers` the other layers."
         )
     return notes
+
+
+def may_be_outputs(sites: list[Site], unknown: list[Any]) -> bool:
+    """Whether activations that outputs often have are where outputs are not known."""
+    return any(
+        name_of(site.activation) in _OF_OUTPUTS
+        and any(holder is each for holder in site.holders for each in unknown)
+        for site in sites
+    )
 
 
 def known_harm(model: keras.layers.Layer, sites: list[Site], rule: Rule) -> list[str]:

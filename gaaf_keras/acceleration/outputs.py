@@ -46,10 +46,20 @@ def _last_of(operation: Any, sites: Sequence[Site]) -> Iterator[Any]:
             if not _passes_on(layer):
                 yield from _last_of(layer, sites)
                 return
+    elif called_parts(operation) != [operation]:
+        for part in called_parts(operation):
+            yield from _last_of(part, sites)
     elif computes_by_itself(operation):
         yield from _last_in_code(operation, sites)
     else:
         yield operation
+
+
+def called_parts(model: Any) -> list[Any]:
+    """Returns a model, or the layers in it if it has no `call`, like many GANs."""
+    if type(model).call is not keras.Model.call:
+        return [model]
+    return model._flatten_layers(include_self=False, recursive=False)
 
 
 def computes_by_itself(operation: object) -> bool:

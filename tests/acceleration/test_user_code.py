@@ -238,9 +238,57 @@ def test_outputs_of_a_block(residual):
     assert bool(acceleration.notes) == residual
 
 
-def test_a_model_that_is_not_built():
-    model = keras.Sequential([LAYERS.Dense(3, "relu"), LAYERS.Dense(2)])
-    assert "The model is not built" in str(accelerate(model))
+def test_a_model_that_is_not_built(recwarn):
+    model = keras.Sequential([LAYERS.Dense(3, "relu"), LAYERS.Dense(2, "tanh")])
+    acceleration = accelerate(model)
+    assert f"{model.name!r} is not built" in str(acceleration)
+    assert [row.activation for row in acceleration.left_alone] == ["tanh"]
+    assert not [each for each in recwarn if each.category is UserWarning]
+
+
+class Classifier(keras.Model):
+    """Its last activation is known only after it has been called."""
+
+    def __init__(self):
+        super().__init__(name="classifier")
+        self.hidden = LAYERS.Dense(4, "relu", name="hidden")
+        self.head = LAYERS.Dense(1, "sigmoid", name="head")
+
+    def call(self, x):
+        return self.head(self.hidden(x))
+
+
+def test_an_output_that_may_be_accelerated(recwarn):
+    model = Classifier()
+    with pytest.warns(UserWarning, match="of 'classifier' are not known") as caught:
+        accelerate(model).remove()
+    assert "Call it once before `accelerate`" in str(caught[0].message)
+    assert {each.filename for each in caught} == {__file__}
+    recwarn.clear()
+    with accelerate(model, layers="hidden") as acceleration:
+        assert "not known" in str(acceleration)
+    model(X)
+    with accelerate(model) as acceleration:
+        assert [row.layer for row in acceleration.accelerated] == ["hidden"]
+    assert not [each for each in recwarn if each.category is UserWarning]
+
+
+def test_outputs_of_a_model_without_a_call(recwarn):
+    class GAN(keras.Model):
+        def __init__(self):
+            super().__init__(name="gan")
+            self.generator = sequential(
+                LAYERS.Dense(4, "relu"), LAYERS.Dense(4, "tanh")
+            )
+            self.discriminator = sequential(
+                LAYERS.Dense(4, "relu"), LAYERS.Dense(1, "sigmoid")
+            )
+
+    acceleration = accelerate(GAN())
+    assert {row.activation for row in acceleration.accelerated} == {"relu"}
+    assert {row.left_alone for row in acceleration.left_alone} == {"output"}
+    assert not acceleration.notes
+    assert not [each for each in recwarn if each.category is UserWarning]
 
 
 def test_the_table_is_that_of_now():

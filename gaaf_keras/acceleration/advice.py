@@ -85,8 +85,8 @@ def unknown_outputs(model: keras.layers.Layer, unknown: list[Any]) -> list[str]:
     if unknown:
         names = ", ".join(dict.fromkeys(repr(each.name) for each in unknown))
         notes.append(
-            f"The outputs of {names} are not known, because they come from its own "
-            "code. An activation before an output may be among the accelerated ones. "
+            f"The outputs of {names} are not known: they come from a `call` of your "
+            "own. An activation before an output may be among the accelerated ones. "
             "If so, give `layers` the other layers."
         )
     return notes

@@ -10,6 +10,8 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from gaaf_keras._core.printing import printable
+
 _SECONDS_BETWEEN_LINES = 5
 
 
@@ -59,7 +61,7 @@ class ProgressView:
 
     def print(self, line: str) -> None:
         """Prints a line that stays."""
-        self.console.print(line, soft_wrap=True, markup=False)
+        self.console.print(printable(line), soft_wrap=True, markup=False)
 
     def show(self, name: str, epoch: int, logs: Mapping[str, float]) -> None:
         """Shows the state of a run after an epoch that was just trained.

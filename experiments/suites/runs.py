@@ -26,6 +26,7 @@ from experiments.training.run import (
     prepare,
     train,
 )
+from gaaf_keras._core.printing import printable
 from gaaf_keras.analysis import Spread
 
 _SUMMED_UP = (
@@ -199,9 +200,9 @@ def show(study: Study, output_dir: Path, view: ProgressView) -> None:
     if len(study.runs) > 1:
         page = f"# {study.title}\n\n{tables.markdown(scores)}\n    {study.command}\n"
         run_folder.write_summary(output_dir, summary(study), page)
-    shown = Table(*scores.columns, title=escape(study.title))
+    shown = Table(*scores.columns, title=escape(printable(study.title)))
     for row in scores.rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*map(escape, map(printable, row)))
     view.console.print(shown)
     for sentence in comparison.summary(study):
         view.print(sentence)

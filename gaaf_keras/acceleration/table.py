@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Self
 
-import rich.console
 import rich.jupyter
 import rich.table
 
 from gaaf_keras._accelerated.activation import AcceleratedActivation
 from gaaf_keras._accelerated.layer import AcceleratedLayer
+from gaaf_keras._core.printing import rendered
 from gaaf_keras._core.types import Function
 
 
@@ -132,9 +132,6 @@ class ActivationTable(rich.jupyter.JupyterMixin):
         return table
 
     def __str__(self) -> str:
-        console = rich.console.Console(width=100)
-        with console.capture() as capture:
-            console.print(self)
-        return capture.get().rstrip()
+        return rendered(self)
 
     __repr__ = __str__

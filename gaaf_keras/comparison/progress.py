@@ -7,6 +7,7 @@ from typing import Self
 import rich.console
 import rich.progress
 
+from gaaf_keras._core.printing import printable
 from gaaf_keras.comparison.records import Run
 
 
@@ -43,7 +44,7 @@ class Progress:
 
     def of(self, run: Run) -> Callable[[int], None]:
         """Returns the callback for each epoch of the next run, counted from 1."""
-        self._line.update(self._task, description=_label(run))
+        self._line.update(self._task, description=printable(_label(run)))
 
         def epoch_ends(epoch: int) -> None:
             done = self._ended * self._epochs + epoch
@@ -57,12 +58,9 @@ class Progress:
         self._line.update(self._task, completed=self._ended * self._epochs)
         if not self._console.is_terminal and not self._console.is_jupyter:
             value = "failed" if run.value is None else f"{run.monitor} {run.value:.4g}"
-            self._console.print(
-                f"[{self._ended}/{self._runs}] {_label(run)}: "
-                f"{value}, {run.seconds:.1f} s",
-                markup=False,
-                soft_wrap=True,
-            )
+            line = f"[{self._ended}/{self._runs}] {_label(run)}: {value}"
+            line = printable(f"{line}, {run.seconds:.1f} s")
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._line.start()

@@ -10,6 +10,7 @@ import rich.table
 import rich.text
 from rich.markup import escape
 
+from gaaf_keras._core.printing import rendered
 from gaaf_keras.analysis.statistics import Difference, Spread, decimals_of, signed
 from gaaf_keras.comparison.answers import PLAIN, Answer, answers
 from gaaf_keras.comparison.records import Run
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _FEW = 5  # pairs; with fewer, intervals are wide
 _FEWEST = 3  # pairs for a verdict without a caution
-_WIDTH = 100
 _PERCENT_DECIMALS = 3  # at most
 _DIGITS = 4  # at most, of values that are not percentages
 
@@ -150,10 +150,7 @@ class Comparison(rich.jupyter.JupyterMixin):
         )
 
     def __str__(self) -> str:
-        console = rich.console.Console(width=_WIDTH)
-        with console.capture() as capture:
-            console.print(self)
-        return "\n".join(map(str.rstrip, capture.get().splitlines()))
+        return rendered(self)
 
     __repr__ = __str__
 

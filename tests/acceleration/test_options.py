@@ -1,5 +1,8 @@
 """Options of `accelerate`: shapes, selections, tables, mistakes."""
 
+import contextlib
+import io
+
 import keras
 import pytest
 
@@ -174,6 +177,16 @@ def test_table():
         "probability": "output",
         "classes": "not elementwise",
     }
+
+
+def test_the_table_in_ascii():
+    layers = [keras.layers.Dense(2, "relu", name=f"{i}" * 20) for i in range(3)]
+    table = summary(keras.Sequential([keras.Input((2,)), *layers]))
+    file = io.TextIOWrapper(io.BytesIO(), "ascii")
+    with contextlib.redirect_stdout(file):
+        print(table)
+    file.seek(0)
+    assert f"| {'0' * 20} ~ 22~ |" in file.read()
 
 
 @pytest.mark.parametrize(

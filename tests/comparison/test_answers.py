@@ -1,5 +1,7 @@
 """What runs show: Holm's correction, chosen rates, words."""
 
+import contextlib
+import io
 import re
 
 import numpy as np
@@ -166,6 +168,24 @@ def test_no_more_digits_than_anyone_reads(monitor, digits):
 def test_names_are_no_markup():
     name = "a [bold]name[/bold] [/]"
     assert str(Comparison(runs("plain", PLAIN) + runs(name, PLAIN), [1])).count(name)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_printed_in_any_encoding(encoding):
+    noise = np.add(PLAIN, [0.01, -0.01, 0.0, 0.02, -0.02]).tolist()
+    found = Comparison(runs("plain", PLAIN) + runs("nœud", noise), [1])
+    expected = str(found)
+    file = io.TextIOWrapper(io.BytesIO(), encoding)
+    with contextlib.redirect_stdout(file):
+        print(found)
+    file.seek(0)
+    lines = file.read().splitlines()
+    assert [*map(len, lines)] == [*map(len, expected.splitlines())]
+    minus, dash = "−–" if encoding == "utf-8" else "--"
+    assert f"[{minus}2.0, +2.0]" in "\n".join(lines)
+    name = "n?ud" if encoding == "ascii" else "nœud"
+    assert re.search(rf"{name} .*1x", "\n".join(lines))
+    assert re.search(rf"plain .* {dash} ", "\n".join(lines))
 
 
 def test_few_pairs_and_the_end_of_the_rates_are_cautioned():

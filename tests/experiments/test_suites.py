@@ -1,5 +1,7 @@
 """Plans and tables: the runs of a suite, and its summary."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from statistics import fmean, stdev
@@ -310,6 +312,18 @@ def test_names_are_printed_as_they_are(tmp_path, capsys):
     study = study_of(plan, {"gaaf_tanh": [run(config, 0.97)]})
     runs.show(study, tmp_path, ProgressView(1, 1))
     assert "digits [small].npz, mlp" in capsys.readouterr().out
+
+
+def test_the_table_in_ascii(tmp_path):
+    plan = plans.plan(None, {"dataset": "größe.npz"}, 1)
+    study = study_of(plan, {"tanh − b": [run(plan.variants["gaaf_tanh"], 0.97)]})
+    file = io.TextIOWrapper(io.BytesIO(), "ascii")
+    with contextlib.redirect_stdout(file):
+        runs.show(study, tmp_path, ProgressView(1, 1))
+    file.seek(0)
+    printed = file.read()
+    assert "gr??e.npz, mlp" in printed
+    assert "tanh - b" in printed
 
 
 def test_diverged_runs_are_marked():

@@ -127,8 +127,9 @@ def _noise_std(layer: AcceleratedLayer, calls: list[Call], rate: float) -> float
     call, normalisation = _linear_below(layer, calls)
     linear: Any = call.operation
     activities = ops.convert_to_numpy(ops.cast(call.inputs[0], "float32"))
-    kernel = ops.convert_to_numpy(linear.kernel)  # with what LoRA adds to it
-    bias = [ops.convert_to_numpy(linear.bias)] if linear.use_bias else []
+    kernel = ops.convert_to_tensor(linear.kernel)  # with what LoRA adds to it
+    kernel = ops.convert_to_numpy(kernel)
+    bias = [ops.convert_to_numpy(linear.bias.value)] if linear.use_bias else []
 
     def apply(weights: list[np.ndarray], values: np.ndarray) -> np.ndarray:
         """Applies the layer with other weights, alone and in full precision."""
@@ -150,7 +151,7 @@ def _noise_std(layer: AcceleratedLayer, calls: list[Call], rate: float) -> float
         total = signal.var(axis=axes) + noise.mean(axis=axes)
         noise = noise / (total + normalisation.epsilon)
         if normalisation.scale:
-            noise = noise * np.square(ops.convert_to_numpy(normalisation.gamma))
+            noise = noise * np.square(ops.convert_to_numpy(normalisation.gamma.value))
     noise_std = float(np.sqrt(noise.mean()))
     if noise_std == 0:
         raise _cannot_match(layer.name, "dropout gives its pre-activation no variance")

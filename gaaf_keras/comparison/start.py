@@ -60,7 +60,7 @@ class Start:
         variables = [*model.variables, *model.metrics_variables]
         variables += [each for found in optimizers for each in found.variables]
         unique = {id(each): each for each in variables}.values()
-        self._values = [(each, ops.convert_to_numpy(each)) for each in unique]
+        self._values = [(each, ops.convert_to_numpy(each.value)) for each in unique]
 
     def begin(self, seed: int) -> keras.Model:
         """Returns the model in its saved state, with the dropout masks of a seed."""
@@ -168,7 +168,7 @@ def scale_learning_rate(model: keras.Model, factor: float) -> Iterator[None]:
 
 def _value(rate: Any) -> float | None:
     """Returns a rate that is a number; None for a schedule or function."""
-    return None if callable(rate) else float(ops.convert_to_numpy(rate))
+    return None if callable(rate) else float(ops.convert_to_numpy(rate.value))
 
 
 def _scaled(rate: Any, factor: float) -> Any:
@@ -177,7 +177,7 @@ def _scaled(rate: Any, factor: float) -> Any:
     if callable(rate):
         function: Callable[[], Any] = rate
         return lambda: factor * function()
-    return factor * float(ops.convert_to_numpy(rate))
+    return factor * float(ops.convert_to_numpy(rate.value))
 
 
 class _ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):

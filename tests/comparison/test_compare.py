@@ -125,6 +125,12 @@ def test_a_model_that_is_given_ends_as_it_began(interrupted):
     assert_same(model.get_weights(), again.get_weights())
 
 
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="other tensors warn too")
+@pytest.mark.filterwarnings("error")
+def test_where_warnings_are_errors():
+    assert compare(make(), learning_rates=[2], epochs=1).runs
+
+
 @pytest.mark.once
 def test_a_planted_improvement_is_found_and_scipy_agrees():
     """A network that learns too slowly, with a gradient ten times as large."""

@@ -247,13 +247,15 @@ def _table(answer: Answer) -> rich.table.Table:
         table.add_column(title, justify="right")
     for title in ("difference", "p"):
         table.add_column(title)
-    scaled = [difference.times(scale) for difference in answer.differences.values()]
-    decimals = max((_decimals(each, unit) for each in scaled), default=2 if unit else 4)
-    spreads = [each for name in answer.runs if (each := answer.spread(name))]
-    if spreads and not unit:
-        largest = max(abs(each.mean) for each in spreads)
-        decimals = min(decimals, decimals_of(largest, _DIGITS))
-    decimals = max(decimals, 1)
+    differing = [
+        difference.times(scale)
+        for difference in answer.differences.values()
+        if not difference.identical
+    ]
+    means = [abs(each.mean) for name in answer.runs if (each := answer.spread(name))]
+    usual = 2 if unit else decimals_of(max(means, default=0.0), _DIGITS)
+    decimals = max((_decimals(each, unit) for each in differing), default=usual)
+    decimals = max(decimals if unit else min(decimals, usual), 1)
     for name, runs in answer.runs.items():
         spread = answer.spread(name)
         value = "–"

@@ -128,6 +128,11 @@ def test_the_same_in_each_pair():
     assert "+34.0 in each of 3 pairs" in str(found)
     null = Comparison(runs("plain", PLAIN) + runs("ours", PLAIN), [1])
     assert "no variant shows a difference" in null.verdict
+    assert "90.80 (0.84)" in str(null)
+    loss = {"monitor": "val_loss", "higher": False}
+    values = [0.6812, 0.7125]
+    null = Comparison(runs("plain", values, **loss) + runs("a", values, **loss), [1])
+    assert "0.6968 (0.0221)" in str(null)
 
 
 def test_two_pairs_are_said_to_be_two():

@@ -106,7 +106,8 @@ def compare(
             Defaults to the model's first metric, or the loss if it has none; on
             validation data if there is any.
         mode: Whether lower (`"min"`) or higher (`"max"`) is better. Defaults to
-            `"auto"`: as Keras's callbacks decide.
+            `"auto"`: as Keras's callbacks decide, which know no direction of a metric
+            of your own.
         callbacks: As `fit` takes them, or a function that returns new ones for each
             run, for callbacks that keep state.
         time_limit: Seconds in which to finish: no run starts that would exceed them,
@@ -130,8 +131,9 @@ def compare(
             once, or an argument is of another type.
         ValueError: If an argument is out of range; the model is not compiled, or is
             given and not built; a variant does not fit it; its learning rate cannot be
-            scaled; it does not report `monitor`; a variant names layers that the next
-            model does not have; or `folder` is a file or has runs with other settings.
+            scaled; it does not report `monitor`, or needs `mode` for it; a variant
+            names layers that the next model does not have; or `folder` is a file or has
+            runs with other settings.
 
     Examples:
         ```python
@@ -168,6 +170,7 @@ def compare(
     begin, given = _beginning(model, training)
     with given or contextlib.nullcontext():
         trial = begin(0)
+        training.require_direction(trial)
         found, notes = _variants(trial, variants)
         if given is None and any(each and "layers" in each for each in found.values()):
             _require_lasting_names(begin(0), found)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +69,23 @@ class Training:
             "monitor": self.monitor,
             "mode": self.mode,
         }
+
+    def require_direction(self, model: keras.Model) -> None:
+        """Raises if the metric is a function of which no direction is known.
+
+        Metrics of other kinds are known only after the first epoch.
+        """
+        given = getattr(model._compile_metrics, "_user_metrics", None)
+        if self.mode != "auto" or not isinstance(given, (list, tuple)):
+            return
+        monitor = (self.monitor or "").removeprefix("val_")
+        for each in given if monitor else given[:1]:
+            name = getattr(each, "__name__", "")
+            if not isinstance(each, types.FunctionType) or name.endswith("loss"):
+                continue
+            is_known = hasattr(keras.metrics.MeanMetricWrapper(each), "_direction")
+            if monitor in ("", name) and not is_known:
+                raise _unknown_direction(name)
 
     def build(self, model: keras.Model) -> None:
         """Lets `fit` build a model's loss, metrics and optimizer without training."""
@@ -213,7 +231,10 @@ class _Watch(keras.callbacks.Callback):
         ]
         nearest = max(found, key=lambda each: len(each.name), default=None)
         modes = {"up": "max", "down": "min"}
-        return modes.get(getattr(nearest, "_direction", ""), "auto")
+        mode = modes.get(getattr(nearest, "_direction", ""))
+        if mode is None:
+            raise _unknown_direction(self.monitor)
+        return mode
 
     def _first_metric(self, logs: dict[str, Any]) -> str:
         names = [*self.model.get_metrics_result(), *logs]
@@ -227,6 +248,13 @@ class _Watch(keras.callbacks.Callback):
             "Argument `monitor` must be a value that the model reports. "
             f"Received: monitor={self.monitor!r}. The model reports: {', '.join(logs)}"
         )
+
+
+def _unknown_direction(metric: str) -> ValueError:
+    return ValueError(
+        f"Argument `mode` must be 'min' or 'max' for metric {metric!r}, because Keras "
+        "does not know whether lower or higher is better. Received: mode='auto'"
+    )
 
 
 def _described(optimizer: keras.optimizers.Optimizer) -> str:

@@ -435,6 +435,33 @@ def test_wrong_arguments(given, error, message):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(
+    ("metrics", "monitor", "trained"),
+    [("flat", None, False), ("flat", "val_error", False), ("by name", None, True)],
+)
+def test_a_metric_of_ones_own_needs_a_direction(metrics, monitor, trained):
+    def error(y, predicted):
+        return keras.ops.mean(predicted, axis=-1)
+
+    def own_metric():
+        layers = [keras.layers.Dense(4, "relu"), keras.layers.Dense(1, name="out")]
+        model = keras.Sequential([keras.Input((8,)), *layers])
+        given = {"flat": [error], "by name": {"out": [error]}}[metrics]
+        model.compile("sgd", "mse", metrics=given, **EAGER)
+        return model
+
+    begins = Begins()
+    given = {"callbacks": [begins], "monitor": monitor, "epochs": 1}
+    message = "`mode` must be 'min' or 'max' for metric '.*error'.*mode='auto'"
+    with pytest.raises(ValueError, match=message):
+        compare(own_metric, **given)
+    assert bool(begins.rates) == trained
+    found = compare(own_metric, **given, mode="min")
+    assert not found.runs[0]["higher"]
+    assert compare(own_metric, **given | {"monitor": "loss"}).runs
+
+
+@pytest.mark.once
 def test_layers_that_keras_numbers_are_refused_before_training():
     begins = Begins()
     number = make().layers[0].name.removeprefix("dense").lstrip("_")

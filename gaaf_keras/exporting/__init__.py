@@ -88,7 +88,8 @@ def export(
         TypeError: If `model`, `path` or `input_signature` is of another type.
         ValueError: If there is no such format, the suffix of `path` does not match it,
             the format does not support `trainable`, the model's inputs are not known,
-            or the model cannot be rebuilt with plain activations for a `.keras` file.
+            or the model cannot be rebuilt with plain activations for a `.keras` file,
+            which also cannot keep a lambda as an activation.
         FileExistsError: If something exists at `path` and `overwrite` is False.
         RuntimeError: If the Keras backend is not TensorFlow and the format needs it.
         ImportError: If a package is missing.

@@ -51,6 +51,7 @@ def plain_model(model: keras.Model) -> keras.Model:
     a new model with the same names, weights, compilation and optimizer state, and base
     activations in place of accelerated ones.
     """
+    _refuse_lambdas(model)
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
     plain, plain_config = model, _plain(config)
@@ -75,6 +76,21 @@ def plain_model(model: keras.Model) -> keras.Model:
             random.setstate(random_state)
     _refuse_hidden(plain)
     return plain
+
+
+def _refuse_lambdas(model: keras.Model) -> None:
+    """Raises if Keras would write an activation that it cannot read."""
+    for site in sites_of(model):
+        function = site.applied
+        if isinstance(site.accelerated, (GAAF, AcceleratedActivation)):
+            function = site.accelerated.activation
+        elif not type(site.holders[-1]).__module__.startswith("keras."):
+            continue  # its `get_config` may keep a lambda
+        if getattr(function, "__name__", "") == "<lambda>":
+            raise ValueError(
+                f"Layer {site.path!r} has a lambda as its activation, which a "
+                "'.keras' file cannot keep. Use a named function, or another format."
+            )
 
 
 def _refuse_hidden(model: keras.Model) -> None:

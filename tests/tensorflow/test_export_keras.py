@@ -202,6 +202,32 @@ def test_what_cannot_be_plain(layers, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("hidden/gaaf", lambda f: LAYERS.Dense(3, GAAF(f, "gaussian"), name="hidden")),
+        ("hidden", lambda f: LAYERS.Dense(3, gaaf(f, "gaussian"), name="hidden")),
+        ("hidden", lambda f: LAYERS.Dense(3, f, name="hidden")),
+        ("accelerated", lambda f: GAAF(f, "gaussian", name="accelerated")),
+        ("own/gaaf", lambda f: Own(GAAF(f, "gaussian"), name="own")),
+    ],
+)
+def test_lambdas_are_refused(name, layer, tmp_path):
+    layers = [layer(lambda x: 2 * keras.ops.tanh(x)), LAYERS.Dense(3, GAAFTanh())]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    with pytest.raises(ValueError, match=rf"^Layer '{name}\w*' has a lambda"):
+        gaaf_keras.export(model, tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lambda_that_a_layer_of_ones_own_keeps(tmp_path):
+    layers = [Own(lambda x: 2 * x), LAYERS.Dense(3, GAAFTanh())]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    path = gaaf_keras.export(model, tmp_path / "model.keras")
+    loaded = keras.saving.load_model(path, {"Own": Own}, safe_mode=False)
+    np.testing.assert_allclose(loaded(rows(3, 4)), model(rows(3, 4)), atol=1e-6)
+
+
 def test_a_model_without_accelerated_activations_is_saved_as_it_is(tmp_path):
     model = keras.Sequential([keras.Input((4,)), Silent(3), LAYERS.Dense(2)])
     gaaf_keras.export(model, tmp_path / "model.keras")

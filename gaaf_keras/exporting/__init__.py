@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -123,6 +124,14 @@ def export(
     kind = _format_of(path, format)
     _require_possible(path, kind, trainable, overwrite)
     inputs = [] if kind == "keras" else _inputs(model, input_signature)
+    accelerated = list(described(model))
+    if trainable and not accelerated:
+        warnings.warn(
+            f"Model {model.name!r} has no accelerated activation, so its endpoint "
+            "`train` has plain gradients. A model that `accelerate` accelerates must "
+            "be exported inside the `with` block.",
+            stacklevel=2,
+        )
     metadata = json.dumps(
         {
             "gaaf_keras": __version__,
@@ -130,7 +139,7 @@ def export(
             "model": model.name,
             "format": kind,
             "trainable": trainable,
-            "accelerated": list(described(model)),
+            "accelerated": accelerated,
         },
         indent=2,
     )

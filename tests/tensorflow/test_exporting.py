@@ -1,5 +1,7 @@
 """SavedModels: their contents, and where they are written."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -91,6 +93,18 @@ def test_every_weight_is_stored_once(trainable, tmp_path):
     for variable in loaded.trainable_variables:
         variable.assign(tf.zeros_like(variable))  # is what the endpoint uses
     assert not np.any(loaded.serve(np.ones((1, 300), "float32")))
+
+
+def test_an_endpoint_for_training_without_acceleration(tmp_path):
+    layers = [keras.Input((4,)), keras.layers.Dense(3, "tanh"), keras.layers.Dense(2)]
+    model = keras.Sequential(layers)
+    with warnings.catch_warnings(), gaaf_keras.accelerate(model):
+        warnings.simplefilter("error", UserWarning)
+        gaaf_keras.export(model, tmp_path / "inside", trainable=True)
+        gaaf_keras.export(model, tmp_path / "served")
+    with pytest.warns(UserWarning, match="no accelerated activation.*inside") as caught:
+        gaaf_keras.export(model, tmp_path / "after", trainable=True)
+    assert caught[0].filename == __file__
 
 
 def test_lookup_tables(tmp_path):

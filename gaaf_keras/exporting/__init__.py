@@ -81,6 +81,7 @@ def export(
         input_signature: The inputs, as for Keras's `model.export`: a list with, for
             each argument of the model's `call`, a `keras.InputSpec` with shape and
             dtype, or a list or dict of them. Defaults to the model's inputs.
+            Format `"keras"` does not support this.
 
     Returns:
         The path written.
@@ -88,9 +89,9 @@ def export(
     Raises:
         TypeError: If `model`, `path` or `input_signature` is of another type.
         ValueError: If there is no such format, the suffix of `path` does not match it,
-            the format does not support `trainable`, the model's inputs are not known,
-            or the model cannot be rebuilt with plain activations for a `.keras` file,
-            which also cannot keep a lambda as an activation.
+            the format does not support `trainable` or `input_signature`, the model's
+            inputs are not known, or the model cannot be rebuilt with plain activations
+            for a `.keras` file, which also cannot keep a lambda as an activation.
         FileExistsError: If something exists at `path` and `overwrite` is False.
         RuntimeError: If the Keras backend is not TensorFlow and the format needs it.
         ImportError: If a package is missing.
@@ -122,6 +123,12 @@ def export(
         )
     path = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100, for ".."
     kind = _format_of(path, format)
+    if input_signature is not None and kind == "keras":
+        raise ValueError(
+            "Argument `input_signature` must be left out for format 'keras', whose "
+            "files keep the inputs of the model. "
+            f"Received: input_signature={input_signature!r}"
+        )
     _require_possible(path, kind, trainable, overwrite)
     inputs = [] if kind == "keras" else _inputs(model, input_signature)
     accelerated = list(described(model))

@@ -122,6 +122,7 @@ def test_gelu_in_onnx(dtype, tmp_path):
         ("model", {"format": "onnx"}, r"'.onnx' for 'onnx'.*model', format='onnx'"),
         ("m.onnx", {"format": "onnx", "trainable": True}, "`trainable` must be False"),
         ("m.keras", {"format": "keras", "trainable": True}, "use `model.save`"),
+        ("m.keras", {"input_signature": 5}, "must be left out.*input_signature=5"),
     ],
 )
 def test_mistakes(name, arguments, message, tmp_path):

@@ -154,7 +154,14 @@ def selects(selector: Selector, site: Site) -> bool:
         return any(holder is selector for holder in inside)
     if isinstance(selector, type):
         return any(isinstance(holder, selector) for holder in inside)
-    return bool(selector(site.holders[-1]))
+    layer = site.holders[-1]
+    try:
+        return bool(selector(layer))
+    except TypeError as error:
+        raise TypeError(
+            "A function in `layers` must take a layer and return True or False. "
+            f"Received: {selector!r}, which failed for {layer.name!r}: {error}"
+        ) from error
 
 
 def names_exactly(selector: Selector, site: Site) -> bool:

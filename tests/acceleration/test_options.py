@@ -196,6 +196,7 @@ def test_the_table_in_ascii():
         ({"layers": []}, ValueError, "must not be empty"),
         ({"layers": 3}, TypeError, "`layers` must be a name"),
         ({"layers": lambda layer: False}, ValueError, "selects nothing"),
+        ({"layers": lambda: True}, TypeError, "function in `layers` must take a layer"),
         (
             {"shape_function": {"elu": "gaussian"}},
             ValueError,

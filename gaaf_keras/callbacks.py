@@ -33,10 +33,10 @@ class AccelerationSchedule(keras.callbacks.Callback):
             the `activation` of layer `"dense"`. Other activations keep their strength.
 
     Raises:
-        TypeError: If a schedule is not callable.
+        TypeError: If a schedule is not callable or returns no number.
         ValueError: When training begins, if the model has no accelerated activation or
             lacks one named in the mapping; when an epoch begins, if a strength is
-            negative.
+            negative or not finite.
 
     Examples:
         >>> import keras
@@ -73,13 +73,14 @@ class AccelerationSchedule(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for layer, schedule in self._by_layer:
-            strength = schedule(epoch)
+            value = schedule(epoch)
             try:
-                layer.strength = float(strength)
-            except TypeError as error:
-                raise TypeError(
-                    "Argument `schedule` must return a number. "
-                    f"Received: {strength!r} for epoch {epoch}"
+                number: Any = value if isinstance(value, str) else float(value)
+                layer.strength = number
+            except (TypeError, ValueError) as error:
+                raise type(error)(
+                    "Argument `schedule` must return a number, 0 or greater. "
+                    f"Received: {value!r} for epoch {epoch}"
                 ) from error
 
     def _assign(

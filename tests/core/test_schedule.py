@@ -166,7 +166,12 @@ def test_half_precision_training_with_a_schedule():
         (
             lambda: fit(build(), [AccelerationSchedule(lambda epoch: None)]),
             TypeError,
-            "`schedule` must return a number. Received: None for epoch 0",
+            "`schedule` must return a number, 0 or greater. Received: None for epoch 0",
+        ),
+        (
+            lambda: fit(build(), [AccelerationSchedule(lambda epoch: "0.3")]),
+            TypeError,
+            "`schedule` must return a number, .*Received: '0.3' for epoch 0",
         ),
         (
             lambda: fit(build(), [AccelerationSchedule({"nowhere": abs})]),
@@ -174,9 +179,11 @@ def test_half_precision_training_with_a_schedule():
             "nowhere. The model has: accelerated, inner",
         ),
         (
-            lambda: fit(build(), [AccelerationSchedule(lambda epoch: -1.0)]),
+            lambda: fit(
+                build(), [AccelerationSchedule(lambda epoch: 1 - epoch)], epochs=3
+            ),
             ValueError,
-            "`strength`.*-1.0",
+            "`schedule` must return .*0 or greater. Received: -1 for epoch 2",
         ),
         (
             lambda: fit(

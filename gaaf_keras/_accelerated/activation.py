@@ -1,6 +1,7 @@
 """The accelerated activation: the base's value with another gradient."""
 
 import functools
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,7 @@ class AcceleratedActivation(keras.Operation):
         shape_function = shapes.get(shape_function)
         if isinstance(shape_function, shapes.Shape):
             shape_function = shape_function.bound_to(self.activation)
+        _require_same_shape(shape_function)
         self.shape_function = shape_function
         self.frequency = (
             None if frequency is None else positive_number("frequency", frequency)
@@ -388,6 +390,27 @@ def _require_elementwise(activation: Activation) -> None:
             "Argument `activation` must be an elementwise function, because a shape "
             f"function is added to each value's own derivative. {name} mixes values: "
             f"leave it plain. Received: activation={activation!r}"
+        )
+
+
+def _require_same_shape(function: Function) -> None:
+    """Raises if a function given as a shape returns no tensor of the shape of x."""
+    if isinstance(function, (shapes.Shape, keras.Operation)):
+        return
+    x = ops.ones((2, 3))
+    try:
+        with keras.StatelessScope():  # keeps random states as they are
+            value = function(x)
+    except Exception:  # it may need another number of axes or values
+        return
+    found = getattr(value, "shape", None)
+    is_number = isinstance(value, numbers.Real)
+    if not is_number and (found is None or not _may_be_equal(found, x.shape)):
+        received = repr(value) if found is None else f"a tensor of shape {tuple(found)}"
+        raise ValueError(
+            "Argument `shape_function` must be an elementwise function, whose output "
+            f"has the same shape as its input. Received: shape_function={function!r}, "
+            f"which returns {received} for one of shape (2, 3)"
         )
 
 

@@ -21,6 +21,10 @@ def call(activation):
     return LAYERS.Dense(3, activation=activation)(X)
 
 
+def without_return(x):
+    1 / (1 + keras.ops.square(x))
+
+
 def network(activation="relu"):
     hidden = LAYERS.Dense(3, activation=activation)
     return keras.Sequential([keras.Input((3,)), hidden, LAYERS.Dense(2)])
@@ -130,6 +134,24 @@ def network(activation="relu"):
             ValueError,
             r"Add the brackets: Gaussian\(...\)",
             lambda: GAAF("tanh", Gaussian()),
+        ),
+        (
+            lambda: GAAF("tanh", without_return),
+            ValueError,
+            "`shape_function` must be an elementwise.*without_return.* returns None",
+            lambda: GAAF("tanh", lambda x: 1 / (1 + keras.ops.square(x))),
+        ),
+        (
+            lambda: gaaf_keras.accelerate(network(), lambda x: keras.ops.sum(x)),
+            ValueError,
+            r"must be an elementwise.* a tensor of shape \(\) for one of shape \(2, 3\)",
+            lambda: gaaf_keras.accelerate(network(), lambda x: 0.3),
+        ),
+        (
+            lambda: gaaf("tanh", lambda x: x[:, :1]),
+            ValueError,
+            r"must be an elementwise.* a tensor of shape \(2, 1\)",
+            lambda: gaaf("tanh", lambda x: x[:, :, 0, 0]),  # of four axes only
         ),
     ],
 )

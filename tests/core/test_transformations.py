@@ -15,12 +15,19 @@ from tests.gradients import (
 )
 
 BACKEND = keras.backend.backend()
+
+
+def bell(x):
+    return keras.ops.exp(-keras.ops.square(x / 2))
+
+
 FUNCTIONS = {
     "gaaf_tanh": (gaaf_keras.gaaf_tanh, reference.gaaf_tanh),
     "gaaf_relu": (gaaf_keras.gaaf_relu, reference.gaaf_relu),
     "GAAFTanh": (GAAFTanh(), reference.gaaf_tanh),
     "GAAFReLU": (GAAFReLU(), reference.gaaf_relu),
     "user's": (gaaf(keras.ops.tanh, "gaussian"), reference.gaaf_tanh),
+    "made inside": (lambda x: gaaf("tanh", bell)(x), reference.gaaf_tanh),
     "unit gain": (
         gaaf("tanh", unit_gain=True),
         lambda x, upstream: reference.gaaf_tanh(x, upstream) / 2,

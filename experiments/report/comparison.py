@@ -129,11 +129,8 @@ def paired(variant: Variant, other: Variant, field: str) -> Difference | None:
     if failed or not seeds:
         return None
     factor, _ = _UNITS.get(field, _NO_UNIT)
-    ours, theirs = (
-        [factor * value for value in each.values(field, seeds)]
-        for each in (variant, other)
-    )
-    return paired_difference(ours, theirs)
+    ours, theirs = (each.values(field, seeds) for each in (variant, other))
+    return paired_difference(ours, theirs).times(factor)
 
 
 def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> Table:
@@ -164,10 +161,10 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
         "Mean difference over pairs of runs with the same seed, and its 95 % "
         "confidence interval (Student’s t, n − 1). No difference is shown if the "
         "interval includes 0. Where all differences are equal, their deviation is "
-        "taken to be one step of the values, or 2 % of them. Each interval is for a "
-        "single comparison: about one in twenty misses the true value. Accuracies are "
-        "not compared where a run diverged; epochs and seconds leave those runs out. "
-        "Seconds depend on what else the machine was doing.",
+        "taken to be one step: the smallest distance between two of the values. Each "
+        "interval is for a single comparison: about one in twenty misses the true "
+        "value. Accuracies are not compared where a run diverged; epochs and seconds "
+        "leave those runs out. Seconds depend on what else the machine was doing.",
     )
 
 

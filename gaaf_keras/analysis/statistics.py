@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 _ROUNDING = 1e-8  # relative to the values; records keep nine digits
-_COARSE = 0.02  # relative to the values; may hide where runs do not differ at all
+_COARSEST = 0.02  # step where only two values occur; of 1 or of the largest value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +129,8 @@ def paired_difference(
 
     Differences that are all equal and not 0 have no deviation, but that gives no
     certainty: accuracies and epochs come in steps. Their deviation is taken to be one
-    step, or 2 % of the largest value if that is more. A step is the smallest distance
-    between two values of a variant, or of the base.
+    step, the smallest distance between two of all values. Where only two values occur,
+    a step is at most 0.02, or 2 % of the largest value if that is above 1.
 
     Args:
         values: The values of a variant.
@@ -139,8 +139,8 @@ def paired_difference(
             the differences are normally distributed. Above 0 and below 1.
 
     Raises:
-        ValueError: If the numbers of values differ or are 0, or the confidence is out
-            of range.
+        ValueError: If the numbers of values differ or are 0, a value is not finite, or
+            the confidence is out of range.
 
     Examples:
         >>> from gaaf_keras.analysis import paired_difference
@@ -154,6 +154,11 @@ def paired_difference(
         raise ValueError(
             "Arguments `values` and `base` must have the same number of values, at "
             f"least one. Received: {len(values)} and {len(base)}"
+        )
+    if not np.all(np.isfinite([values, base])):
+        raise ValueError(
+            "Arguments `values` and `base` must have finite values. "
+            f"Received: values={values} and base={base}"
         )
     if not 0 < confidence < 1:
         raise ValueError(
@@ -169,7 +174,7 @@ def paired_difference(
     if np.ptp(differences) <= _ROUNDING * np.max(np.abs([values, base])):
         half, p = 0.0, 1.0
         if mean:
-            error = _least_deviation(values, base) / math.sqrt(n)
+            error = _step(values, base) / math.sqrt(n)
             half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
             p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
         low, high = mean - half, mean + half
@@ -179,13 +184,14 @@ def paired_difference(
     return Difference(mean, low, high, confidence, n, float(test.pvalue))
 
 
-def _least_deviation(values: Sequence[float], base: Sequence[float]) -> float:
-    """Returns a deviation for differences that are all equal."""
+def _step(values: Sequence[float], base: Sequence[float]) -> float:
+    """Returns the step in which values come."""
     largest = float(np.max(np.abs([values, base])))
-    distances = np.concatenate([np.diff(np.sort(each)) for each in (values, base)])
-    steps = distances[distances > _ROUNDING * largest]
-    step = float(np.min(steps)) if len(steps) else 0.0
-    return max(_COARSE * largest, step)
+    rounding = _ROUNDING * largest
+    distances = np.diff(np.sort([*values, *base]))
+    steps = distances[distances > rounding]
+    step = float(min(steps, default=rounding))
+    return min(step, _COARSEST * max(1.0, largest)) if len(steps) == 1 else step
 
 
 def paired_differences(

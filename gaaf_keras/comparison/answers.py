@@ -32,13 +32,17 @@ class Answer:
     differences: Mapping[str, Difference]
 
     def values(self, variant: str) -> dict[int, float]:
-        """Returns the values of a variant by seed, without runs that failed."""
+        """Returns the finite values of a variant by seed, without runs that failed."""
         is_test = self.measured.startswith("test ")
         found = {
             seed: run.test if is_test else run.value
             for seed, run in self.runs[variant].items()
         }
-        return {seed: value for seed, value in found.items() if value is not None}
+        return {
+            seed: value
+            for seed, value in found.items()
+            if value is not None and math.isfinite(value)
+        }
 
     def spread(self, variant: str) -> Spread | None:
         """Returns the mean and deviation of a variant's values; None without values."""

@@ -39,7 +39,6 @@ def test_direction():
     assert paired_difference([2.0], [1.0]).direction == "not shown"
     assert paired_difference([1.0, 1.0], [1.0, 1.0]).direction == "not shown"
     assert paired_difference([1.0, 2.0], [0.0, 1.0]).direction == "not shown"
-    assert paired_difference([np.nan, 1.0], [0.0, 1.0]).direction == "not shown"
     shares = np.array([[355, 353, 356], [354, 352, 355]]) / 360  # one more each time
     assert len({*np.subtract(*shares)}) > 1
     assert paired_difference(*shares).direction == "not shown"
@@ -58,6 +57,8 @@ def test_direction():
         ([11 / 24, 12 / 24, 14 / 24], [10 / 24, 11 / 24, 13 / 24], "not shown"),
         ([4, 7, 5], [3, 6, 4], "not shown"),
         ([0.0, 0.0], [0.0, 0.0], "not shown"),
+        ([1.0 + 1e-12] * 3, [1.0] * 3, "not shown"),
+        ([0.91, 0.93, 0.92] * 3, [0.90, 0.92, 0.91] * 3, "higher"),
     ],
 )
 def test_differences_that_are_all_the_same(values, base, direction):
@@ -72,6 +73,19 @@ def test_identical_differences_have_the_deviation_of_a_step():
     found = paired_difference([0.7, 0.8, 0.75], [0.4, 0.5, 0.45])
     half = T_TABLE[3] * 0.05 / np.sqrt(3)
     assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half), abs=1e-4)
+
+
+def test_accuracies_show_what_errors_show():
+    accuracies, errors = ([0.91] * 10, [0.90] * 10), ([0.09] * 10, [0.10] * 10)
+    higher, lower = (paired_difference(*pair) for pair in (accuracies, errors))
+    assert (higher.direction, lower.direction) == ("higher", "lower")
+    assert higher.p == pytest.approx(lower.p) == pytest.approx(0.0115, abs=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_cannot_be_judged(value):
+    with pytest.raises(ValueError, match=rf"finite values. Received: .*{value}"):
+        paired_difference([value, 1.0], [0.0, 1.0])
 
 
 def test_pairs_and_not_groups():

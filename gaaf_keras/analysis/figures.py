@@ -257,7 +257,8 @@ def draw_differences(
 
     Args:
         differences: The differences by name, the first at the top. The mark is filled
-            if the interval shows a direction, otherwise hollow.
+            if the interval shows a direction, otherwise hollow. Differences that are
+            the same in all pairs have no bar.
         title: Title of the picture.
         x_label: The quantity that differs, with its unit.
         higher_is_better: Whether a higher value is better, as for accuracies; False for
@@ -285,8 +286,9 @@ def draw_differences(
         axes.grid(visible=False, axis="y")
         for row, found in enumerate(differences.values()):
             colour = colours[found.direction]
-            if found.low is not None and found.high is not None:
-                axes.plot([found.low, found.high], [row, row], color=colour)
+            low, high = found.low, found.high
+            if low is not None and high is not None and not found.identical:
+                axes.plot([low, high], [row, row], color=colour)
             face = "none" if found.direction == "not shown" else colour
             axes.plot(found.mean, row, "o", color=colour, markerfacecolor=face)
         axes.set_yticks(range(len(differences)), list(differences))

@@ -18,6 +18,13 @@ def test_all_text_of_differences_is_inside_of_the_picture(name):
         assert extent.x1 <= figure.bbox.width, text
 
 
+def test_the_same_difference_in_all_pairs_has_no_bar():
+    found = paired_difference([0.983, 0.983, 0.983], [0.980, 0.980, 0.980])
+    figure = figures.draw_differences({"a": found}, "", "")
+    _, mark = figure.axes[0].lines  # after the line at 0
+    assert mark.get_marker() == "o"
+
+
 def test_colours_say_what_is_better():
     up = paired_difference([0.983, 0.984, 0.981], [0.90, 0.91, 0.90])
     down = paired_difference([0.90, 0.91, 0.90], [0.983, 0.984, 0.981])

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from experiments.config import TrainingConfig
 from experiments.records.history import Row, is_finite
 from experiments.records.studies import Run, Study, Variant
 from experiments.report import paper
 from experiments.tables import Column, Table, spread
 from gaaf_keras.analysis import Difference, paired_difference
+from gaaf_keras.comparison.result import SAME_START, best_at_an_end
 
 _UNITS = {"test_accuracy": (100, 2), "validation_accuracy": (100, 2)}
 FEWEST_PAIRS = 3  # for a verdict without a caution
@@ -53,13 +55,14 @@ def scores(study: Study) -> Table:
 def cut_short(variants: Sequence[Variant]) -> str:
     """Returns a sentence about runs that more epochs might improve, if any.
 
-    Not about runs without early stopping.
+    Not about runs that were to use all epochs: without early stopping on purpose, or
+    with a learning rate that falls to 0.
     """
     runs = [
         run
         for variant in variants
         for run in variant.runs.values()
-        if run.config.patience < run.config.epochs
+        if _more_might_help(run.config)
     ]
     count = sum(
         run.result["epochs_run"] - run.result["best_epoch"] < run.config.patience
@@ -73,6 +76,13 @@ def cut_short(variants: Sequence[Variant]) -> str:
         "their accuracy had stopped rising: with more epochs it might rise "
         "further."
     )
+
+
+def _more_might_help(config: TrainingConfig) -> bool:
+    """Whether a run that ends at its last epoch might be better with more of them."""
+    may_stop = config.patience < config.epochs
+    unasked = config.patience == TrainingConfig.patience  # the default
+    return config.learning_rate_schedule != "cosine" and (may_stop or unasked)
 
 
 def _name(variant: Variant) -> str:
@@ -181,14 +191,38 @@ def verdict(difference: Difference, words: tuple[str, str]) -> str:
 def summary(study: Study) -> list[str]:
     """Returns what the tables show, in sentences that claim no more than they do."""
     sentences = [_sentence(*pair) for pair in comparisons(study)]
+    return [*sentences, *(f"Caution: {each}" for each in _cautions(study))]
+
+
+def _cautions(study: Study) -> list[str]:
+    """Returns reasons for caution about the comparisons, if there are any."""
     counts = [len(seeds_of(*pair, "test_accuracy")) for pair in comparisons(study)]
-    if counts and min(counts) < FEWEST_PAIRS:
-        sentences.append(
-            f"Caution: fewer than {FEWEST_PAIRS} pairs of seeds decide nothing: their "
-            "intervals hold only if the differences are normally distributed. Use "
-            "--runs=5 or more."
+    if not counts:
+        return []
+    found = []
+    if names := [v.name for v in study.chosen if _is_at_an_end(v, study)]:
+        found.append(best_at_an_end(names))
+    if sentence := cut_short(study.chosen):
+        found.append(sentence.strip())
+    if max(counts) > 1 and any(run.config.init_from for run in study.runs):
+        found.append(SAME_START)
+    if min(counts) < FEWEST_PAIRS:
+        found.append(
+            f"Fewer than {FEWEST_PAIRS} pairs of seeds decide nothing: their intervals "
+            "hold only if the differences are normally distributed. Use --runs=5 or "
+            "more."
         )
-    return sentences
+    return found
+
+
+def _is_at_an_end(chosen: Variant, study: Study) -> bool:
+    """Whether a variant has the lowest or highest of the learning rates tried."""
+    rates = {
+        each.config.learning_rate
+        for each in study.variants
+        if each.group == chosen.group
+    }
+    return len(rates) > 1 and chosen.config.learning_rate in {min(rates), max(rates)}
 
 
 def _sentence(variant: Variant, other: Variant) -> str:

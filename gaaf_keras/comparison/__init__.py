@@ -19,7 +19,7 @@ from gaaf_keras.acceleration import accelerate
 from gaaf_keras.comparison.answers import PLAIN, Answer
 from gaaf_keras.comparison.progress import Progress
 from gaaf_keras.comparison.records import Records, Run, require_folder
-from gaaf_keras.comparison.result import Comparison
+from gaaf_keras.comparison.result import SAME_START, Comparison
 from gaaf_keras.comparison.start import (
     Start,
     checksum,
@@ -206,9 +206,8 @@ def compare(
         )
     if given is not None and seeds > 1:
         notes.append(
-            "All runs start from the weights of the given model; seeds differ only in "
-            "the order of batches and in dropout. Give a function that makes the model "
-            "for other weights with each seed."
+            f"{SAME_START} Give a function that makes the model for other weights with "
+            "each seed."
         )
     return Comparison(runs, factors, notes)
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _FEW = 5  # pairs; with fewer, intervals are wide
 _FEWEST = 3  # pairs for a verdict without a caution
 _PERCENT_DECIMALS = 3  # at most
+SAME_START = (
+    "All runs start from the weights of the given model; seeds differ only in the "
+    "order of batches and in dropout."
+)
 _DIGITS = 4  # at most, of values that are not percentages
 
 
@@ -137,10 +141,7 @@ class Comparison(rich.jupyter.JupyterMixin):
             ends = {self._factors[0], self._factors[-1]}
             names = [name for name in answer.runs if answer.learning_rate(name) in ends]
             if names and answer.title.startswith("Each"):
-                found.append(
-                    "Best at the lowest or highest learning rate tried: "
-                    f"{', '.join(names)}. A better rate may lie beyond."
-                )
+                found.append(best_at_an_end(names))
         return found
 
     def __rich__(self) -> rich.console.Group:
@@ -153,6 +154,14 @@ class Comparison(rich.jupyter.JupyterMixin):
         return rendered(self)
 
     __repr__ = __str__
+
+
+def best_at_an_end(names: Sequence[str]) -> str:
+    """Returns the caution about variants whose best learning rate may lie beyond."""
+    return (
+        f"Best at the lowest or highest learning rate tried: {', '.join(names)}. A "
+        "better rate may lie beyond."
+    )
 
 
 def _about_seeds(pairs: int) -> str:

@@ -361,6 +361,53 @@ def test_sweep_of_learning_rates():
     assert f"| {names[1]} | 2 | 80.00 (0.00) | not chosen |" in table
 
 
+def cautions(given, values, seeds=3):
+    """The cautions about variants, from the validation accuracy of each."""
+    plan = plans.plan(None, given, seeds)
+    found = {
+        name: [run(config, value)] * seeds
+        for (name, config), value in zip(plan.variants.items(), values, strict=True)
+    }
+    lines = comparison.summary(study_of(plan, found))
+    return [each for each in lines if each.startswith("Caution: ")]
+
+
+def test_the_end_of_the_learning_rates_is_cautioned():
+    given = {"activation": ("tanh", "gaaf_tanh"), "learning_rate": (0.1, 0.2, 0.4)}
+    (caution,) = cautions(given, [0.8, 0.9, 0.7, 0.9, 0.8, 0.7])
+    assert caution.startswith("Caution: Best at the lowest or highest learning rate")
+    assert "tried: gaaf_tanh, learning rate 0.1. A better" in caution
+    assert not cautions(given, [0.8, 0.9, 0.7] * 2)
+    assert not cautions({**given, "learning_rate": 0.1}, [0.8, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("settings", "ended"),
+    [
+        ({}, True),
+        ({"epochs": 100, "patience": 18}, True),
+        ({"patience": 1000}, False),
+        ({"learning_rate_schedule": "cosine"}, False),
+    ],
+)
+def test_runs_that_end_at_their_last_epoch_are_cautioned(settings, ended):
+    given = {"activation": ("tanh", "gaaf_tanh"), "epochs": 5} | settings
+    result = {"epochs_run": 5, "best_epoch": 5, "diverged_at": None}
+    plan = plans.plan(None, given, 1)
+    found = study_of(plan, {n: [run(c, 0.5)] for n, c in plan.variants.items()})
+    for each in found.runs:
+        each.result.update(result)
+    text = "Caution: 2 of 2 runs ended at their last epoch"
+    assert any(line.startswith(text) for line in comparison.summary(found)) == ended
+
+
+def test_seeds_of_a_model_from_a_file_start_from_the_same_weights():
+    plan = plans.plan("compare", {"init_from": "own.keras", "learning_rate": 0.1}, 3)
+    found = {name: [run(config, 0.5)] * 3 for name, config in plan.variants.items()}
+    lines = comparison.summary(study_of(plan, found))
+    assert lines[-1].startswith("Caution: All runs start from the weights of the")
+
+
 def test_one_learning_rate_is_no_sweep():
     plan = plans.plan(None, {"learning_rate": (0.5,)}, 1)
     assert list(plan.variants) == ["gaaf_tanh"]

@@ -374,7 +374,7 @@ def test_the_verdict_comes_first(suite):
     assert re.match("dropout is |No difference between dropout and base is", first)
     assert "test accuracy" in first
     assert "2 pairs of seeds" in first
-    assert caution.startswith("Caution: fewer than 3 pairs")
+    assert caution.startswith("Caution: Fewer than 3 pairs")
 
 
 @pytest.mark.parametrize(

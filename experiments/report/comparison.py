@@ -191,7 +191,19 @@ def verdict(difference: Difference, words: tuple[str, str]) -> str:
 def summary(study: Study) -> list[str]:
     """Returns what the tables show, in sentences that claim no more than they do."""
     sentences = [_sentence(*pair) for pair in comparisons(study)]
+    if len(study.chosen) > 1 and all(v.config.accelerates for v in study.chosen):
+        sentences.append(_without_plain(study))
     return [*sentences, *(f"Caution: {each}" for each in _cautions(study))]
+
+
+def _without_plain(study: Study) -> str:
+    """Returns the advice for a study in which all variants are accelerated."""
+    config = study.chosen[0].config
+    advice = f"Add --activation={config.activation.removeprefix('gaaf_')},"
+    advice += f"{config.activation} to compare with the plain activation."
+    if config.init_from:
+        advice = "Choose --suite=compare, which trains the plain model too."
+    return f"No variants are compared, because all are accelerated. {advice}"
 
 
 def _cautions(study: Study) -> list[str]:

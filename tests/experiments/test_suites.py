@@ -408,6 +408,19 @@ def test_seeds_of_a_model_from_a_file_start_from_the_same_weights():
     assert lines[-1].startswith("Caution: All runs start from the weights of the")
 
 
+def test_without_a_plain_variant_the_summary_says_what_to_add():
+    given = {"shape_function": ("gaussian", "constant")}
+
+    def printed(**more):
+        plan = plans.plan(None, given | more, 1)
+        found = {n: [run(config, 0.5)] for n, config in plan.variants.items()}
+        return " ".join(comparison.summary(study_of(plan, found)))
+
+    assert "Add --activation=tanh,gaaf_tanh to compare" in printed()
+    assert "Choose --suite=compare" in printed(init_from="own.keras", accelerate=True)
+    assert "Add" not in printed(activation=("tanh", "gaaf_tanh"))
+
+
 def test_one_learning_rate_is_no_sweep():
     plan = plans.plan(None, {"learning_rate": (0.5,)}, 1)
     assert list(plan.variants) == ["gaaf_tanh"]

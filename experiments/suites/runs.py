@@ -201,6 +201,7 @@ def show(study: Study, output_dir: Path, view: ProgressView) -> None:
         page = f"# {study.title}\n\n{tables.markdown(scores)}\n    {study.command}\n"
         run_folder.write_summary(output_dir, summary(study), page)
     shown = Table(*scores.columns, title=escape(printable(study.title)))
+    shown.columns[0].overflow = "fold"  # a name that is cut may be another's
     for row in scores.rows:
         shown.add_row(*map(escape, map(printable, row)))
     view.console.print(shown)

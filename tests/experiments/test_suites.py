@@ -326,6 +326,16 @@ def test_the_table_in_ascii(tmp_path):
     assert "tanh - b" in printed
 
 
+def test_long_names_are_printed_whole(tmp_path, capsys):
+    shapes = [f"one_sided(shifted_sigmoid(slope={slope}))" for slope in (1, 2)]
+    plan = plans.plan(None, {"shape_function": tuple(shapes)}, 1)
+    found = {name: [run(config, 0.5)] for name, config in plan.variants.items()}
+    runs.show(study_of(plan, found), tmp_path, ProgressView(1, 1))
+    printed = capsys.readouterr().out.splitlines()
+    cells = [line.split("│")[1] for line in printed if line.startswith("│")]
+    assert "".join("".join(cells).split()) == "".join(shapes)
+
+
 def test_diverged_runs_are_marked():
     plan = plans.plan(None, {}, 2)
     (config,) = plan.variants.values()

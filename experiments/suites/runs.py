@@ -208,10 +208,11 @@ def show(study: Study, output_dir: Path, view: ProgressView) -> None:
     for sentence in comparison.summary(study):
         view.print(sentence)
     view.print(f"Results: {output_dir}")
-    *_, last = study.chosen[-1].runs.values()
-    saved_model = last.folder / run_folder.SAVED_MODEL
+    first, *others = study.runs
+    saved_model = first.folder / run_folder.SAVED_MODEL
     if saved_model.is_dir():
-        view.print(f"SavedModel: {saved_model}")
+        of_all = f"{run_folder.SAVED_MODEL}/ in the folder of each run"
+        view.print(f"SavedModel: {of_all if others else saved_model}")
 
 
 def summary(study: Study) -> dict[str, Any]:

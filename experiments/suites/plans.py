@@ -1,6 +1,7 @@
 """The runs to train: one, a sweep of learning rates, or a suite."""
 
 import dataclasses
+import hashlib
 import re
 import shlex
 import sys
@@ -26,6 +27,7 @@ from experiments.suites.suite import (
 
 NAMES = (*SUITES, COMPARE)
 _SEVERAL = ("activation", "shape_function", "learning_rate")
+_LONGEST = 200  # characters of a folder's name, before a hash
 _DEFAULTS = {field.name: field.default for field in settings()}
 
 
@@ -86,8 +88,11 @@ class Plan:
 
 
 def folder_name(variant: str) -> str:
-    """Returns the name of a variant's folder."""
-    return re.sub(r"[^\w.()=-]+", "_", variant)
+    """Returns the name of a variant's folder, cut to what a file system takes."""
+    name = re.sub(r"[^\w.()=-]+", "_", variant)
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[:_LONGEST]}_{hashlib.sha256(variant.encode()).hexdigest()[:8]}"
 
 
 def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
@@ -124,7 +129,20 @@ def plan(suite: str | None, given: Mapping[str, Any], runs: int) -> Plan:
     for name, values in several.items():
         if len(values) > 1:
             found = _multiplied(found, name, values, tuned=tuned)
+    _require_own_folders(found)
     return found
+
+
+def _require_own_folders(plan: Plan) -> None:
+    """Raises if two variants would have the same folder."""
+    owners: dict[str, str] = {}
+    for variant in plan.variants:
+        other = owners.setdefault(folder_name(variant), variant)
+        if other != variant:
+            raise UsageError(
+                f"'{other}' and '{variant}' would have the same folder, "
+                f"'{folder_name(variant)}'. Write one of them in another way."
+            )
 
 
 def _definition(suite: str, given: Mapping[str, Any]) -> Suite:

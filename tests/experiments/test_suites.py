@@ -138,6 +138,13 @@ def test_folders():
     assert folders(None, {}, 1) == ["out"]
     assert folders(None, {"seed": 5}, 2) == ["out/seed_5", "out/seed_6"]
     assert "out/batch_norm_GAAF/seed_0" in folders("svhn", {}, 1)
+    many = ["+".join(["gaussian"] * 40 + [last]) for last in ("constant", "helu")]
+    names = {
+        Path(each).parent.name
+        for each in folders(None, {"shape_function": tuple(many)}, 1)
+    }
+    assert len(names) == 2
+    assert max(map(len, names)) < 255
 
 
 @pytest.mark.parametrize(
@@ -173,6 +180,12 @@ def test_folders():
         ("cifar10", {"hidden_units": (4,)}, 1, "hidden_units has no effect on the cnn"),
         (None, {"model": "lstm", "batch_norm": True}, 1, "no effect on the lstm"),
         ("cifar10", {"model": "lstm"}, 1, "sets batch_norm, which has no effect on"),
+        (
+            None,
+            {"shape_function": ("1/6*gaussian", "1*6*gaussian")},
+            1,
+            "'1/6.gaussian' and '1.6.gaussian' would have the same folder",
+        ),
         (None, {"init_from": "a.keras", "gates_alone": True}, 1, "gates_alone would"),
     ],
 )

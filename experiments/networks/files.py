@@ -77,8 +77,12 @@ def accelerated(model: keras.Model, config: TrainingConfig) -> Acceleration:
             unit_gain=bool(config.unit_gain),
         )
     except (TypeError, ValueError) as error:
+        in_python = (
+            " train.py has no flag for `layers`; in Python, call "
+            "`gaaf_keras.accelerate(model, layers=...)`."
+        ) * ("`layers`" in str(error))
         raise UsageError(
-            f"init_from '{config.init_from}' cannot be accelerated: {error}"
+            f"init_from '{config.init_from}' cannot be accelerated: {error}{in_python}"
         ) from error
 
 

@@ -290,7 +290,7 @@ def test_logits_or_probabilities(make, expected, tmp_path):
             lambda: keras.Sequential(
                 [keras.Input((8, 8, 1)), LAYERS.Flatten(), LAYERS.Dense(10)]
             ),
-            "cannot be accelerated: There is nothing to accelerate",
+            "in Python, call `gaaf_keras.accelerate(model, layers=...)`",
         ),
         (
             lambda: keras.Model(

@@ -52,9 +52,9 @@ _SECTIONS = (
         "Learning rates",
         "A larger gradient acts in part like a larger learning rate, so it is "
         "only fair to compare two variants at the best rate of each. The band is "
-        "one standard deviation over seeds; errors of more than twice the "
-        "smallest, such as those of failed runs, are above the "
-        "picture.",
+        "one standard deviation over seeds. Errors of more than twice the "
+        "smallest, such as those of failed runs, are above the picture, but for "
+        "the best of each variant.",
         pictures=(pictures.learning_rates,),
     ),
     Section(

@@ -136,7 +136,7 @@ def learning_rates(study: Study) -> Pictures:
     """Returns the validation error over the learning rates tried.
 
     Failed runs are above the picture; otherwise the differences between the others
-    would be invisible.
+    would be invisible. The best error of each variant is inside.
     """
     groups: dict[str, dict[float, list[float]]] = {}
     for variant in study.variants:
@@ -157,6 +157,8 @@ def learning_rates(study: Study) -> Pictures:
         lines.append(_banded(rates, points, name, style, log=True, marked=True))
     all_errors = np.concatenate([line.y for line in lines])
     smallest, largest = float(all_errors.min()), float(all_errors.max())
+    largest_best = max(float(np.min(line.y)) for line in lines)
+    highest = min(max(_SHOWN_ERRORS * smallest, 1.1 * largest_best), 1.1 * largest)
     return {
         "learning_rates": draw(
             lines,
@@ -165,7 +167,7 @@ def learning_rates(study: Study) -> Pictures:
             "validation error, %",
             log_x=True,
             log_y=True,
-            y_limits=(0.9 * smallest, min(_SHOWN_ERRORS * smallest, 1.1 * largest)),
+            y_limits=(0.9 * smallest, highest),
         )
     }
 

@@ -11,7 +11,7 @@ import pytest
 from experiments import UsageError
 from experiments.records import studies
 from experiments.records.studies import Study
-from experiments.report import comparison
+from experiments.report import comparison, pictures
 from experiments.suites import catalogue, plans, runs
 from experiments.suites.progress import ProgressView
 from experiments.tables import markdown
@@ -442,6 +442,15 @@ def test_without_a_plain_variant_the_summary_says_what_to_add():
     assert "Add --activation=tanh,gaaf_tanh to compare" in printed()
     assert "Choose --suite=compare" in printed(init_from="own.keras", accelerate=True)
     assert "Add" not in printed(activation=("tanh", "gaaf_tanh"))
+
+
+def test_the_best_error_of_each_variant_is_inside_the_picture():
+    given = {"activation": ("tanh", "gaaf_tanh"), "learning_rate": (0.1, 0.2)}
+    plan = plans.plan(None, given, 1)
+    accuracies = zip(plan.variants.items(), [0.9, 0.8, 0.2, 0.6], strict=True)
+    found = {name: [run(config, value)] for (name, config), value in accuracies}
+    picture = pictures.learning_rates(study_of(plan, found))["learning_rates"]
+    assert 40 < picture.axes[0].get_ylim()[1] < 80
 
 
 def test_one_learning_rate_is_no_sweep():

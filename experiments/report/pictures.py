@@ -329,18 +329,27 @@ def expected_derivatives(study: Study) -> Pictures:
 
 
 def functions(study: Study) -> Pictures:
-    """Returns the value and gradient of the networks' activations."""
-    found: dict[str, dict[str, Any]] = {}
+    """Returns the value and gradient of the networks' activations.
+
+    Of each variant, if activations of one name differ, as with several shapes.
+    """
+    by_name: dict[str, dict[str, Any]] = {}
     for variant in study.chosen:
         for each in variant.analyses:
             for name, values in each.get("functions", {}).items():
-                found.setdefault(name, values)
-    return {
-        f"function_{_slug(name)}": draw_curve(
-            Curve(**{key: np.array(value) for key, value in values.items()}), name
-        )
-        for name, values in found.items()
-    }
+                by_name.setdefault(name, {}).setdefault(variant.name, values)
+    drawn = {}
+    for name, curves in by_name.items():
+        first, *others = curves.values()
+        differ = any(other != first for other in others)
+        shown = curves if differ else {"": first}
+        for number, (owner, values) in enumerate(shown.items(), start=1):
+            curve = Curve(**{key: np.array(value) for key, value in values.items()})
+            file, title = f"function_{_slug(name)}", name
+            if differ:
+                file, title = f"{file}_{number}", f"{name}, {owner}"
+            drawn[file] = draw_curve(curve, title)
+    return drawn
 
 
 def _found(variant: Variant, path: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -21,12 +21,13 @@ from experiments import (
     train_and_evaluate,
 )
 from experiments.records import studies
-from experiments.report import comparison
+from experiments.report import comparison, pictures
 from experiments.report.__main__ import main
 from experiments.report.analysis import analyse
 from experiments.suites import plans, runs
 from experiments.tables import Table
-from gaaf_keras.analysis import paired_difference
+from gaaf_keras import GAAF
+from gaaf_keras.analysis import curve, paired_difference
 from tests.processes import python
 from tests.small_suite import GIVEN, SEEDS
 
@@ -350,6 +351,26 @@ def test_the_base_has_batch_normalisation_only_if_all_have(tmp_path, batch_norm)
     assert (study.base.name, study.dropout.name) == ("plain", "dropped")
     study = studies.Study(tmp_path, "", "", [*variants[::-1]], 0)
     assert study.base.name == ("other" if second else "plain")
+
+
+def test_activations_that_differ_have_a_picture_each(tmp_path):
+    def variant(shape):
+        values = {k: v.tolist() for k, v in vars(curve(GAAF("tanh", shape))).items()}
+        analysis = {"functions": {"accelerated tanh": values}}
+        run = studies.Run(tmp_path, TrainingConfig(), {}, {}, [], [], analysis)
+        return studies.Variant(shape, shape, True, {0: run})
+
+    def titles(*shapes):
+        study = studies.Study(tmp_path, "", "", [*map(variant, shapes)], 0)
+        drawn = pictures.functions(study).items()
+        return {name: figure.axes[0].get_title("left") for name, figure in drawn}
+
+    name = "function_accelerated_tanh"
+    assert titles("gaussian") == {name: "accelerated tanh"}
+    assert titles("gaussian", "constant") == {
+        f"{name}_1": "accelerated tanh, gaussian",
+        f"{name}_2": "accelerated tanh, constant",
+    }
 
 
 def test_tables_are_files_too(suite):

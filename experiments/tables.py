@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -40,10 +41,27 @@ def markdown(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """Returns a table as CSV, without its caption."""
+    """Returns a table as CSV, without its caption, and with numbers as in programs.
+
+    A title that occurs several times begins with the title before it.
+    """
+    titles = [
+        f"{before}: {title}" if table.columns.count(title) > 1 else title
+        for before, title in zip(["", *table.columns], table.columns, strict=False)
+    ]
+    rows = [[_as_in_programs(cell) for cell in row] for row in table.rows]
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([table.columns, *table.rows])
+    csv.writer(file, lineterminator="\n").writerows([titles, *rows])
     return file.getvalue()
+
+
+def _as_in_programs(cell: str) -> str:
+    """Returns a cell with ASCII signs and exponents, such as 1.30e-04 (0.20e-04)."""
+    numbers, _, power = cell.replace("−", "-").partition(_TIMES_10)
+    if power:
+        exponent = int(power.translate(_FROM_SUPERSCRIPT))
+        numbers = re.sub(r"[\d.]+", rf"\g<0>e{exponent:+03d}", numbers)
+    return numbers
 
 
 def latex(table: Table) -> str:
@@ -109,7 +127,7 @@ def spread(values: Sequence[float], decimals: int | None) -> str:
         decimals = 2 - exponent
         if not 0 <= decimals <= _MOST_DECIMALS:
             scale, decimals = 10.0**-exponent, 2
-            power = " · 10" + str(exponent).translate(_SUPERSCRIPT)
+            power = _TIMES_10 + str(exponent).translate(_SUPERSCRIPT)
     mean = round(scale * found.mean, decimals) + 0.0  # turns -0.0 into 0.0
     text = f"{mean:.{decimals}f}"
     if found.standard_deviation is not None:
@@ -118,4 +136,6 @@ def spread(values: Sequence[float], decimals: int | None) -> str:
 
 
 _MOST_DECIMALS = 4
+_TIMES_10 = " · 10"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_FROM_SUPERSCRIPT = {high: low for low, high in _SUPERSCRIPT.items()}

@@ -136,8 +136,8 @@ def pre_activation_variance(study: Study) -> Table:
         ("φ′ under noise", 3, of("derivative_under_noise")),
         ("in training", 3, of("derivative_in_training")),
         ("saturated: φ′", 3, of("saturated_derivative")),
-        ("φ′ under noise", 3, of("saturated_derivative_under_noise")),
-        ("in training", 3, of("saturated_derivative_in_training")),
+        ("saturated: φ′ under noise", 3, of("saturated_derivative_under_noise")),
+        ("saturated: in training", 3, of("saturated_derivative_in_training")),
     )
 
 

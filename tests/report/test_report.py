@@ -376,8 +376,20 @@ def test_activations_that_differ_have_a_picture_each(tmp_path):
 def test_tables_are_files_too(suite):
     page = Page(suite / "report.html")
     with (suite / "tables" / "differences.csv").open(newline="") as file:
-        found = list(csv.reader(file))
-    assert found in page.tables
+        titles, *rows = csv.reader(file)
+    assert titles[2:4] == [
+        "test accuracy, % points",
+        "test accuracy, % points: verdict",
+    ]
+    assert rows in [
+        [[cell.replace("−", "-") for cell in row] for row in found]
+        for _, *found in page.tables
+    ]
+    for path in (suite / "tables").glob("*.csv"):
+        titles, *_ = csv.reader(path.read_text().splitlines())
+        assert len(set(titles)) == len(titles), path
+    small = tables.spread([-1.3e-4, -1.5e-4], None)
+    assert tables.as_csv(Table(["a"], [[small]])) == "a\n-1.40e-04 (0.14e-04)\n"
     latex = (suite / "tables" / "scores.tex").read_text()
     header = r"variant & seeds & validation accuracy \% & test accuracy \% &"
     assert latex.splitlines()[2].startswith(header)

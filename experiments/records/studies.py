@@ -106,6 +106,11 @@ class Study:
         return [run for variant in self.variants for run in variant.runs.values()]
 
     @property
+    def has_own_times(self) -> bool:
+        """Whether each run had the device alone, so that times can be compared."""
+        return all(run.result.get("runs_at_once", 1) == 1 for run in self.runs)
+
+    @property
     def chosen(self) -> list[Variant]:
         """The variants to compare: the best of each group."""
         return [variant for variant in self.variants if variant.chosen]

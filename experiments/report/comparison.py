@@ -38,8 +38,9 @@ def scores(study: Study) -> Table:
             lambda v: mean(v, "test_accuracy") if v.chosen else "not chosen",
         ),
         ("best epoch", lambda variant: mean(variant, "best_epoch")),
-        ("seconds", lambda variant: mean(variant, "seconds")),
     ]
+    if study.has_own_times:
+        columns.append(("seconds", lambda variant: mean(variant, "seconds")))
     if any(paper.scores(variant.config) for variant in study.chosen):
         columns += [
             ("paper: test accuracy %", lambda variant: _published(variant)[0]),
@@ -49,6 +50,8 @@ def scores(study: Study) -> Table:
         "Mean (standard deviation, n − 1) over the seeds. The best epoch is the first "
         "with the highest validation accuracy; the test data was scored there, once."
     )
+    if not study.has_own_times:
+        caption += " Runs trained at once share their time, which is not compared."
     return Table.of(study.variants, columns, caption + cut_short(study.variants))
 
 
@@ -151,10 +154,11 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
         more: Pairs to compare in addition to those of `comparisons`.
     """
     rows = []
+    compared = _COMPARED if study.has_own_times else _COMPARED[:-1]  # no seconds
     for variant, other in [*comparisons(study), *more]:
         row = [f"{_name(variant)} − {_name(other)}"]
         row.append(str(len(seeds_of(variant, other, "test_accuracy"))))
-        for field, _, words in _COMPARED:
+        for field, _, words in compared:
             difference = paired(variant, other, field)
             if difference is None:
                 row += ["–", "–"]
@@ -163,7 +167,7 @@ def differences(study: Study, more: Sequence[tuple[Variant, Variant]] = ()) -> T
                 row += [difference.with_decimals(decimals), verdict(difference, words)]
         rows.append(row)
     columns = ["difference", "pairs"]
-    for _, title, _ in _COMPARED:
+    for _, title, _ in compared:
         columns += [title, "verdict"]
     return Table(
         columns,
@@ -272,9 +276,14 @@ def reached(study: Study) -> Table:
     columns = ["variant"]
     for target in targets:
         best = f"{target.name}’s best"
-        columns += [f"reached {best}", f"epochs to {best}", f"seconds to {best}"]
+        columns += [f"reached {best}", f"epochs to {best}"]
+        columns += [f"seconds to {best}"] * study.has_own_times
+    fields = ("epoch", "seconds")[: 1 + study.has_own_times]
     rows = [
-        [variant.name, *(cell for each in targets for cell in _reached(variant, each))]
+        [
+            variant.name,
+            *(cell for each in targets for cell in _reached(variant, each, fields)),
+        ]
         for variant in study.chosen
         if targets
     ]
@@ -290,10 +299,10 @@ def reached(study: Study) -> Table:
     )
 
 
-def _reached(variant: Variant, target: Variant) -> list[str]:
+def _reached(variant: Variant, target: Variant, fields: Sequence[str]) -> list[str]:
     """Returns in how many runs a variant reached another's best, and when."""
     if target is variant:
-        return ["–", "–", "–"]
+        return ["–"] * (1 + len(fields))
     seeds = [seed for seed in variant.runs if seed in target.runs]
     there = {
         seed: row
@@ -301,7 +310,7 @@ def _reached(variant: Variant, target: Variant) -> list[str]:
         if (row := _first_as_good(variant.runs[seed], target.runs[seed]))
     }
     cells = [f"{len(there)} of {len(seeds)}"]
-    for field in ("epoch", "seconds"):
+    for field in fields:
         own = [row[field] for row in there.values()]
         theirs = [_at_best(target.runs[seed], field) for seed in there]
         both = f"{spread(own, 1)} against {spread(theirs, 1)}"

@@ -52,7 +52,7 @@ def differences_of(
 
 
 def learning_curves(study: Study) -> Pictures:
-    """Returns accuracy and loss over epochs and over time."""
+    """Returns accuracy and loss over epochs and, unless runs share it, over time."""
     style_of = _styles(study)
     runs = [
         (variant, index, [row for row in run.history if is_finite(row)])
@@ -83,6 +83,14 @@ def learning_curves(study: Study) -> Pictures:
                 lines.append(_banded(epochs, points, chosen.name, style, log=True))
         return draw(lines, title, "epoch", y_label, log_y=True)
 
+    error = "validation error, %"
+    drawn = {
+        "validation_error": over_epochs(percent_wrong, "Validation error", error),
+        "training_loss": over_epochs(lambda row: row["loss"], "Training loss"),
+        "validation_loss": over_epochs(lambda row: row["val_loss"], "Validation loss"),
+    }
+    if not study.has_own_times:
+        return drawn
     by_time = [
         Line(
             [row["seconds"] for row in history],
@@ -93,15 +101,10 @@ def learning_curves(study: Study) -> Pictures:
         )
         for variant, index, history in runs
     ]
-    error, over_time = "validation error, %", "Validation error over time"
-    return {
-        "validation_error": over_epochs(percent_wrong, "Validation error", error),
-        "training_loss": over_epochs(lambda row: row["loss"], "Training loss"),
-        "validation_loss": over_epochs(lambda row: row["val_loss"], "Validation loss"),
-        "validation_error_by_time": draw(
-            by_time, over_time, "seconds", error, log_y=True
-        ),
-    }
+    over_time = draw(
+        by_time, "Validation error over time", "seconds", error, log_y=True
+    )
+    return {**drawn, "validation_error_by_time": over_time}
 
 
 def _banded(

@@ -23,6 +23,7 @@ class TrainingResult:
             the run diverged in its first epoch: the scores are those of the start.
         epochs_run: Number of epochs trained.
         seconds: Wall time of the run in seconds, including validation.
+        runs_at_once: Number of runs that trained at once and share this time.
         parameters: Number of trainable parameters of the model.
         test_examples: Number of test examples scored: all of them.
         diverged_at: The epoch and its step, both counted from 1, by which the loss was
@@ -48,6 +49,7 @@ class TrainingResult:
     model: keras.Model | None = dataclasses.field(repr=False)
     output_dir: Path | None
     epochs_before: int = 0
+    runs_at_once: int = 1
 
     @property
     def diverged(self) -> bool:

@@ -156,7 +156,7 @@ class _Run:
 
     def __init__(self, request: Request, at_once: int) -> None:
         config, (strategy, data, _), callbacks = request
-        self._request = request
+        self._request, self._at_once = request, at_once
         self._folder = _folder(config) if strategy.is_chief else None
         resumed = _last_checkpoint(_folder(config), strategy)
         self._epochs_before = len(resumed.history) if resumed else 0
@@ -213,6 +213,7 @@ class _Run:
             model=model,
             output_dir=_folder(config),
             epochs_before=self._epochs_before,
+            runs_at_once=self._at_once,
         )
         if config.label_smoothing:  # a saved model must not need its loss
             loss = optimization.crossentropy(network.from_logits)

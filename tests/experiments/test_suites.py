@@ -395,6 +395,23 @@ def cautions(given, values, seeds=3):
     return [each for each in lines if each.startswith("Caution: ")]
 
 
+def test_times_that_runs_share_are_not_compared():
+    plan = plans.plan(None, {"activation": ("tanh", "gaaf_tanh")}, 3)
+
+    def titles(at_once):
+        found = {n: [run(config, 0.5)] * 3 for n, config in plan.variants.items()}
+        study = study_of(plan, found)
+        study.runs[0].result["runs_at_once"] = at_once
+        tables = (comparison.scores(study), comparison.differences(study))
+        return [
+            *pictures.learning_curves(study),
+            *(t for x in tables for t in x.columns),
+        ]
+
+    assert {"seconds", "validation_error_by_time"} <= {*titles(1)}
+    assert not {"seconds", "validation_error_by_time"} & {*titles(2)}
+
+
 def test_the_end_of_the_learning_rates_is_cautioned():
     given = {"activation": ("tanh", "gaaf_tanh"), "learning_rate": (0.1, 0.2, 0.4)}
     (caution,) = cautions(given, [0.8, 0.9, 0.7, 0.9, 0.8, 0.7])

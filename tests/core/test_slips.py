@@ -142,9 +142,9 @@ def network(activation="relu"):
             lambda: GAAF("tanh", lambda x: 1 / (1 + keras.ops.square(x))),
         ),
         (
-            lambda: gaaf_keras.accelerate(network(), lambda x: keras.ops.sum(x)),
+            lambda: gaaf_keras.accelerate(network(), keras.ops.sum),
             ValueError,
-            r"must be an elementwise.* a tensor of shape \(\) for one of shape \(2, 3\)",
+            r"must be an elementwise.* a tensor of shape \(\) for one of",
             lambda: gaaf_keras.accelerate(network(), lambda x: 0.3),
         ),
         (

@@ -93,6 +93,7 @@ def test_mistakes_end_in_one_sentence(flags, message, tmp_path):
         ),
         (["--strength=2", "--activation=tanh"], "strength would have no effect"),
         (["--unit_gain", "--frequency=100"], "Arguments `frequency` and `unit_gain`"),
+        (["--learning_rate="], "learning_rate must have at least one value"),
         (["--learning_rate=0.1,x"], "learning_rate must be numbers separated by"),
         (["--learning_rate=0.1,0.1"], "learning_rate must be different values"),
         (

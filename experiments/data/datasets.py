@@ -221,8 +221,8 @@ def _checked_split(name: str, part: str, x: np.ndarray, y: np.ndarray) -> Split:
     most = np.iinfo("int32").max
     if not whole or y.shape != x.shape[:1] or y.min() < 0 or y.max() > most:
         raise UsageError(
-            f"Data set '{name}': y_{part} must be whole numbers from 0, one per image "
-            f"({len(x)}). Received: {y.dtype} of shape {y.shape}"
+            f"Data set '{name}': y_{part} must be whole numbers of an integer type, "
+            f"from 0, one per image ({len(x)}). Received: {y.dtype} of shape {y.shape}"
             + (f", from {y.min()} to {y.max()}" if whole else "")
         )
     if x.ndim == len(("examples", "height", "width")):

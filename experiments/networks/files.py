@@ -1,5 +1,6 @@
 """Models from files: loaded, held against the data, accelerated."""
 
+import zipfile
 from pathlib import Path
 
 import keras
@@ -52,6 +53,8 @@ def load(
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # what can be wrong with a file is without number
         reason = str(error).strip().partition("\n")[0]
+        if path.is_file() and not zipfile.is_zipfile(path):
+            reason = "it is not a zip file, as `model.save` writes it."
         raise UsageError(f"init_from '{path}' cannot be loaded: {reason}") from error
     if not is_graph(model) or not model.built:
         raise UsageError(

@@ -206,8 +206,10 @@ def _plan(
 
 def _one_of(name: str, values: tuple[Any, ...]) -> Any:
     """Returns one of the values: an accelerated activation if there is one."""
+    if not values:
+        raise UsageError(f"{name} must have at least one value. Received none.")
     texts = [f"{value:g}" if name == "learning_rate" else value for value in values]
-    if not values or len(set(texts)) < len(texts):
+    if len(set(texts)) < len(texts):
         differ = " in their first six digits" * (name == "learning_rate")
         raise UsageError(
             f"{name} must be different values{differ}. "

@@ -161,7 +161,10 @@ def test_own_vectors(tmp_path):
         ),
         ({"x_test": np.full((10, 6, 5), "a")}, "x_test must be finite numbers.*<U1"),
         ({"y_train": np.arange(40) - 1}, "y_train must be whole.*from -1 to 38"),
-        ({"y_train": np.zeros(40)}, "y_train must be whole numbers.*float64"),
+        (
+            {"y_train": np.zeros(40)},
+            "y_train must be whole numbers of an integer.*float64",
+        ),
         ({"y_train": np.zeros(39, int)}, r"one per image \(40\).*\(39,\)"),
         ({"x_train": np.zeros((9, 6, 5)), "y_train": np.zeros(9, int)}, "at least 10"),
         ({"x_train": np.array([{}], object)}, "cannot be read"),

@@ -319,7 +319,7 @@ def test_files_that_cannot_be_read(tmp_path):
     data = datasets.load("digits")
     for name, message in (
         ("none.keras", "cannot be loaded: File not found"),
-        ("broken.keras", "cannot be loaded"),
+        ("broken.keras", "cannot be loaded: it is not a zip file"),
     ):
         given = TrainingConfig(init_from=str(tmp_path / name))
         with pytest.raises(UsageError, match=message):

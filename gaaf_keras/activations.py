@@ -37,7 +37,7 @@ def gaaf(
 ) -> AcceleratedActivation:
     """Returns an activation function with an accelerated gradient.
 
-    - Forward: `phi(x)`, exactly the base activation.
+    - Forward: `phi(x)`, exactly the plain activation.
     - Backward: `upstream * (phi'(x) + strength * s(x))`
 
     The function always accelerates. For plain gradients at inference, use the layer
@@ -53,14 +53,14 @@ def gaaf(
     activation, and JAX's `jax.jvp` raises an error.
 
     Args:
-        activation: The base activation phi: the name of a Keras activation, or a
+        activation: The plain activation phi: the name of a Keras activation, or a
             callable that maps a tensor elementwise.
         shape_function: s: an object such as `gaaf_keras.Gaussian(2.0)`, a name, or a
             callable of one tensor. Defaults to
             `gaaf_keras.shapes.default_for(activation)`, which is the paper's for tanh
             and ReLU. Required for callables of your own.
         strength: Factor on the shape, 0 or greater; at 0 the gradient is that of
-            the base activation. Defaults to 1, as in the paper.
+            the plain activation. Defaults to 1, as in the paper.
         frequency: None for the exact limit above, or K for the paper's literal
             formula, whose forward pass is `phi(x) + strength * g(x) * s(x)` with the
             sawtooth g of `gaaf_keras.gradient_acceleration`. Its value differs from
@@ -68,7 +68,7 @@ def gaaf(
             one by at most `strength * max|s'| / (2 K)`. Not for half precision.
         unit_gain: Whether to multiply the total derivative by
             `sup |phi'| / sup |phi' + strength * s|` where that is below 1, so that no
-            unit passes more gradient than the base activation could. The paper's ReLU
+            unit passes more gradient than the plain activation could. The paper's ReLU
             shape makes the derivative of every active unit 2, which over n layers is a
             factor of 2^n; with unit gain only the shape of the gradient changes.
             Defaults to False, as in the paper.
@@ -159,7 +159,7 @@ def gaaf_relu(x: Tensor) -> Tensor:
 _TANH = AcceleratedActivation("tanh", name="gaaf_tanh")
 _RELU = AcceleratedActivation("relu", name="gaaf_relu")
 
-# The functions above, with the names of their base activations.
+# The functions above, with the names of their plain activations.
 FUNCTION_FORMS: dict[Function, str] = {gaaf_tanh: "tanh", gaaf_relu: "relu"}
 
 

@@ -20,9 +20,9 @@ __all__ = ["GAAF", "GAAFReLU", "GAAFTanh", "accelerated_layers", "is_activation"
 class GAAF(AcceleratedLayer):
     """An activation layer with an accelerated gradient.
 
-    - Forward: `phi(x)`, exactly the base activation.
+    - Forward: `phi(x)`, exactly the plain activation.
     - Backward: `upstream * (phi'(x) + strength * s(x))`, unless the layer is called
-      with `training=False`; then it *is* the base activation, with its own
+      with `training=False`; then it *is* the plain activation, with its own
       gradient and nothing else in the graph.
 
     So `fit`, and calls without a `training` argument, accelerate; `predict`,
@@ -36,13 +36,13 @@ class GAAF(AcceleratedLayer):
     operation that is not a layer.
 
     Args:
-        activation: The base activation phi, which may be a layer with weights.
+        activation: The plain activation phi, which may be a layer with weights.
         shape_function: s. Defaults to `gaaf_keras.shapes.default_for(activation)`.
         strength: Factor on the shape, 0 or greater. Defaults to 1. To change it during
             training use `gaaf_keras.AccelerationSchedule`.
         frequency: None for the exact limit, or teeth per unit of the paper's sawtooth.
         unit_gain: Whether to scale the derivative so that no unit passes more gradient
-            than the base activation could. Defaults to False.
+            than the plain activation could. Defaults to False.
         **kwargs: Base layer keyword arguments, such as `name` and `dtype`.
 
     See `gaaf_keras.gaaf` for details of the first five, and the errors they raise.
@@ -117,7 +117,7 @@ class GAAF(AcceleratedLayer):
 
 
 class _PaperGAAF(GAAF):
-    """A GAAF layer whose class sets the base activation."""
+    """A GAAF layer whose class sets the plain activation."""
 
     base_activation: str
 

@@ -23,8 +23,8 @@ def table(study: Study) -> Table:
     Raises:
         UsageError: If a network was not analysed.
     """
-    base, dropout, gaaf = map(study.chosen_of, ("base", "dropout", "GAAF"))
-    for variant in (base, dropout, gaaf):
+    plain, dropout, gaaf = map(study.chosen_of, ("plain", "dropout", "GAAF"))
+    for variant in (plain, dropout, gaaf):
         missing = [seed for seed, run in variant.runs.items() if not run.analysis]
         if missing:
             raise UsageError(
@@ -35,10 +35,10 @@ def table(study: Study) -> Table:
     return Table(
         ["the paper's claim", "difference found", "verdict"],
         [
-            *_about_results(base, dropout, gaaf),
-            *_about_networks(base, dropout),
-            *_about_flatness("dropout", dropout, base),
-            *_about_flatness("GAAF", gaaf, base),
+            *_about_results(plain, dropout, gaaf),
+            *_about_networks(plain, dropout),
+            *_about_flatness("dropout", dropout, plain),
+            *_about_flatness("GAAF", gaaf, plain),
         ],
         f"Dropout at a rate of {dropout.config.dropout:g}, the best of those tried by "
         "validation accuracy; the paper does not give its rate. Mean differences over "
@@ -51,14 +51,14 @@ def table(study: Study) -> Table:
 
 
 def of_flatness(study: Study) -> Table:
-    """Returns the flatness of a study's variants against its base, if analysed."""
-    base = study.base
+    """Returns the flatness of a study's variants against the plain one, if analysed."""
+    plain = study.plain
     others = (
-        [v for v in study.chosen if v is not base] if base and base.analyses else []
+        [v for v in study.chosen if v is not plain] if plain and plain.analyses else []
     )
     return Table(
         ["claim", "difference found", "verdict"],
-        [row for each in others for row in _about_flatness(each.name, each, base)],
+        [row for each in others for row in _about_flatness(each.name, each, plain)],
         "Against plain networks, in pairs with the same seed, as above.",
     )
 
@@ -109,32 +109,32 @@ def _about(
     return [_row(text, difference, expected, decimals)]
 
 
-def _about_results(base: Variant, dropout: Variant, gaaf: Variant) -> list[list[str]]:
+def _about_results(plain: Variant, dropout: Variant, gaaf: Variant) -> list[list[str]]:
     accuracy = "test_accuracy", "test accuracy, % points"
     epoch = "best_epoch", "best epoch"
     return [
         _row(f"{text} ({unit})", difference, expected, 2)
         for text, variant, other, (field, unit), expected in (
             (
-                "dropout is more accurate than the base",
+                "dropout is more accurate than plain",
                 dropout,
-                base,
+                plain,
                 accuracy,
                 "higher",
             ),
-            ("GAAF is more accurate than the base", gaaf, base, accuracy, "higher"),
+            ("GAAF is more accurate than plain", gaaf, plain, accuracy, "higher"),
             ("dropout is more accurate than GAAF", dropout, gaaf, accuracy, "higher"),
-            ("dropout needs more epochs than the base", dropout, base, epoch, "higher"),
-            ("GAAF needs more epochs than the base", gaaf, base, epoch, "higher"),
+            ("dropout needs more epochs than plain", dropout, plain, epoch, "higher"),
+            ("GAAF needs more epochs than plain", gaaf, plain, epoch, "higher"),
             ("GAAF needs fewer epochs than dropout", gaaf, dropout, epoch, "lower"),
         )
         if (difference := comparison.paired(variant, other, field))
     ]
 
 
-def _about_networks(base: Variant, dropout: Variant) -> list[list[str]]:
+def _about_networks(plain: Variant, dropout: Variant) -> list[list[str]]:
     """Returns the claims about what dropout does to gradients, nodes and weights."""
-    kernels = list(base.analyses[0]["weights"])
+    kernels = list(plain.analyses[0]["weights"])
     parts: tuple[tuple[str, Callable[[str, str], Value], int | None], ...] = (
         (
             "dropout enlarges the gradient in layer {} (factor, over the steps that "
@@ -173,18 +173,18 @@ def _about_networks(base: Variant, dropout: Variant) -> list[list[str]]:
     return [
         row
         for text, value_of, decimals in parts
-        for index, layer in enumerate(layers_of(base))
+        for index, layer in enumerate(layers_of(plain))
         for row in _about(
             text.format(index + 1),
             dropout,
-            base,
+            plain,
             value_of(layer, kernels[index]),
             decimals=decimals,
         )
     ]
 
 
-def _about_flatness(name: str, variant: Variant, base: Variant) -> list[list[str]]:
+def _about_flatness(name: str, variant: Variant, plain: Variant) -> list[list[str]]:
     """Returns the claims about how flat and robust a solution is."""
 
     def change(kind: str) -> Value:
@@ -197,17 +197,17 @@ def _about_flatness(name: str, variant: Variant, base: Variant) -> list[list[str
     rows = _about(
         f"{name} finds a flatter solution (largest Hessian eigenvalue, factor)",
         variant,
-        base,
+        plain,
         lambda run, _: math.log10(run.analysis["hessian"]["eigenvalue"]),
         expected="lower",
     )
     for kind, what in (("weight_noise", "weights"), ("input_noise", "images")):
-        largest = base.analyses[0][kind]["sizes"][-1]
+        largest = plain.analyses[0][kind]["sizes"][-1]
         text = (
             f"{name} makes the network robust to noise (change in test accuracy with "
             f"{what} ± {largest:g}, % points)"
         )
-        rows += _about(text, variant, base, change(kind), decimals=2)
+        rows += _about(text, variant, plain, change(kind), decimals=2)
     return rows
 
 

@@ -40,9 +40,9 @@ def answer(name: str, study: Study) -> str:
     """Returns which variants are better than the plain one, and which are worse."""
     found: dict[str, list[str]] = {}
     for variant in study.chosen:
-        if study.base is None or variant is study.base:
+        if study.plain is None or variant is study.plain:
             continue
-        difference = comparison.paired(variant, study.base, "test_accuracy")
+        difference = comparison.paired(variant, study.plain, "test_accuracy")
         word = comparison.verdict(difference, ("better", "worse")) if difference else ""
         shown = f" ({difference.with_decimals(2)})" if difference else ""
         found.setdefault(word or "not compared", []).append(variant.group + shown)

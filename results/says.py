@@ -121,7 +121,7 @@ def variant_of(records: str, group: str) -> Variant:
     """Returns a variant that is compared."""
     name, _, network = records.partition("/")
     study = at_your_rate(network) if network else recorded(name)
-    special = {"plain": study.base, "dropout": study.dropout}
+    special = {"plain": study.plain, "dropout": study.dropout}
     return special.get(group) or study.chosen_of(group)
 
 

@@ -21,7 +21,7 @@ SEARCHES = {
         "CIFAR-10, CNN with batch norm": "relu_cnn",
     },
 }
-NOT_CANDIDATES = ("base", "dropout", "SiLU", "GELU")  # they change the value
+NOT_CANDIDATES = ("plain", "dropout", "SiLU", "GELU")  # they change the value
 # Those that a table of activations has: the paper's, and what it competes with.
 IN_TABLE = (*NOT_CANDIDATES, "GAAF", "unit gain", "one-sided", "b_silu")
 
@@ -42,7 +42,7 @@ def table(studies: Mapping[str, Study]) -> Table:
     rows = [[group] for group in sorted(total, key=total.__getitem__)]
     columns = ["candidate"]
     for name, study in studies.items():
-        columns += [f"{name}: validation accuracy %", "error / base"]
+        columns += [f"{name}: validation accuracy %", "error / plain"]
         ratios = error_ratios(study)
         for row in rows:
             best = study.chosen_of(row[0])
@@ -81,4 +81,4 @@ def error_ratios(study: Study) -> dict[str, float]:
         variant.group: 1 - statistics.fmean(variant.values("validation_accuracy"))
         for variant in study.chosen
     }
-    return {group: error / errors["base"] for group, error in errors.items()}
+    return {group: error / errors["plain"] for group, error in errors.items()}

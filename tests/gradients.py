@@ -102,7 +102,7 @@ def assert_accelerated(function, base, slope, x):
 def assert_gradient(gradient, expected, upstream, precision=None):
     """Checks a gradient against a float64 reference, as tightly as its dtype allows.
 
-    `precision` is the dtype in which the base activation was computed, by default
+    `precision` is the dtype in which the plain activation was computed, by default
     that of the gradient. (Keras computes tanh of float64 in float32 on JAX.)
     """
     precision = np.dtype(gradient.dtype if precision is None else precision)

@@ -12,7 +12,7 @@ GIVEN = {
 }
 SEEDS = 2
 PRINTED = "suite_printed.txt"
-VARIANTS = ("base", "dropout", "GAAF")
+VARIANTS = ("plain", "dropout", "GAAF")
 FLAGS = [
     f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
     for name, value in GIVEN.items()

@@ -200,7 +200,7 @@ def test_the_tables_of_flags_and_suites_are_up_to_date(monkeypatch):
 def test_what_is_written_is_documented(suite):
     table = (ROOT / "docs" / "training.md").read_text()
     written = {path.name for path in suite.iterdir() if path.suffix or path.is_file()}
-    written |= {path.name for path in (suite / "base" / "seed_0").iterdir()}
+    written |= {path.name for path in (suite / "plain" / "seed_0").iterdir()}
     folders = {"saved_model", "tensorboard"}
     for name in written:
         named = f"`{name}/`" if name in folders else f"`{name}`"

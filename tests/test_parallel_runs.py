@@ -18,7 +18,7 @@ TABLE = (
     *("--suite=digits", "--runs=1", "--hidden_units=16,8", "--epochs=4"),
     *("--noexport", "--noreport"),
 )
-VARIANTS = ("base", "dropout", "GAAF")
+VARIANTS = ("plain", "dropout", "GAAF")
 
 
 def children(process):

@@ -103,7 +103,7 @@ def study():
     dropout = [(0.985, 20, 2e-4), (0.9861, 22, 2.1e-4), (0.987, 21, 2e-4)]
     gaaf = [(0.981, 4, 1e-4), (0.980, 5, 1e-4), (0.982, 4, 1e-4)]
     variants = [
-        variant("base", base, activation="tanh"),
+        variant("plain", base, activation="tanh"),
         variant("dropout", dropout, activation="tanh", dropout=0.5),
         variant("GAAF", gaaf),
     ]
@@ -114,7 +114,7 @@ def study():
 
 
 SHARES = {
-    "base": (0.10, 0.11, 0.12),
+    "plain": (0.10, 0.11, 0.12),
     "dropout": (0.1, 0.12, 0.11),
     "GAAF": (0.20, 0.22, 0.26),
 }
@@ -137,10 +137,10 @@ def analysis(share, fourth):
 def test_verdicts(write):
     table = write.claims.table(study())
     found = {claim.partition(" (")[0]: (text, it) for claim, text, it in table.rows}
-    assert found["dropout is more accurate than the base"][1] == "holds"
-    assert found["GAAF is more accurate than the base"][1] == "is not shown"
+    assert found["dropout is more accurate than plain"][1] == "holds"
+    assert found["GAAF is more accurate than plain"][1] == "is not shown"
     assert found["GAAF needs fewer epochs than dropout"][1] == "holds"
-    opposite = found["GAAF needs more epochs than the base"]
+    opposite = found["GAAF needs more epochs than plain"]
     assert opposite[0].startswith("−6.67")
     assert opposite[1] == "does not hold: the opposite"
     assert found["dropout drives layer 1 into saturation"][1] == "is not shown"
@@ -182,7 +182,7 @@ def test_missing_analyses_are_named(write):
 @pytest.mark.parametrize(("activation", "beside"), [("tanh", True), ("relu", False)])
 def test_the_papers_gradients_stand_beside_its_own_network(write, activation, beside):
     rows = [(0.98, 10, 1e-4), (0.98, 11, 1e-4)]
-    base = variant("base", rows, dataset="mnist", activation=activation)
+    base = variant("plain", rows, dataset="mnist", activation=activation)
     table = write.measurements.gradients(Study(Path(), "", "", [base], 0))
     assert ("paper: gradient" in table.columns) is beside
 
@@ -194,7 +194,7 @@ def test_kurtosis(write):
 
 def test_words_that_the_records_do_not_bear_out_are_refused(write, monkeypatch):
     rows = {
-        "base": [0.980, 0.981, 0.982],
+        "plain": [0.980, 0.981, 0.982],
         "up": [0.990, 0.9911, 0.992],
         "down": [0.97, 0.9711, 0.972],
         "level": [0.97, 0.981, 0.992],
@@ -203,8 +203,8 @@ def test_words_that_the_records_do_not_bear_out_are_refused(write, monkeypatch):
         variant(
             name,
             [(accuracy, 3, 1e-4) for accuracy in accuracies],
-            activation="tanh" if name == "base" else "gaaf_tanh",
-            learning_rate=0.2 if name == "base" else 0.05,
+            activation="tanh" if name == "plain" else "gaaf_tanh",
+            learning_rate=0.2 if name == "plain" else 0.05,
         )
         for name, accuracies in rows.items()
     ]
@@ -235,7 +235,7 @@ def test_words_that_the_records_do_not_bear_out_are_refused(write, monkeypatch):
 
 def test_what_drop_in_has_recorded_is_compared_in_the_same_way(write):
     study = write.says.at_your_rate("cnn")
-    assert study.base.name == write.drop_in.PLAIN
+    assert study.plain.name == write.drop_in.PLAIN
     assert study.chosen_of("the paper's form").diverged == 10
     rows = write.drop_in.table(write.drop_in.read(RESULTS / "drop_in.json")).rows
     (row,) = (row for row in rows if row[0] == "CNN" and row[2] == "accelerate")
@@ -373,7 +373,7 @@ def test_what_is_confirmed_is_what_the_searches_chose(write, base, searched_in):
         if each == base
     }
     study = studies[searched_in]
-    groups = ["base", "dropout", write.search.winner(studies)]
+    groups = ["plain", "dropout", write.search.winner(studies)]
     chosen = [study.chosen_of(group).config for group in groups]
     given = {"export": False}
     plan = plans.plan(searched_in.replace("search", "confirm"), given, runs=1)
@@ -393,14 +393,14 @@ def test_the_search_is_decided_by_validation_over_all_networks(write):
         return Study(Path(), "", "", variants, 0)
 
     studies = {
-        "mlp": searched(base=0.96, dropout=0.98, wide=0.97, narrow=0.92),
-        "cnn": searched(base=0.60, dropout=0.60, wide=0.60, narrow=0.96),
+        "mlp": searched(plain=0.96, dropout=0.98, wide=0.97, narrow=0.92),
+        "cnn": searched(plain=0.60, dropout=0.60, wide=0.60, narrow=0.96),
     }
     scores = write.search.scores(studies)
-    assert scores["base"] == pytest.approx(1)
+    assert scores["plain"] == pytest.approx(1)
     assert scores["wide"] == pytest.approx((0.75 * 1) ** 0.5)
     assert scores["narrow"] == pytest.approx((2 * 0.1) ** 0.5)
     assert write.search.winner(studies) == "narrow"
     table = write.search.table(studies)
-    assert [row[0] for row in table.rows] == ["narrow", "dropout", "wide", "base"]
+    assert [row[0] for row in table.rows] == ["narrow", "dropout", "wide", "plain"]
     assert table.rows[0][1:3] == ["92.00 (0.00) at 0.1", "2.000"]

@@ -120,14 +120,14 @@ class Study:
         return next(variant for variant in self.chosen if variant.group == group)
 
     @property
-    def base(self) -> Variant | None:
+    def plain(self) -> Variant | None:
         """What the others are compared with: the plain network, if there are others.
 
         None if it is there at several learning rates.
         """
-        base = self._plain(dropout=False)
-        several = base is not None and len(self._plain_like(base)) > 1
-        return None if several or len(self.chosen) == 1 else base
+        plain = self._plain(dropout=False)
+        several = plain is not None and len(self._plain_like(plain)) > 1
+        return None if several or len(self.chosen) == 1 else plain
 
     @property
     def dropout(self) -> Variant | None:

@@ -98,11 +98,11 @@ def _published(variant: Variant) -> tuple[str, str]:
 
 
 def comparisons(study: Study) -> list[tuple[Variant, Variant]]:
-    """Returns the pairs to compare: with the base, and with the plain counterpart."""
+    """Returns the pairs to compare: with plain, and with the plain counterpart."""
     pairs = [
         (variant, other)
         for variant in study.chosen
-        for other in (study.base, study.counterpart(variant))
+        for other in (study.plain, study.counterpart(variant))
     ]
     pairs += [(v, study.dropout) for v in study.chosen if v.config.accelerates]
     return [
@@ -271,8 +271,8 @@ def _sentence(variant: Variant, other: Variant) -> str:
 
 
 def reached(study: Study) -> Table:
-    """Returns when each variant reached the best accuracy of base and of dropout."""
-    targets = [variant for variant in (study.base, study.dropout) if variant]
+    """Returns when each variant reached the best accuracy of plain and of dropout."""
+    targets = [variant for variant in (study.plain, study.dropout) if variant]
     columns = ["variant"]
     for target in targets:
         best = f"{target.name}’s best"

@@ -15,7 +15,7 @@ def _mlp(title: str, dropout_rates: Sequence[float] = (0.2,), **common: Any) -> 
         title=title,
         common={"model": "mlp", "optimizer": "sgd", "learning_rate": 0.1, **common},
         variants={
-            "base": {"activation": "tanh", "dropout": 0.0},
+            "plain": {"activation": "tanh", "dropout": 0.0},
             **dropouts,
             "GAAF": {"activation": "gaaf_tanh", "dropout": 0.0},
         },
@@ -53,7 +53,7 @@ def _scale_and_shape(title: str, base: str, **common: Any) -> Suite:
         title=f"{title}: scale and shape of the gradient",
         common=common,
         variants={
-            "base": {"activation": base, "dropout": 0.0},
+            "plain": {"activation": base, "dropout": 0.0},
             "dropout": {"activation": base, "dropout": 0.2},
             "GAAF": accelerated,
             "GAAF, unit gain": {**accelerated, "unit_gain": True},
@@ -108,7 +108,7 @@ def _convolutional(dataset: str, title: str) -> Suite:
             "learning_rate": 0.01,
         },
         variants={
-            "base": {"activation": "relu", "batch_norm": False},
+            "plain": {"activation": "relu", "batch_norm": False},
             "batch norm": {"activation": "relu", "batch_norm": True},
             "GAAF": {"activation": "gaaf_relu", "batch_norm": False},
             "batch norm + GAAF": {"activation": "gaaf_relu", "batch_norm": True},
@@ -173,7 +173,7 @@ def _search(title: str, base: str, **common: Any) -> Suite:
         title=f"Search for a shape: {title}",
         common={**common, "gradient_flow": 0},
         variants={
-            "base": {"activation": base, "dropout": 0.0},
+            "plain": {"activation": base, "dropout": 0.0},
             **dropouts,
             **_SMOOTH[base],
             **candidates,
@@ -256,13 +256,13 @@ def _confirmation(network: str, chosen: Sequence[tuple[str, float]]) -> Suite:
 _CONFIRMATIONS = {
     f"confirm_{network}": _confirmation(network, chosen)
     for network, chosen in {
-        "tanh_mlp": (("base", 0.2), ("dropout 0.3", 0.4), ("strength 0.3", 0.2)),
+        "tanh_mlp": (("plain", 0.2), ("dropout 0.3", 0.4), ("strength 0.3", 0.2)),
         "tanh_deep": (
-            *(("base", 0.2), ("dropout 0.1", 0.4), ("strength 0.3", 0.025)),
+            *(("plain", 0.2), ("dropout 0.1", 0.4), ("strength 0.3", 0.025)),
             ("dropout 0.1", 0.2),
         ),
-        "relu_mlp": (("base", 0.2), ("dropout 0.2", 0.4), ("unit gain", 0.4)),
-        "relu_cnn": (("base", 0.16), ("dropout 0.1", 0.16), ("unit gain", 0.16)),
+        "relu_mlp": (("plain", 0.2), ("dropout 0.2", 0.4), ("unit gain", 0.4)),
+        "relu_cnn": (("plain", 0.16), ("dropout 0.1", 0.16), ("unit gain", 0.16)),
     }.items()
 }
 
@@ -275,7 +275,7 @@ def _elsewhere() -> Suite:
         title="What the search found, elsewhere: CIFAR-10, tanh CNN",
         common={**_SEARCHES["search_relu_cnn"].common, "batch_norm": False, **rates},
         variants={
-            "base": {"activation": "tanh", "dropout": 0.0},
+            "plain": {"activation": "tanh", "dropout": 0.0},
             **dropouts,
             "strength 0.3": {
                 "activation": "gaaf_tanh",

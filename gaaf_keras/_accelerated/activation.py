@@ -1,4 +1,4 @@
-"""The accelerated activation: the base's value with another gradient."""
+"""The accelerated activation: the plain one's value with another gradient."""
 
 import functools
 import numbers

@@ -1,4 +1,4 @@
-"""The largest derivative of an accelerated activation, compared with the base's."""
+"""The largest derivative of an accelerated activation, compared with plain's."""
 
 import functools
 
@@ -15,7 +15,7 @@ _STRENGTHS = [0.0, *np.geomspace(1e-3, 1e3, 13)]
 
 
 class UnitGain:
-    """The factor that keeps a total derivative from exceeding the base's largest.
+    """The factor that keeps a total derivative from exceeding the plain one's largest.
 
     `factor(strength) = min(1, sup |phi'| / sup |phi' + strength * s|)`
 

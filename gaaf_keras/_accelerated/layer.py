@@ -35,7 +35,7 @@ class AcceleratedLayer(keras.layers.Layer):
 
     @property
     def activation(self) -> Activation:
-        """The base activation."""
+        """The plain activation."""
         return self._accelerated.activation
 
     @property
@@ -58,7 +58,7 @@ class AcceleratedLayer(keras.layers.Layer):
 
     @property
     def unit_gain(self) -> bool:
-        """Whether the derivative is scaled to the base activation's largest."""
+        """Whether the derivative is scaled to the plain activation's largest."""
         return self._accelerated.unit_gain
 
     @property

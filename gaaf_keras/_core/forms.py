@@ -21,7 +21,7 @@ def written_as(form: Form) -> Iterator[None]:
 
     `"operations"` have the same value and gradient (but not second derivative) without
     a custom gradient, and so survive in a file where a custom gradient does not, such
-    as in the body of a loop. `"plain"` is the base activation alone.
+    as in the body of a loop. `"plain"` is the plain activation alone.
     """
     before, _CURRENT.form = _CURRENT.form, form
     try:

@@ -74,7 +74,7 @@ class Observation:
         kind: Which tensors to return: `PRE_ACTIVATION` or `OUTPUT`.
         training: Whether the model runs in training mode.
         derivatives: Whether to return, after the pre-activation, also the derivative of
-            the base activation there and the derivative used in training.
+            the plain activation there and the derivative used in training.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class Curve:
     Attributes:
         pre_activation: The pre-activations.
         value: phi at each, as the activation computes it.
-        derivative: The derivative of the base activation.
+        derivative: The derivative of the plain activation.
         derivative_in_training: The derivative that the backward pass uses.
     """
 

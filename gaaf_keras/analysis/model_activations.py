@@ -37,7 +37,7 @@ class ObservedActivation:
             activation as an argument.
         applied: What is applied to the pre-activation: the activation itself, with its
             accelerated gradient if it has one.
-        base: The base activation, without acceleration.
+        base: The plain activation, without acceleration.
         is_accelerated: Whether the gradient differs from that of the base.
     """
 
@@ -83,7 +83,7 @@ class ObservedActivation:
         return self.holder.name
 
     def derivative(self, x: Tensor) -> Tensor:
-        """Returns phi'(x) of the base activation, elementwise."""
+        """Returns phi'(x) of the plain activation, elementwise."""
         known = derivative_of(self.base) or derivative_by_differentiation(self.base)
         return known(x)
 

@@ -33,7 +33,7 @@ class Saturation:
     Attributes:
         pre_activations: Their distribution, without those that are not finite.
         share: Share of these in the saturation area, where |phi'| is below the
-            threshold; phi' is the derivative of the base activation, whether it is
+            threshold; phi' is the derivative of the plain activation, whether it is
             accelerated or not.
         dead_nodes: Number of nodes saturated with every example. For ReLU: never
             active.

@@ -43,7 +43,7 @@ class Shape:
         return cls(**{name: _from_config(value) for name, value in config.items()})
 
     def bound_to(self, activation: Activation) -> "Shape":
-        """Returns the shape for a given base activation.
+        """Returns the shape for a given plain activation.
 
         Most shapes are the same for all activations. Shapes defined by the total
         derivative need to know the activation, and shapes made for one activation
@@ -385,8 +385,8 @@ class OneSided(Shape):
     `s(x) = shape_function(x)` for `x <= at`, else `0`; with `side="positive"` for
     `x > at`
 
-    With `at` where the base activation turns flat, only the derivative on the flat side
-    changes: `ShiftedSigmoid().one_sided()` leaves ReLU's derivative of 1 in active
+    With `at` where the plain activation turns flat, only the derivative on the flat
+    side changes: `ShiftedSigmoid().one_sided()` leaves ReLU's derivative of 1 in active
     units as it is. Also `shape_function.one_sided(side, at)`.
 
     Args:

@@ -32,7 +32,7 @@ class FromDerivative(Shape):
     Args:
         derivative: The total derivative: a callable of one tensor. To be saved with a
             model it must be a shape or a registered function.
-        activation: The base activation phi. By default, the activation that the shape
+        activation: The plain activation phi. By default, the activation that the shape
             is given to; until then, the shape cannot be evaluated.
 
     Raises:
@@ -62,7 +62,7 @@ class FromDerivative(Shape):
             return
         if derivative_of(self.activation) is None:
             raise ValueError(
-                "A shape made from a total derivative needs a base activation whose "
+                "A shape made from a total derivative needs a plain activation whose "
                 f"derivative is known: {', '.join(known_activations())}. "
                 f"Received: activation={self.activation!r}"
             )

@@ -28,7 +28,7 @@ def test_paper_tables():
             for variant, v in suite.variants.items()
         ]
         assert list(dict.fromkeys(found)) == [
-            ("base", "tanh", False),
+            ("plain", "tanh", False),
             ("dropout", "tanh", True),
             ("GAAF", "gaaf_tanh", False),
         ]
@@ -61,12 +61,12 @@ def test_same_learning_rates_for_every_variant(suite):
     rates = {}
     for name, config in plan.variants.items():
         rates.setdefault(plan.groups[name], set()).add(config.learning_rate)
-    assert list(rates)[:4] == ["base", "dropout", "GAAF", "GAAF, unit gain"]
+    assert list(rates)[:4] == ["plain", "dropout", "GAAF", "GAAF, unit gain"]
     assert len(set(map(frozenset, rates.values()))) == 1
     single = plans.plan(suite, {"learning_rate": (0.1,)}, runs=1)
     assert list(single.variants) == list(rates)
     plain = {c.activation.removeprefix("gaaf_") for c in single.variants.values()}
-    assert plain - {"silu", "gelu"} == {single.variants["base"].activation}
+    assert plain - {"silu", "gelu"} == {single.variants["plain"].activation}
 
 
 @pytest.mark.parametrize("suite", RATES)
@@ -125,7 +125,7 @@ def test_given_fields_override_the_suite():
     assert {config.epochs for config in plan.variants.values()} == {7}
     runs = plan.all_runs(Path("out"))
     assert [(config.variant, config.seed) for config in runs] == [
-        (name, seed) for seed in (3, 4) for name in ("base", "dropout", "GAAF")
+        (name, seed) for seed in (3, 4) for name in ("plain", "dropout", "GAAF")
     ]
     assert runs[-1].output_dir == "out/GAAF/seed_4"
 
@@ -361,14 +361,14 @@ def test_sweep_of_learning_rates():
     plan = plans.plan("digits", {"learning_rate": (0.1, 0.01)}, runs=2)
     names = [
         f"{name}, learning rate {rate}"
-        for name in ("base", "dropout", "GAAF")
+        for name in ("plain", "dropout", "GAAF")
         for rate in (0.1, 0.01)
     ]
     assert list(plan.variants) == names
     rates = [config.learning_rate for config in plan.variants.values()]
     assert rates == [0.1, 0.01] * 3
     folders = [config.output_dir for config in plan.all_runs(Path("out"))]
-    assert folders[0] == "out/base_learning_rate_0.1/seed_0"
+    assert folders[0] == "out/plain_learning_rate_0.1/seed_0"
     validation = dict(zip(names, [0.9, 0.8, 0.7, 0.8, 0.6, 0.6], strict=True))
     study = study_of(
         plan,

@@ -157,7 +157,7 @@ def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
     page = Page(suite / "report.html")
     rows = page.table(["difference", "pairs"])
     pairs = [row["difference"] for row in rows]
-    assert pairs == ["dropout − base", "GAAF − base", "GAAF − dropout"]
+    assert pairs == ["dropout − plain", "GAAF − plain", "GAAF − dropout"]
     for header, *cells in [t for t in page.tables if t[0][0] == "difference"]:
         column = header.index("test accuracy, % points")
         for row in cells:
@@ -190,12 +190,12 @@ def test_differences_are_of_pairs_and_claim_nothing_that_is_not_shown(suite):
 
 
 def test_epochs_to_reach_another_variant(suite):
-    rows = Page(suite / "report.html").table(["variant", "reached base’s best"])
+    rows = Page(suite / "report.html").table(["variant", "reached plain’s best"])
     study = studies.read(suite)
-    base = study.base.runs
+    base = study.plain.runs
     for row, variant in zip(rows, study.chosen, strict=True):
-        if variant is study.base:
-            assert row["reached base’s best"] == "–"
+        if variant is study.plain:
+            assert row["reached plain’s best"] == "–"
             continue
         epochs, at_best = [], []
         for seed, run in variant.runs.items():
@@ -205,9 +205,9 @@ def test_epochs_to_reach_another_variant(suite):
             ]
             epochs += there[:1]
             at_best += [1 + int(np.argmax(accuracies))] * bool(there)
-        assert row["reached base’s best"] == f"{len(epochs)} of {SEEDS}"
+        assert row["reached plain’s best"] == f"{len(epochs)} of {SEEDS}"
         if epochs:
-            own, theirs = row["epochs to base’s best"].split(" against ")
+            own, theirs = row["epochs to plain’s best"].split(" against ")
             assert number(own) == pytest.approx(np.mean(epochs), abs=0.051)
             assert number(theirs) == pytest.approx(np.mean(at_best), abs=0.051)
 
@@ -293,12 +293,13 @@ def test_an_interrupted_suite_shows_what_is_finished(suite, tmp_path):
     assert analyses == {p: p.stat().st_mtime_ns for p in folder.rglob("analysis.json")}
     page = Page(folder / "report.html")
     rows = {row["variant"]: row["seeds"] for row in page.table(["variant", "seeds"])}
-    assert rows == {"base": "2", "dropout": "2", "GAAF": "1"}
+    assert rows == {"plain": "2", "dropout": "2", "GAAF": "1"}
     assert "1 more are not finished" in page.text
     pairs = page.table(["difference", "pairs"])
     assert [row["pairs"] for row in pairs if "GAAF" in row["difference"]] == ["1", "1"]
     assert (
-        "One pair of GAAF and base cannot show a difference: test accuracy" in page.text
+        "One pair of GAAF and plain cannot show a difference: test accuracy"
+        in page.text
     )
 
 
@@ -311,22 +312,22 @@ def test_errors(tmp_path, suite, monkeypatch):
     with pytest.raises(UsageError, match="holds no finished run"):
         report.write(tmp_path)
     folder = tmp_path / "broken"
-    shutil.copytree(suite / "base" / "seed_0", folder)
+    shutil.copytree(suite / "plain" / "seed_0", folder)
     (folder / "analysis.json").unlink()
     (folder / "model.keras").write_bytes(b"broken")
     with pytest.raises(UsageError, match=r"model in .* cannot be read"):
         report.write(folder)
-    shutil.copytree(suite / "base" / "seed_1", tmp_path / "mixed" / "a" / "seed_1")
+    shutil.copytree(suite / "plain" / "seed_1", tmp_path / "mixed" / "a" / "seed_1")
     shutil.copytree(folder, tmp_path / "mixed" / "b" / "seed_0")
     config = tmp_path / "mixed" / "b" / "seed_0" / "config.json"
     config.write_text(
-        config.read_text().replace('"digits"', '"mnist"').replace('"base"', '"b"')
+        config.read_text().replace('"digits"', '"mnist"').replace('"plain"', '"b"')
     )
     with pytest.raises(UsageError, match=r"different data \(digits, mnist\)"):
         report.write(tmp_path / "mixed")
     shutil.rmtree(tmp_path / "mixed" / "b")
-    shutil.copytree(suite / "base" / "seed_1", tmp_path / "mixed" / "a" / "again")
-    with pytest.raises(UsageError, match="several runs of base with seed 1"):
+    shutil.copytree(suite / "plain" / "seed_1", tmp_path / "mixed" / "a" / "again")
+    with pytest.raises(UsageError, match="several runs of plain with seed 1"):
         report.write(tmp_path / "mixed")
     (folder / "history.csv").write_text("broken")
     with pytest.raises(UsageError, match="cannot be read"):
@@ -348,9 +349,9 @@ def test_the_base_has_batch_normalisation_only_if_all_have(tmp_path, batch_norm)
         variant("dropped", third, activation="relu", dropout=0.2),
     ]
     study = studies.Study(tmp_path, "", "", variants, 0)
-    assert (study.base.name, study.dropout.name) == ("plain", "dropped")
+    assert (study.plain.name, study.dropout.name) == ("plain", "dropped")
     study = studies.Study(tmp_path, "", "", [*variants[::-1]], 0)
-    assert study.base.name == ("other" if second else "plain")
+    assert study.plain.name == ("other" if second else "plain")
 
 
 def test_activations_that_differ_have_a_picture_each(tmp_path):
@@ -404,7 +405,7 @@ def test_tables_are_files_too(suite):
 
 def test_the_verdict_comes_first(suite):
     first, *_, caution = comparison.summary(studies.read(suite))
-    assert re.match("dropout is |No difference between dropout and base is", first)
+    assert re.match("dropout is |No difference between dropout and plain is", first)
     assert "test accuracy" in first
     assert "2 pairs of seeds" in first
     assert caution.startswith("Caution: Fewer than 3 pairs")

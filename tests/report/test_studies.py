@@ -34,11 +34,11 @@ def set_result(folder, **values):
 
 
 def test_runs_not_begun_are_known_to_be_missing(suite, part):
-    shutil.rmtree(part / "base" / "seed_1")
+    shutil.rmtree(part / "plain" / "seed_1")
     (part / "GAAF" / "seed_1" / "result.json").unlink()
     study = studies.read(part)
     assert [variant.name for variant in study.variants] == list(VARIANTS)
-    assert study.base.name == "base"
+    assert study.plain.name == "plain"
     assert study.unfinished == 2
     whole = studies.read(suite)
     assert (study.title, study.command) == (whole.title, whole.command)
@@ -48,14 +48,14 @@ def test_runs_not_begun_are_known_to_be_missing(suite, part):
 
 
 def test_a_variant_is_chosen_by_the_seeds_that_all_of_its_group_have(part):
-    in_one_group(part, "base", "dropout")
-    set_result(part / "base" / "seed_0", validation_accuracy=0.9)
-    set_result(part / "base" / "seed_1", validation_accuracy=0.5)
+    in_one_group(part, "plain", "dropout")
+    set_result(part / "plain" / "seed_0", validation_accuracy=0.9)
+    set_result(part / "plain" / "seed_1", validation_accuracy=0.5)
     set_result(part / "dropout" / "seed_0", validation_accuracy=0.8)
     set_result(part / "dropout" / "seed_1", validation_accuracy=1.0)
     assert [v.name for v in studies.read(part).chosen] == ["dropout", "GAAF"]
     (part / "dropout" / "seed_1" / "result.json").unlink()
-    assert [v.name for v in studies.read(part).chosen] == ["base", "GAAF"]
+    assert [v.name for v in studies.read(part).chosen] == ["plain", "GAAF"]
     shutil.rmtree(part / "dropout" / "seed_0")
     assert [v.name for v in studies.read(part).chosen] == ["GAAF"]
     in_one_group(part, *VARIANTS)
@@ -83,7 +83,7 @@ def test_accuracies_are_not_compared_where_a_run_diverged(part):
     assert comparison.paired(dropout, base, "test_accuracy") is not None
     table = comparison.differences(study)
     shown = {row[0]: row[2] for row in table.rows}
-    assert shown["GAAF (1 diverged) − base"] == "–"
+    assert shown["GAAF (1 diverged) − plain"] == "–"
     pairs = {"GAAF": (gaaf, base), "dropout": (dropout, base)}
     figure = pictures.differences_of(pairs, "title")["differences"]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -93,7 +93,7 @@ def test_accuracies_are_not_compared_where_a_run_diverged(part):
 def test_an_analysis_is_of_the_model_beside_it(part):
     folder = part / "GAAF" / "seed_0"
     assert studies.read(folder).runs[0].analysis["layers"]
-    shutil.copy(part / "base" / "seed_0" / "model.keras", folder)
+    shutil.copy(part / "plain" / "seed_0" / "model.keras", folder)
     assert studies.read(folder).runs[0].analysis == {}
 
 
@@ -137,14 +137,14 @@ def test_no_folder_is_dropped_whatever_its_depth(suite, tmp_path):
 def test_seeds_of_one_variant_may_lie_apart(suite, tmp_path):
     for seed in range(2):
         copy_of(suite / "GAAF" / f"seed_{seed}", tmp_path / f"run_{seed}")
-    copy_of(suite / "base", tmp_path / "base")
+    copy_of(suite / "plain", tmp_path / "plain")
     study = studies.read(*(tmp_path / f"run_{seed}" for seed in range(2)))
     (variant,) = study.variants
     assert (variant.name, list(variant.runs)) == ("GAAF", [0, 1])
     both = studies.read(tmp_path)
     assert {v.name: list(v.runs) for v in both.variants} == {
         "GAAF": [0, 1],
-        "base": [0, 1],
+        "plain": [0, 1],
     }
     assert [len(d.rows) for d in [comparison.differences(both)]] == [1]
 
@@ -152,7 +152,7 @@ def test_seeds_of_one_variant_may_lie_apart(suite, tmp_path):
 def test_a_group_is_chosen_of_within_its_output(suite, tmp_path):
     for name, size in (("one", [9]), ("two", [7])):
         folder = copy_of(suite, tmp_path / name)
-        in_one_group(folder, "base", "dropout")
+        in_one_group(folder, "plain", "dropout")
         change(folder, hidden_units=size)
     study = studies.read(tmp_path)
     groups = {v.group for v in study.variants}
